@@ -1,0 +1,31 @@
+# Thin over Node scripts, so that every system with Node and make can use it.
+# Each target installs what it needs and says what it cannot install.
+
+NODE ?= node
+
+.PHONY: run test check bench build clean
+.DEFAULT_GOAL := run
+
+# A running system in the foreground; NATS_URL=nats://... takes a server that runs.
+# exec: Ctrl-C and the exit code are the program's own.
+run:
+	@$(NODE) scripts/prepare.mjs install build nats && \
+	exec $(NODE) --enable-source-maps dist/src/main/run.js
+
+# The whole suite; TEST=word only the files whose path holds the word.
+test:
+	@$(NODE) scripts/test.mjs $(TEST)
+
+# Format, lint, types, rooms, licences.
+check:
+	@$(NODE) scripts/check.mjs
+
+# bench/results/NAME.json by way of BENCH=NAME.
+bench:
+	@$(NODE) scripts/bench.mjs $(BENCH)
+
+build:
+	@$(NODE) scripts/prepare.mjs install build
+
+clean:
+	@$(NODE) scripts/clean.mjs

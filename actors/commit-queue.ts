@@ -1,0 +1,89 @@
+/**
+ * The writes of one shard group on their way to disk: those that wait, and the one
+ * commit in flight. What arrives while it flies becomes the next commit.
+ *
+ * Bounded by `uncommittedMax` pushes: sessions ask `isFull` before they accept.
+ */
+import type { SessionKey } from "../src/protocol/shards.js";
+import type { PendingWrite } from "./pending-write.js";
+
+export class CommitQueue {
+  private waiting: PendingWrite[] = [];
+  private flying: readonly PendingWrite[] = [];
+  private pushCount = 0;
+  private settleCallbacks = new Map<SessionKey, (() => void)[]>();
+  private readonly unsettled = new Map<SessionKey, number>();
+
+  /** `wake` is called when a write waits and no commit is in flight. */
+  constructor(
+    private readonly wake: () => void,
+    private readonly uncommittedMax: number,
+  ) {}
+
+  get isFull(): boolean {
+    return this.pushCount >= this.uncommittedMax;
+  }
+
+  get uncommitted(): number {
+    return this.pushCount;
+  }
+
+  /** A push was put into a submitted write. */
+  countPush(): void {
+    this.pushCount++;
+  }
+
+  submit(write: PendingWrite): void {
+    this.waiting.push(write);
+    this.unsettled.set(write.key, (this.unsettled.get(write.key) ?? 0) + 1);
+    if (this.waiting.length === 1 && this.flying.length === 0) this.wake();
+  }
+
+  /** All that waits, from now on in flight; empty when there is nothing. */
+  take(): readonly PendingWrite[] {
+    this.flying = this.waiting;
+    this.waiting = [];
+    for (const write of this.flying) write.isTaken = true;
+    return this.flying;
+  }
+
+  /** The commit in flight is on disk; wakes the group again when more waits. */
+  settle(): void {
+    const settled = this.flying;
+    this.flying = [];
+    for (const write of settled) this.settleOne(write);
+    if (this.waiting.length > 0) this.wake();
+  }
+
+  /** Everything outstanding, oldest first; the queue is of no use afterwards. */
+  abandon(): readonly PendingWrite[] {
+    return [...this.flying, ...this.waiting];
+  }
+
+  /**
+   * A session that starts again after a crash must not read the store before what
+   * its predecessor submitted is in it, or it would give a seq twice.
+   */
+  whenSettled(key: SessionKey): Promise<void> | undefined {
+    if (!this.unsettled.has(key)) return undefined;
+    return new Promise((resolve) => {
+      const callbacks = this.settleCallbacks.get(key);
+      if (callbacks === undefined) this.settleCallbacks.set(key, [resolve]);
+      else callbacks.push(resolve);
+    });
+  }
+
+  private settleOne(write: PendingWrite): void {
+    this.pushCount -= write.answers.length;
+    const left = (this.unsettled.get(write.key) ?? 1) - 1;
+    if (left > 0) {
+      this.unsettled.set(write.key, left);
+      return;
+    }
+    this.unsettled.delete(write.key);
+    const callbacks = this.settleCallbacks.get(write.key);
+    if (callbacks === undefined) return;
+    this.settleCallbacks.delete(write.key);
+    for (const callback of callbacks) callback();
+  }
+}

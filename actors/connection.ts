@@ -1,0 +1,405 @@
+/**
+ * One WebSocket on one edge: who is behind it, which session serves it, and the
+ * position that was last put on the wire.
+ *
+ *   fresh ──hello──▶ verifying ──token good──▶ attaching ──Attached──▶ serving
+ *                                                  ▲                      │
+ *                                                  └── owner changed ◀────┘
+ *
+ * Invariant: a stored message goes on the wire only when its prev is the last one
+ * sent here, so that a lost hop can never be acked over.
+ */
+import { unreachable } from "../src/base/assert.js";
+import type { Result } from "../src/base/result.js";
+import type { ConnectionId } from "../src/ports/edge-transport.js";
+import type { Claims, TokenError } from "../src/ports/tokens.js";
+import type { CloseName } from "../src/protocol/close-codes.js";
+import {
+  attachedFrame,
+  type ClientFrame,
+  clientFrameBytesMax,
+  encodeFrame,
+  type Hello,
+  messageFrame,
+  passingFrame,
+  protocolVersion,
+  refusedFrame,
+  type Start,
+  welcomeFrame,
+} from "../src/protocol/frames.js";
+import type {
+  AttachAgain,
+  Attached,
+  CloseConnection,
+  Deliver,
+  DeliverPassing,
+  FromEdge,
+  ToSession,
+  WrongOwner,
+} from "../src/protocol/messages.js";
+import type { Position } from "../src/protocol/position.js";
+import {
+  appOfKey,
+  type SessionKey,
+  type Shard,
+  sessionKey,
+  shardOfKey,
+  uidOfKey,
+} from "../src/protocol/shards.js";
+import { decodeToken, encodeToken, uidTokenBytesMax } from "../src/protocol/tokens.js";
+import { Actor } from "../src/runtime/actor.js";
+import { addressOn } from "../src/runtime/address.js";
+import type { ActorKind } from "../src/runtime/kind.js";
+import type { EdgeContext } from "./edge-context.js";
+import { nodeNameOf } from "./placement-view.js";
+
+export interface ReceiveFrame {
+  readonly kind: "ReceiveFrame";
+  readonly frame: ClientFrame;
+}
+
+interface TokenVerified {
+  readonly kind: "TokenVerified";
+  readonly result: Result<Claims, TokenError>;
+  readonly hello: Hello | undefined;
+}
+
+interface AttachTick {
+  readonly kind: "AttachTick";
+}
+
+export interface Closed {
+  readonly kind: "Closed";
+}
+
+export type ConnectionMessage =
+  | ReceiveFrame
+  | TokenVerified
+  | AttachTick
+  | Attached
+  | Deliver
+  | DeliverPassing
+  | CloseConnection
+  | WrongOwner
+  | AttachAgain
+  | Closed;
+
+const connectionKind: ActorKind = {
+  name: "connection",
+  mailbox: { max: 1_024, onFull: "reject" },
+  restart: "temporary",
+};
+
+const fresh = 0;
+const verifying = 1;
+const attaching = 2;
+const serving = 3;
+const phaseNames = ["fresh", "verifying", "attaching", "serving"];
+
+/** A connection carries one session for now; its frames name it so already. */
+const onlySession = 0;
+const attachRetryMs = 500;
+
+export class Connection extends Actor<ConnectionMessage> {
+  private phase = fresh;
+  private session: SessionKey | undefined = undefined;
+  private device = "";
+  private connect = 0;
+  /** The epoch under which the shard's owner serves this connection; 0 while none does. */
+  private epoch = 0;
+  private generation = 0;
+  private sentSeq = 0;
+  private isAwaitingResend = false;
+  private isAttachTimed = false;
+  /** Kept only until the session has answered the first attach. */
+  private attachOptions: { platform: string; start: Start; taken?: Position } | undefined =
+    undefined;
+
+  constructor(private readonly edge: EdgeContext) {
+    super();
+  }
+
+  get kind(): ActorKind {
+    return connectionKind;
+  }
+
+  private get id(): ConnectionId {
+    return this.key as ConnectionId;
+  }
+
+  receive(message: ConnectionMessage): void {
+    switch (message.kind) {
+      case "ReceiveFrame":
+        this.onFrame(message.frame);
+        return;
+      case "Deliver":
+        this.onDeliver(message);
+        return;
+      case "DeliverPassing":
+        this.onDeliverPassing(message);
+        return;
+      case "TokenVerified":
+        this.onTokenVerified(message);
+        return;
+      case "Attached":
+        this.onAttached(message);
+        return;
+      case "AttachTick":
+        this.isAttachTimed = false;
+        if (this.phase === attaching) this.attach();
+        return;
+      case "AttachAgain":
+        this.onAttachAgain(message);
+        return;
+      case "WrongOwner":
+        this.onWrongOwner(message);
+        return;
+      case "CloseConnection":
+        this.close(message.close as CloseName);
+        return;
+      case "Closed":
+        this.onClosed();
+        return;
+      default:
+        unreachable(message);
+    }
+  }
+
+  private onFrame(frame: ClientFrame): void {
+    if (frame.kind === "hello") {
+      this.onHello(frame);
+      return;
+    }
+    if (this.phase === fresh || this.session === undefined) {
+      if (this.phase === fresh) this.close("HELLO_FIRST");
+      return;
+    }
+    switch (frame.kind) {
+      case "ack":
+        this.toSession({ kind: "Acked", ...this.connectionRef(), position: frame.position });
+        return;
+      case "resend":
+        this.askResend(frame.position);
+        return;
+      case "token":
+        this.verify(frame.token, undefined);
+        return;
+      case "pong":
+        return;
+      default:
+        unreachable(frame);
+    }
+  }
+
+  private onHello(hello: Hello): void {
+    if (this.phase !== fresh) {
+      this.close("BAD_FRAME", "a second hello");
+      return;
+    }
+    this.phase = verifying;
+    this.edge.noteHello(this.id);
+    this.verify(hello.token, hello);
+  }
+
+  private verify(token: string, hello: Hello | undefined): void {
+    const { system, ref } = this;
+    this.edge.node.tokens
+      .verify(token)
+      .then((result) => system.tell(ref, { kind: "TokenVerified", result, hello }));
+  }
+
+  private onTokenVerified({ result, hello }: TokenVerified): void {
+    if (!result.ok) {
+      if (hello === undefined)
+        this.sendFrame(refusedFrame(onlySession, result.code, result.message));
+      else this.close(result.code, result.message);
+      return;
+    }
+    const claims = result.value;
+    const key = sessionKey(encodeToken(claims.app), encodeToken(claims.sub));
+    if (hello === undefined) {
+      this.onTokenRefreshed(claims, key);
+      return;
+    }
+    const device = claims.device ?? hello.device;
+    if (device === undefined || claims.sub === "" || uidOfKey(key).length > uidTokenBytesMax) {
+      this.close("BAD_FRAME", "the hello or its token must name a device and a user");
+      return;
+    }
+    const { clock } = this.edge.node;
+    this.session = key;
+    this.device = device;
+    this.connect = hello.connect ?? clock.wallMs();
+    this.attachOptions = {
+      platform: hello.platform ?? "unknown",
+      start: hello.start,
+      ...(hello.position === undefined ? {} : { taken: hello.position }),
+    };
+    this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
+    this.sendWelcome();
+    this.phase = attaching;
+    this.attach();
+  }
+
+  private onTokenRefreshed(claims: Claims, key: SessionKey): void {
+    const isSameDevice = claims.device === undefined || claims.device === this.device;
+    if (key !== this.session || !isSameDevice) {
+      this.close("UNAUTHORIZED", "the fresh token is for somebody else");
+      return;
+    }
+    this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
+  }
+
+  // ---- the session's side ----
+
+  private attach(): void {
+    const { attachOptions } = this;
+    const wasSent = this.generation !== 0;
+    this.toSession({
+      kind: "Attach",
+      ...this.connectionRef(),
+      device: this.device,
+      platform: attachOptions?.platform ?? "unknown",
+      connect: this.connect,
+      start: attachOptions?.start ?? "new",
+      ...(attachOptions?.taken === undefined ? {} : { taken: attachOptions.taken }),
+      ...(wasSent ? { sent: { generation: this.generation, seq: this.sentSeq } } : {}),
+    });
+    this.armAttachRetry();
+  }
+
+  private armAttachRetry(): void {
+    if (this.isAttachTimed) return;
+    this.isAttachTimed = true;
+    this.timer(attachRetryMs, { kind: "AttachTick" });
+  }
+
+  private onAttached({ epoch, base }: Attached): void {
+    if (this.phase === serving && epoch < this.epoch) return;
+    const isContinuing = base.generation === this.generation && base.seq === this.sentSeq;
+    this.phase = serving;
+    this.epoch = epoch;
+    this.isAwaitingResend = false;
+    this.attachOptions = undefined;
+    if (isContinuing) return;
+    this.generation = base.generation;
+    this.sentSeq = base.seq;
+    const key = this.session as SessionKey;
+    const info = {
+      app: decodeToken(appOfKey(key)) ?? "",
+      uid: decodeToken(uidOfKey(key)) ?? "",
+      device: this.device,
+      tokenExpiresAt: Math.floor(this.edge.tokenExpiryMs(this.id) / 1_000),
+    };
+    this.sendFrame(attachedFrame(onlySession, base, info));
+  }
+
+  private onAttachAgain({ key }: AttachAgain): void {
+    if (this.phase < attaching || (key !== undefined && key !== this.session)) return;
+    this.phase = attaching;
+    this.attach();
+  }
+
+  private onWrongOwner({ epoch }: WrongOwner): void {
+    if (this.phase === serving && epoch <= this.epoch) return;
+    // The table will come; the tick tries again by then.
+    if (this.phase < attaching) return;
+    this.phase = attaching;
+    this.armAttachRetry();
+  }
+
+  private onDeliver(deliver: Deliver): void {
+    if (this.phase !== serving || deliver.epoch !== this.epoch) return;
+    const isNext = deliver.generation === this.generation && deliver.prev === this.sentSeq;
+    if (!isNext) {
+      // Once: what still flies behind the gap is dropped in silence.
+      if (!this.isAwaitingResend) {
+        this.isAwaitingResend = true;
+        this.askResend({ generation: this.generation, seq: this.sentSeq });
+      }
+      return;
+    }
+    this.isAwaitingResend = false;
+    const { edge, id } = this;
+    const isText = edge.isText(id);
+    let prev = deliver.prev;
+    for (const [index, seq] of deliver.seqs.entries()) {
+      const record = deliver.records[index] as Uint8Array;
+      edge.send(id, messageFrame(onlySession, this.generation, seq, prev, record, isText));
+      prev = seq;
+    }
+    this.sentSeq = prev;
+  }
+
+  private onDeliverPassing({ record }: DeliverPassing): void {
+    if (this.phase !== serving) return;
+    this.edge.send(this.id, passingFrame(onlySession, record, this.edge.isText(this.id)));
+  }
+
+  private askResend(position: Position): void {
+    this.toSession({ kind: "Resend", ...this.connectionRef(), position });
+  }
+
+  private onClosed(): void {
+    if (this.session !== undefined) this.toSession({ kind: "Detach", ...this.connectionRef() });
+    this.stopSelf();
+  }
+
+  private toSession(message: FromEdge): void {
+    const key = this.session;
+    if (key === undefined) return;
+    const shard = shardOfKey(key);
+    const owner = this.edge.node.view.ownerOf(shard);
+    if (owner === undefined) return;
+    const envelope: ToSession = { kind: "ToSession", shard, epoch: owner.epoch, key, message };
+    this.tell(addressOn(nodeNameOf(owner), "shards"), envelope);
+  }
+
+  private connectionRef(): { edge: string; connection: number } {
+    return { edge: this.edge.address, connection: this.id };
+  }
+
+  // ---- the client's side ----
+
+  private sendWelcome(): void {
+    const { node } = this.edge;
+    this.sendFrame(
+      welcomeFrame({
+        v: protocolVersion,
+        node: node.nodeId,
+        connection: this.id,
+        heartbeatMs: node.limits.heartbeatMs,
+        frameBytesMax: clientFrameBytesMax,
+        serverTimeMs: node.clock.wallMs(),
+      }),
+    );
+  }
+
+  private sendFrame(frame: readonly unknown[]): void {
+    this.edge.send(this.id, encodeFrame(frame, this.edge.isText(this.id)));
+  }
+
+  private close(name: CloseName, reason?: string): void {
+    this.edge.close(this.id, name, reason);
+  }
+
+  /** The shard whose owner serves this connection, once it is known who is behind it. */
+  get shard(): Shard | undefined {
+    return this.session === undefined ? undefined : shardOfKey(this.session);
+  }
+
+  get servedEpoch(): number {
+    return this.epoch;
+  }
+
+  override inspect(): Record<string, unknown> {
+    return {
+      phase: phaseNames[this.phase],
+      session: this.session ?? null,
+      device: this.device,
+      epoch: this.epoch,
+      generation: this.generation,
+      sentSeq: this.sentSeq,
+    };
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Which device an attach belongs to, and which must leave for it. Pure but for the
+ * new device it makes.
+ */
+
+import type { EntrySummary } from "../src/ports/inbox-store.js";
+import type { Start } from "../src/protocol/frames.js";
+import type { Attach } from "../src/protocol/messages.js";
+import { Device } from "./device.js";
+import type { NodeContext } from "./node-context.js";
+
+export type DeviceAdmission =
+  | { readonly kind: "outdated" }
+  | {
+      readonly kind: "admitted";
+      readonly device: Device;
+      readonly isNew: boolean;
+      readonly removed: readonly Device[];
+    };
+
+/** A lower connect counter than the device's is a connection that was replaced meanwhile. */
+export function admitDevice(
+  devices: readonly Device[],
+  attach: Attach,
+  lastSeq: number,
+  entries: readonly EntrySummary[],
+  node: NodeContext,
+): DeviceAdmission {
+  const nowMs = node.clock.wallMs();
+  const known = devices.find((device) => device.id === attach.device);
+  if (known !== undefined) {
+    if (attach.connect < known.connect) return { kind: "outdated" };
+    return { kind: "admitted", device: known, isNew: false, removed: [] };
+  }
+  const device = new Device({
+    id: attach.device,
+    platform: attach.platform,
+    connect: attach.connect,
+    ackedSeq: startSeq(attach.start, lastSeq, entries),
+    seenAtMs: nowMs,
+  });
+  return { kind: "admitted", device, isNew: true, removed: retired(devices, nowMs, node) };
+}
+
+/** Devices unseen for too long, and the oldest ones beyond the bound. */
+function retired(devices: readonly Device[], nowMs: number, node: NodeContext): Device[] {
+  const { devicesMax, deviceUnseenMs } = node.limits;
+  const byAge = [...devices].sort(
+    (a, b) => Number(a.isConnected) - Number(b.isConnected) || a.seenAtMs - b.seenAtMs,
+  );
+  const unseen = byAge.filter(
+    (device) => !device.isConnected && nowMs - device.seenAtMs > deviceUnseenMs,
+  );
+  const left = byAge.filter((device) => !unseen.includes(device));
+  return [...unseen, ...left.slice(0, Math.max(0, left.length - devicesMax + 1))];
+}
+
+function startSeq(start: Start, lastSeq: number, entries: readonly EntrySummary[]): number {
+  if (start === "new") return lastSeq;
+  if (start === "all") return 0;
+  const count = Number(start.slice("tail:".length));
+  if (count === 0) return lastSeq;
+  return (entries.at(-count)?.seq ?? entries[0]?.seq ?? lastSeq + 1) - 1;
+}

@@ -1,0 +1,131 @@
+/**
+ * One client installation of a session: how far it has acked, how far it was sent,
+ * and the connection it is served on, if any. Plain state; the session decides.
+ *
+ * Invariant: ackedSeq <= sentSeq <= passedSeq <= the session's committed seq.
+ * passedSeq runs ahead of sentSeq over entries that are not for this device.
+ */
+
+import type { DeviceRecord } from "../src/ports/inbox-store.js";
+import type { ConnectionRef } from "../src/protocol/messages.js";
+import type { Target } from "../src/protocol/push-command.js";
+
+export class Device {
+  readonly id: string;
+  platform: string;
+  connect: number;
+  ackedSeq: number;
+  seenAtMs: number;
+  sentSeq: number;
+  passedSeq: number;
+  /** The edge actor's address while connected. */
+  edge: string | undefined = undefined;
+  connection = 0;
+  /** seq and bytes of each message sent and not acked, alternating; undefined when none. */
+  private unacked: number[] | undefined = undefined;
+  private unackedBytes = 0;
+  /** When the oldest unacked message was sent, monotonic. */
+  sentAtMs = 0;
+
+  constructor(record: DeviceRecord) {
+    this.id = record.id;
+    this.platform = record.platform;
+    this.connect = record.connect;
+    this.ackedSeq = record.ackedSeq;
+    this.seenAtMs = record.seenAtMs;
+    this.sentSeq = record.ackedSeq;
+    this.passedSeq = record.ackedSeq;
+  }
+
+  get isConnected(): boolean {
+    return this.edge !== undefined;
+  }
+
+  get unackedCount(): number {
+    return this.unacked === undefined ? 0 : this.unacked.length / 2;
+  }
+
+  isServedOn(ref: ConnectionRef): boolean {
+    return this.edge === ref.edge && this.connection === ref.connection;
+  }
+
+  isTargetOf(target: Target | undefined): boolean {
+    if (target === undefined) return true;
+    if (target.device !== undefined && target.device !== this.id) return false;
+    return target.platform === undefined || target.platform === this.platform;
+  }
+
+  roomMessages(messagesMax: number): number {
+    return messagesMax - this.unackedCount;
+  }
+
+  roomBytes(bytesMax: number): number {
+    return bytesMax - this.unackedBytes;
+  }
+
+  connectTo(ref: ConnectionRef, baseSeq: number): void {
+    this.edge = ref.edge;
+    this.connection = ref.connection;
+    this.rewind(baseSeq);
+  }
+
+  disconnect(nowWallMs: number): void {
+    this.edge = undefined;
+    this.seenAtMs = nowWallMs;
+    this.rewind(this.ackedSeq);
+  }
+
+  /** Sending goes on behind `seq`; nothing above it counts as sent. */
+  rewind(seq: number): void {
+    this.sentSeq = seq;
+    this.passedSeq = seq;
+    this.unacked = undefined;
+    this.unackedBytes = 0;
+  }
+
+  noteSent(seq: number, bytes: number, nowMs: number): void {
+    if (this.unacked === undefined) {
+      this.unacked = [];
+      this.sentAtMs = nowMs;
+    }
+    this.unacked.push(seq, bytes);
+    this.unackedBytes += bytes;
+    this.sentSeq = seq;
+    this.passedSeq = seq;
+  }
+
+  /** Everything up to `seq` was considered; entries for other devices count as acked here. */
+  notePassed(seq: number): void {
+    this.passedSeq = seq;
+    if (this.ackedSeq === this.sentSeq && this.unacked === undefined) this.ackedSeq = seq;
+  }
+
+  /** Returns false when it acks nothing new. `seq` is at most what was sent. */
+  ackThrough(seq: number, nowMs: number): boolean {
+    if (seq <= this.ackedSeq) return false;
+    this.ackedSeq = seq;
+    const { unacked } = this;
+    if (unacked !== undefined) {
+      let taken = 0;
+      while (taken < unacked.length && (unacked[taken] ?? 0) <= seq) {
+        this.unackedBytes -= unacked[taken + 1] ?? 0;
+        taken += 2;
+      }
+      if (taken === unacked.length) this.unacked = undefined;
+      else unacked.splice(0, taken);
+      this.sentAtMs = nowMs;
+    }
+    if (this.unacked === undefined && seq >= this.sentSeq) this.ackedSeq = this.passedSeq;
+    return true;
+  }
+
+  toRecord(): DeviceRecord {
+    return {
+      id: this.id,
+      platform: this.platform,
+      connect: this.connect,
+      ackedSeq: this.ackedSeq,
+      seenAtMs: this.seenAtMs,
+    };
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * What an edge keeps for all its connections in a few typed arrays by slot, so that
+ * an idle connection costs no timer and no object for it: when it was opened, heard
+ * and pinged, when its token ends. Also the one way to its socket.
+ */
+
+import { type ConnectionId, slotOf } from "../src/ports/edge-transport.js";
+import { type CloseName, closeCodes } from "../src/protocol/close-codes.js";
+import { encodeFrame, pingFrame, tokenWantedFrame } from "../src/protocol/frames.js";
+import type { Address } from "../src/runtime/address.js";
+import type { NodeContext } from "./node-context.js";
+
+const isOpen = 1;
+const isTextFlag = 2;
+const hasHello = 4;
+const isTokenAsked = 8;
+
+export class EdgeContext {
+  private readonly flags: Uint8Array;
+  private readonly openedMs: Float64Array;
+  private readonly heardMs: Float64Array;
+  private readonly pingedMs: Float64Array;
+  private readonly tokenEndsMs: Float64Array;
+  private readonly connections: Float64Array;
+  private slotsUsed = 0;
+  private pingNonce = 0;
+  private readonly closedFor = new Map<CloseName, number>();
+  framesSent = 0;
+  bytesSent = 0;
+
+  constructor(
+    readonly node: NodeContext,
+    readonly address: Address,
+  ) {
+    // A slot may be given again a moment after its limit check: some are spare.
+    const slots = node.limits.connectionsMax + 1_024;
+    this.flags = new Uint8Array(slots);
+    this.openedMs = new Float64Array(slots);
+    this.heardMs = new Float64Array(slots);
+    this.pingedMs = new Float64Array(slots);
+    this.tokenEndsMs = new Float64Array(slots);
+    this.connections = new Float64Array(slots);
+  }
+
+  /** False when there is no slot for it. */
+  open(connection: ConnectionId, isText: boolean): boolean {
+    const slot = slotOf(connection);
+    if (slot >= this.flags.length) return false;
+    const nowMs = this.node.clock.monotonicMs();
+    this.flags[slot] = isText ? isOpen | isTextFlag : isOpen;
+    this.openedMs[slot] = nowMs;
+    this.heardMs[slot] = nowMs;
+    this.pingedMs[slot] = nowMs;
+    this.tokenEndsMs[slot] = 0;
+    this.connections[slot] = connection;
+    this.slotsUsed = Math.max(this.slotsUsed, slot + 1);
+    return true;
+  }
+
+  forget(connection: ConnectionId): void {
+    const slot = slotOf(connection);
+    if (this.connections[slot] === connection) this.flags[slot] = 0;
+  }
+
+  noteHeard(connection: ConnectionId): void {
+    this.heardMs[slotOf(connection)] = this.node.clock.monotonicMs();
+  }
+
+  noteHello(connection: ConnectionId): void {
+    const slot = slotOf(connection);
+    this.flags[slot] = (this.flags[slot] ?? 0) | hasHello;
+  }
+
+  /** `wallMs`: when the token ends, as it says itself. */
+  noteTokenExpiry(connection: ConnectionId, wallMs: number): void {
+    const slot = slotOf(connection);
+    this.tokenEndsMs[slot] = wallMs;
+    this.flags[slot] = (this.flags[slot] ?? 0) & ~isTokenAsked;
+  }
+
+  tokenExpiryMs(connection: ConnectionId): number {
+    return this.tokenEndsMs[slotOf(connection)] ?? 0;
+  }
+
+  isText(connection: ConnectionId): boolean {
+    return ((this.flags[slotOf(connection)] ?? 0) & isTextFlag) !== 0;
+  }
+
+  send(connection: ConnectionId, frame: Uint8Array): void {
+    const { transport, limits } = this.node;
+    this.framesSent++;
+    this.bytesSent += frame.length;
+    transport.send(connection, frame, this.isText(connection));
+    if (transport.bufferedBytes(connection) > limits.connectionBufferBytesMax) {
+      this.close(connection, "SLOW_CONSUMER");
+    }
+  }
+
+  /** Decided here, so gone within `closeDeadlineMs` whatever the peer does. */
+  close(connection: ConnectionId, name: CloseName, reason?: string): void {
+    const slot = slotOf(connection);
+    if (this.connections[slot] !== connection || this.flags[slot] === 0) return;
+    this.flags[slot] = 0;
+    this.closedFor.set(name, (this.closedFor.get(name) ?? 0) + 1);
+    const { code, meaning } = closeCodes[name] ?? closeCodes.INTERNAL;
+    this.node.transport.close(connection, code, `${name}: ${reason ?? meaning}`.slice(0, 120));
+  }
+
+  closeAll(name: CloseName): void {
+    for (let slot = 0; slot < this.slotsUsed; slot++) {
+      if (this.flags[slot] !== 0) this.close(this.connections[slot] as ConnectionId, name);
+    }
+  }
+
+  /** Deadlines of all connections: hello, heartbeat, token. */
+  sweep(): void {
+    const nowMs = this.node.clock.monotonicMs();
+    const wallMs = this.node.clock.wallMs();
+    for (let slot = 0; slot < this.slotsUsed; slot++) {
+      const flags = this.flags[slot] ?? 0;
+      if (flags !== 0) this.sweepOne(slot, flags, nowMs, wallMs);
+    }
+  }
+
+  private sweepOne(slot: number, flags: number, nowMs: number, wallMs: number): void {
+    const { limits } = this.node;
+    const connection = this.connections[slot] as ConnectionId;
+    if ((flags & hasHello) === 0) {
+      const ageMs = nowMs - (this.openedMs[slot] ?? 0);
+      if (ageMs > limits.helloDeadlineMs) this.close(connection, "HELLO_TIMEOUT");
+      return;
+    }
+    if (nowMs - (this.heardMs[slot] ?? 0) > limits.heartbeatDeadlineMs) {
+      this.close(connection, "HEARTBEAT_LOST");
+      return;
+    }
+    if (nowMs - (this.pingedMs[slot] ?? 0) >= limits.heartbeatMs) {
+      this.pingedMs[slot] = nowMs;
+      this.pingNonce = (this.pingNonce + 1) % 2 ** 31;
+      this.send(connection, encodeFrame(pingFrame(this.pingNonce), (flags & isTextFlag) !== 0));
+    }
+    this.sweepToken(slot, connection, wallMs);
+  }
+
+  private sweepToken(slot: number, connection: ConnectionId, wallMs: number): void {
+    const { tokenGraceMs, tokenNoticeMs } = this.node.limits;
+    const endsMs = this.tokenEndsMs[slot] ?? 0;
+    const flags = this.flags[slot] ?? 0;
+    if (flags === 0 || endsMs === 0) return;
+    if (wallMs > endsMs + tokenGraceMs) {
+      this.close(connection, "TOKEN_EXPIRED");
+    } else if (wallMs > endsMs - tokenNoticeMs && (flags & isTokenAsked) === 0) {
+      this.flags[slot] = flags | isTokenAsked;
+      const frame = tokenWantedFrame(0, Math.max(0, endsMs - wallMs));
+      this.send(connection, encodeFrame(frame, (flags & isTextFlag) !== 0));
+    }
+  }
+
+  /** How many connections this edge closed, by reason. */
+  get closedByReason(): Record<string, number> {
+    return Object.fromEntries(this.closedFor);
+  }
+}

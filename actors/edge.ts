@@ -1,0 +1,210 @@
+/**
+ * The listener of a node and the parent of its connections: admits, decodes, and
+ * passes on what sessions send to connections.
+ *
+ * The transport's callbacks run between turns; they only spawn, count and tell.
+ */
+import { unreachable } from "../src/base/assert.js";
+import type { ConnectionId, HandshakeRefusal, Subprotocol } from "../src/ports/edge-transport.js";
+import { clientFrameBytesMax, decodeClientFrame } from "../src/protocol/frames.js";
+import type {
+  AttachAgain,
+  FromEdge,
+  PlacementChanged,
+  ToEdge,
+  ToSession,
+} from "../src/protocol/messages.js";
+import { type SessionKey, type Shard, shardOfKey } from "../src/protocol/shards.js";
+import { Actor } from "../src/runtime/actor.js";
+import { type ActorKey, addressOn } from "../src/runtime/address.js";
+import type { StopReason } from "../src/runtime/envelope.js";
+import type { ActorKind } from "../src/runtime/kind.js";
+import { type Closed, Connection, type ReceiveFrame } from "./connection.js";
+import { EdgeContext } from "./edge-context.js";
+import type { NodeContext } from "./node-context.js";
+import { nodeNameOf } from "./placement-view.js";
+
+interface SweepTick {
+  readonly kind: "SweepTick";
+}
+
+export type EdgeMessage = ToEdge | PlacementChanged | SweepTick;
+
+const edgeKind: ActorKind = {
+  name: "edge",
+  mailbox: { max: 262_144, onFull: "reject" },
+  restart: "permanent",
+  quantum: 1_024,
+};
+
+const sweepEveryMs = 1_000;
+const retryAfterSeconds = 5;
+
+export class Edge extends Actor<EdgeMessage> {
+  private context: EdgeContext | undefined = undefined;
+  private opened = 0;
+  private refusedHandshakes = 0;
+  private badFrames = 0;
+
+  constructor(private readonly node: NodeContext) {
+    super();
+  }
+
+  get kind(): ActorKind {
+    return edgeKind;
+  }
+
+  protected override async started(): Promise<void> {
+    const context = new EdgeContext(this.node, this.address);
+    this.context = context;
+    await this.node.transport.listen({
+      onUpgrade: () => this.admit(),
+      onOpen: (connection, protocol) => this.onOpen(context, connection, protocol),
+      onMessage: (connection, bytes, isText) => this.onBytes(context, connection, bytes, isText),
+      onClose: (connection) => {
+        context.forget(connection);
+        this.tellChild(connection, { kind: "Closed" } satisfies Closed);
+      },
+    });
+    this.timer(sweepEveryMs, { kind: "SweepTick" });
+  }
+
+  protected override async stopping(): Promise<void> {
+    this.context?.closeAll("GOING_AWAY");
+    await this.node.transport.stopListening();
+  }
+
+  protected override createChild(_key: ActorKey): Actor {
+    return new Connection(this.context as EdgeContext);
+  }
+
+  /** A connection whose actor failed is closed: it is the client that comes back. */
+  protected override onChildStopped(key: ActorKey, reason: StopReason): void {
+    if (reason !== "normal") this.context?.close(key as ConnectionId, "INTERNAL");
+  }
+
+  receive(message: EdgeMessage): void {
+    switch (message.kind) {
+      case "Deliver":
+      case "Attached":
+        if (!this.tellChild(message.connection, message)) this.reportGone(message);
+        return;
+      case "DeliverPassing":
+      case "CloseConnection":
+      case "WrongOwner":
+        this.tellChild(message.connection, message);
+        return;
+      case "AttachAgain":
+        this.onAttachAgain(message);
+        return;
+      case "PlacementChanged":
+        this.onPlacementChanged();
+        return;
+      case "SweepTick":
+        this.context?.sweep();
+        this.timer(sweepEveryMs, message);
+        return;
+      default:
+        unreachable(message);
+    }
+  }
+
+  private admit(): HandshakeRefusal | undefined {
+    if (this.node.transport.connectionCount < this.node.limits.connectionsMax) return undefined;
+    this.refusedHandshakes++;
+    return { status: 503, reason: "the edge is full", retryAfterSeconds };
+  }
+
+  private onOpen(context: EdgeContext, connection: ConnectionId, protocol: Subprotocol): void {
+    this.opened++;
+    if (!context.open(connection, protocol === "belfry.v1.json")) {
+      this.node.transport.close(connection, 4005, "OVERLOADED");
+      return;
+    }
+    this.spawn(connection);
+  }
+
+  private onBytes(
+    context: EdgeContext,
+    connection: ConnectionId,
+    bytes: Uint8Array,
+    isText: boolean,
+  ): void {
+    context.noteHeard(connection);
+    if (bytes.length > clientFrameBytesMax) {
+      this.badFrames++;
+      context.close(connection, "FRAME_TOO_LARGE");
+      return;
+    }
+    if (isText !== context.isText(connection)) {
+      this.badFrames++;
+      context.close(
+        connection,
+        "BAD_FRAME",
+        isText ? "text where binary is due" : "binary where text is due",
+      );
+      return;
+    }
+    const frame = decodeClientFrame(bytes, isText);
+    if (!frame.ok) {
+      this.badFrames++;
+      context.close(connection, frame.code, frame.message);
+      return;
+    }
+    if (frame.value.kind === "pong") return;
+    const message: ReceiveFrame = { kind: "ReceiveFrame", frame: frame.value };
+    if (!this.tellChild(connection, message)) context.close(connection, "OVERLOADED");
+  }
+
+  /** The session believes in a connection that is gone: no ghosts. */
+  private reportGone(message: { connection: number; key: string; epoch: number }): void {
+    const { connection, epoch } = message;
+    const key = message.key as SessionKey;
+    const shard = shardOfKey(key);
+    const owner = this.node.view.ownerOf(shard);
+    if (owner === undefined) return;
+    const detach: FromEdge = { kind: "Detach", edge: this.address, connection };
+    const envelope: ToSession = { kind: "ToSession", shard, epoch, key, message: detach };
+    this.tell(addressOn(nodeNameOf(owner), "shards"), envelope);
+  }
+
+  private onAttachAgain(message: AttachAgain): void {
+    const shards = new Set<Shard>(message.shards);
+    this.eachConnection((connection, key) => {
+      if (connection.shard !== undefined && shards.has(connection.shard))
+        this.tellChild(key, message);
+    });
+  }
+
+  /** Connections served under an epoch that has passed go to the new owner. */
+  private onPlacementChanged(): void {
+    const { table } = this.node.view;
+    this.eachConnection((connection, key) => {
+      const { shard } = connection;
+      if (shard === undefined || table.stateOf(shard) !== "serving") return;
+      if (connection.servedEpoch !== 0 && table.epochOf(shard) > connection.servedEpoch) {
+        this.tellChild(key, { kind: "AttachAgain", shards: [shard] } satisfies AttachAgain);
+      }
+    });
+  }
+
+  private eachConnection(visit: (connection: Connection, key: ActorKey) => void): void {
+    for (const key of this.childKeys()) {
+      const connection = this.child<Connection>(key);
+      if (connection !== undefined) visit(connection, key);
+    }
+  }
+
+  override inspect(): Record<string, unknown> {
+    return {
+      url: this.node.edgeUrl,
+      connections: this.childCount,
+      opened: this.opened,
+      refusedHandshakes: this.refusedHandshakes,
+      badFrames: this.badFrames,
+      framesSent: this.context?.framesSent ?? 0,
+      bytesSent: this.context?.bytesSent ?? 0,
+      closed: this.context?.closedByReason ?? {},
+    };
+  }
+}

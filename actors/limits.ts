@@ -1,0 +1,72 @@
+/** Every bound of a node in one place, with the value it has unless configured. */
+export interface Limits {
+  /** Sent and unacked messages of one device. */
+  readonly windowMessagesMax: number;
+  readonly windowBytesMax: number;
+  /** Stored messages of one session. */
+  readonly inboxMessagesMax: number;
+  readonly inboxBytesMax: number;
+  readonly devicesMax: number;
+  readonly deviceUnseenMs: number;
+  /** Unacked for so long while connected: sent again. */
+  readonly ackWaitMs: number;
+  /** Idempotency keys that one session remembers, and for how long. */
+  readonly keysMax: number;
+  readonly keyWindowMs: number;
+  /** Pushes of a shard group that wait for their commit. */
+  readonly uncommittedMax: number;
+  readonly sessionIdleMs: number;
+  /** MsgID time reserved ahead with the fence. */
+  readonly reserveMs: number;
+  readonly connectionsMax: number;
+  readonly helloDeadlineMs: number;
+  readonly heartbeatMs: number;
+  /** Nothing heard for so long: closed. */
+  readonly heartbeatDeadlineMs: number;
+  /** Unsent bytes of one connection; beyond, it is closed as a slow consumer. */
+  readonly connectionBufferBytesMax: number;
+  readonly tokenGraceMs: number;
+  readonly tokenNoticeMs: number;
+  readonly closeDeadlineMs: number;
+  readonly leaseMs: number;
+  readonly leaseMarginMs: number;
+  /** A dead node's inbox has had no responders for so long: it is replaced. */
+  readonly silenceMs: number;
+  readonly probeEveryMs: number;
+  /** How long a new master waits for nodes to appear before it first places shards. */
+  readonly settleMs: number;
+  readonly requestDeadlineMs: number;
+}
+
+const second = 1_000;
+const minute = 60 * second;
+const day = 24 * 60 * minute;
+
+export const defaultLimits: Limits = {
+  windowMessagesMax: 64,
+  windowBytesMax: 256 * 1024,
+  inboxMessagesMax: 10_000,
+  inboxBytesMax: 16 * 1024 * 1024,
+  devicesMax: 20,
+  deviceUnseenMs: 30 * day,
+  ackWaitMs: 30 * second,
+  keysMax: 1_000,
+  keyWindowMs: 10 * minute,
+  uncommittedMax: 20_000,
+  sessionIdleMs: minute,
+  reserveMs: 10 * second,
+  connectionsMax: 18_000,
+  helloDeadlineMs: 10 * second,
+  heartbeatMs: 30 * second,
+  heartbeatDeadlineMs: 75 * second,
+  connectionBufferBytesMax: 1024 * 1024,
+  tokenGraceMs: 30 * second,
+  tokenNoticeMs: minute,
+  closeDeadlineMs: 5 * second,
+  leaseMs: 3 * second,
+  leaseMarginMs: second,
+  silenceMs: 300,
+  probeEveryMs: 100,
+  settleMs: second,
+  requestDeadlineMs: 5 * second,
+};

@@ -1,0 +1,36 @@
+/** What the actors of one node share: who the node is, its ports, its bounds, its view. */
+import type { Clock } from "../src/base/clock.js";
+import type { Random } from "../src/base/random.js";
+import type { AppDirectory } from "../src/ports/app-directory.js";
+import type { EdgeTransport } from "../src/ports/edge-transport.js";
+import type { InboxStore } from "../src/ports/inbox-store.js";
+import type { KeyValue } from "../src/ports/key-value.js";
+import type { Log } from "../src/ports/log.js";
+import type { TokenVerifier } from "../src/ports/tokens.js";
+import type { Bus } from "../src/runtime/ports.js";
+import type { Limits } from "./limits.js";
+import type { PlacementView } from "./placement-view.js";
+
+export interface NodeContext {
+  readonly nodeId: string;
+  readonly incarnation: string;
+  /** Name of the datacenter, and its number 0…15 inside MsgIDs and generations. */
+  readonly idc: string;
+  readonly idcNumber: number;
+  readonly version: string;
+  readonly pid: number;
+  /** Where clients reach this node's edge. */
+  readonly edgeUrl: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly bus: Bus;
+  readonly store: InboxStore;
+  /** The bucket `placement`. */
+  readonly placement: KeyValue;
+  readonly apps: AppDirectory;
+  readonly tokens: TokenVerifier;
+  readonly transport: EdgeTransport;
+  readonly limits: Limits;
+  readonly log: Log;
+  readonly view: PlacementView;
+}

@@ -1,0 +1,56 @@
+/**
+ * What one session wants stored next. The session adds to it until its shard group
+ * takes it into a commit; it learns by `Committed` that all of it is on disk, and
+ * only then answers and delivers.
+ */
+
+import type {
+  Change,
+  IdempotencyKey,
+  SessionRecord,
+  SessionWrite,
+  StoredEntry,
+} from "../src/ports/inbox-store.js";
+import type { ReplyTo } from "../src/protocol/messages.js";
+import type { MsgId } from "../src/protocol/msg-id.js";
+import type { Target } from "../src/protocol/push-command.js";
+import type { SessionKey, Shard } from "../src/protocol/shards.js";
+import type { Ref } from "../src/runtime/cell.js";
+
+/** A push whose answer waits for the commit. */
+export interface AwaitingAnswer {
+  readonly reply: ReplyTo | undefined;
+  readonly id: MsgId;
+  readonly seq: number;
+  readonly isDuplicate: boolean;
+}
+
+export class PendingWrite implements SessionWrite {
+  /** Set by the group; what comes later goes into the next write. */
+  isTaken = false;
+  record?: SessionRecord;
+  readonly drop: number[] = [];
+  readonly append: StoredEntry[] = [];
+  readonly remember: IdempotencyKey[] = [];
+  readonly forget: string[] = [];
+  readonly addDue: number[] = [];
+  readonly removeDue: number[] = [];
+  readonly changes: Change[] = [];
+  readonly answers: AwaitingAnswer[] = [];
+  /** At-most-once messages that had to wait for a MsgID reservation or their key. */
+  readonly passing: { record: Uint8Array; target: Target | undefined }[] = [];
+
+  constructor(
+    readonly session: Ref,
+    /** The instance that made it: a restarted session is another. */
+    readonly author: object,
+    readonly shard: Shard,
+    readonly key: SessionKey,
+  ) {}
+}
+
+/** To the session: `write` is on disk. */
+export interface Committed {
+  readonly kind: "Committed";
+  readonly write: PendingWrite;
+}

@@ -1,0 +1,29 @@
+/**
+ * The placement as this node last heard of it: the table and the live nodes. The
+ * membership actor alone writes it; everybody else reads. It may be stale, which
+ * the owner's answer to a misdirected message corrects.
+ */
+import type { Shard } from "../src/protocol/shards.js";
+import type { LeaderRecord, Sighting } from "../topology/election.js";
+import type { NodeRecord } from "../topology/node-record.js";
+import { type Ownership, PlacementTable } from "../topology/placement-table.js";
+
+export class PlacementView {
+  table = PlacementTable.empty();
+  leader: LeaderRecord | undefined;
+  /** Live nodes by node id, this one included once it has its lease. */
+  readonly nodes = new Map<string, NodeRecord>();
+  /** When each key of the bucket was last seen to change. */
+  readonly sightings = new Map<string, Sighting>();
+  /** False from the lease's deadline on: this node serves no shard then. */
+  isLeaseHeld = false;
+
+  ownerOf(shard: Shard): Ownership | undefined {
+    return this.table.ownerOf(shard);
+  }
+}
+
+/** `<nodeId>.<incarnation>`: what addresses begin with. */
+export function nodeNameOf(member: { nodeId: string; incarnation: string }): string {
+  return `${member.nodeId}.${member.incarnation}`;
+}

@@ -1,0 +1,366 @@
+/**
+ * The placement of an IDC: every node has this actor, one of them leads. The leader
+ * watches every node, and gives shards to nodes by writing the table.
+ *
+ *   following ──(holder gone, compare-and-set won)──▶ leading
+ *       ▲                                                 │
+ *       └──(deadline passed, or somebody else wrote)──────┘
+ *
+ * Invariant: the leader writes only before its deadline, and every write is a
+ * compare-and-set on the table's revision. Losing the leader stops nothing placed.
+ */
+import { unreachable } from "../src/base/assert.js";
+import { randomToken } from "../src/base/random.js";
+import { Fault } from "../src/base/result.js";
+import type {
+  FenceReported,
+  GroupReleased,
+  PlacementChanged,
+  ToPlacement,
+} from "../src/protocol/messages.js";
+import { shardCount } from "../src/protocol/shards.js";
+import { pingSubject } from "../src/protocol/subjects.js";
+import { Actor } from "../src/runtime/actor.js";
+import type { ActorKind } from "../src/runtime/kind.js";
+import {
+  encodeLeader,
+  goneReason,
+  type LeaderRecord,
+  type Sighting,
+} from "../topology/election.js";
+import { nodeKey } from "../topology/node-record.js";
+import { type Member, PlacementTable } from "../topology/placement-table.js";
+import { type PlacementStep, planPlacement, unitShards } from "../topology/plan.js";
+import { leaderKey, tableKey } from "./membership.js";
+import type { NodeContext } from "./node-context.js";
+import { nodeNameOf } from "./placement-view.js";
+
+interface WatchTick {
+  readonly kind: "WatchTick";
+}
+
+/** A ping came back, or nobody was there to answer it. */
+interface Pinged {
+  readonly kind: "Pinged";
+  readonly name: string;
+  readonly isSilent: boolean;
+}
+
+export type PlacementMessage = ToPlacement | PlacementChanged | WatchTick | Pinged;
+
+interface Following {
+  readonly role: "following";
+}
+
+interface Leading {
+  readonly role: "leading";
+  readonly epoch: number;
+  readonly sinceMs: number;
+  revision: number;
+  deadlineMs: number;
+  /** The epoch is in the table: only then are shards given under it. */
+  hasWrittenTable: boolean;
+}
+
+const placementKind: ActorKind = {
+  name: "placement",
+  mailbox: { max: 16_384, onFull: "reject" },
+  restart: "permanent",
+  intensity: { restarts: 20, withinMs: 60_000 },
+};
+
+const openMovesMax = 1;
+const decisionsKept = 32;
+const pingDeadlineMs = 1_000;
+
+export class Placement extends Actor<PlacementMessage> {
+  private phase: Following | Leading = { role: "following" };
+  /** By node name: since when its inbox has had no responders. */
+  private readonly silentSince = new Map<string, number>();
+  private readonly pinging = new Set<string>();
+  private readonly decisions: { at: string; what: string }[] = [];
+
+  constructor(private readonly node: NodeContext) {
+    super();
+  }
+
+  get kind(): ActorKind {
+    return placementKind;
+  }
+
+  protected override started(): void {
+    this.timer(this.node.limits.probeEveryMs, { kind: "WatchTick" });
+  }
+
+  /** Resigns, so that the next leader need not wait. */
+  protected override async stopping(): Promise<void> {
+    const { phase } = this;
+    if (phase.role !== "leading") return;
+    this.phase = { role: "following" };
+    await this.node.placement.delete(leaderKey);
+  }
+
+  async receive(message: PlacementMessage): Promise<void> {
+    this.stepDownIfLate();
+    switch (message.kind) {
+      case "WatchTick":
+        this.timer(this.node.limits.probeEveryMs, message);
+        await this.guarded(() => this.onWatchTick());
+        return;
+      case "Pinged":
+        this.onPinged(message);
+        return;
+      case "PlacementChanged":
+        await this.guarded(() => this.place());
+        return;
+      case "GroupReleased":
+        await this.guarded(() => this.onGroupReleased(message));
+        return;
+      case "FenceReported":
+        await this.guarded(() => this.onFenceReported(message));
+        return;
+      default:
+        unreachable(message);
+    }
+  }
+
+  /** The bus or the store failing is no reason to crash: the tick comes again. */
+  private async guarded(step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (cause) {
+      if (!(cause instanceof Fault)) throw cause;
+      this.node.log.warn("placement step failed", { code: cause.code, error: cause.message });
+    }
+  }
+
+  private async onWatchTick(): Promise<void> {
+    if (this.phase.role === "leading") {
+      await this.renewWhenDue(this.phase);
+      this.pingOthers([...this.node.view.nodes.values()]);
+      await this.removeGoneNodes();
+      await this.place();
+      return;
+    }
+    const { leader } = this.node.view;
+    if (leader === undefined) {
+      await this.challenge("nobody leads");
+      return;
+    }
+    this.pingOthers([leader]);
+    const reason = this.goneReason(leaderKey, leader);
+    if (reason !== undefined) await this.challenge(reason);
+  }
+
+  // ---- election ----
+
+  private async challenge(reason: string): Promise<void> {
+    const { view, placement, nodeId, incarnation, limits, clock } = this.node;
+    // Who cannot hold its own lease must not lead.
+    if (!view.isLeaseHeld) return;
+    const sentMs = clock.monotonicMs();
+    const epoch = Math.max(view.leader?.epoch ?? 0, view.table.masterEpoch) + 1;
+    const record = encodeLeader({ nodeId, incarnation, epoch, leaseMs: limits.leaseMs });
+    const revision = view.sightings.get(leaderKey)?.revision;
+    const won =
+      revision === undefined
+        ? await placement.create(leaderKey, record)
+        : await placement.update(leaderKey, record, revision);
+    if (!won.ok) return;
+    this.phase = {
+      role: "leading",
+      epoch,
+      sinceMs: clock.monotonicMs(),
+      revision: won.value,
+      deadlineMs: sentMs + limits.leaseMs,
+      hasWrittenTable: false,
+    };
+    this.decide(`leads under epoch ${epoch}: ${reason}`);
+  }
+
+  private async renewWhenDue(leading: Leading): Promise<void> {
+    const { placement, nodeId, incarnation, limits, clock } = this.node;
+    const sentMs = clock.monotonicMs();
+    if (leading.deadlineMs - sentMs > (limits.leaseMs * 2) / 3) return;
+    const record = encodeLeader({
+      nodeId,
+      incarnation,
+      epoch: leading.epoch,
+      leaseMs: limits.leaseMs,
+    });
+    const renewed = await placement.update(leaderKey, record, leading.revision);
+    if (!renewed.ok) {
+      this.stepDown("somebody else wrote the lease");
+      return;
+    }
+    leading.revision = renewed.value;
+    leading.deadlineMs = sentMs + limits.leaseMs;
+  }
+
+  private stepDownIfLate(): void {
+    const { phase } = this;
+    if (phase.role !== "leading" || this.node.clock.monotonicMs() < phase.deadlineMs) return;
+    this.stepDown("the lease was not renewed in time");
+  }
+
+  private stepDown(reason: string): void {
+    this.phase = { role: "following" };
+    this.decide(`leads no more: ${reason}`);
+  }
+
+  // ---- watching nodes ----
+
+  private pingOthers(members: readonly Member[]): void {
+    const { bus, nodeId } = this.node;
+    const { system, ref } = this;
+    for (const member of members) {
+      const name = nodeNameOf(member);
+      if (member.nodeId === nodeId || this.pinging.has(name)) continue;
+      this.pinging.add(name);
+      const subject = pingSubject(member.nodeId, member.incarnation);
+      const tell = (isSilent: boolean) => system.tell(ref, { kind: "Pinged", name, isSilent });
+      bus.request(subject, new Uint8Array(0), pingDeadlineMs).then(
+        () => tell(false),
+        (cause) => tell(cause instanceof Fault && cause.code === "NO_RESPONDERS"),
+      );
+    }
+  }
+
+  private onPinged({ name, isSilent }: Pinged): void {
+    this.pinging.delete(name);
+    if (!isSilent) this.silentSince.delete(name);
+    else if (!this.silentSince.has(name)) {
+      this.silentSince.set(name, this.node.clock.monotonicMs());
+    }
+  }
+
+  private goneReason(key: string, member: Member): string | undefined {
+    const { view, limits, clock } = this.node;
+    const seen = view.sightings.get(key);
+    if (seen === undefined) return undefined;
+    const silentSinceMs = this.silentSince.get(nodeNameOf(member));
+    const sighting: Sighting = silentSinceMs === undefined ? seen : { ...seen, silentSinceMs };
+    return goneReason(sighting, clock.monotonicMs(), {
+      leaseMs: limits.leaseMs,
+      marginMs: limits.leaseMarginMs,
+      silenceMs: limits.silenceMs,
+    });
+  }
+
+  /** Takes the record away; every node learns by its watch that this one is gone. */
+  private async removeGoneNodes(): Promise<void> {
+    for (const member of [...this.node.view.nodes.values()]) {
+      if (member.nodeId === this.node.nodeId) continue;
+      const reason = this.goneReason(nodeKey(member.nodeId), member);
+      if (reason === undefined) continue;
+      this.decide(`gives up ${nodeNameOf(member)}: ${reason}`);
+      this.silentSince.delete(nodeNameOf(member));
+      this.node.view.nodes.delete(member.nodeId);
+      await this.node.placement.delete(nodeKey(member.nodeId));
+    }
+  }
+
+  // ---- the table ----
+
+  private async place(): Promise<void> {
+    if (this.phase.role !== "leading") return;
+    // The view is a moment old; it only decides whether to read the table at all.
+    const isDone = this.phase.hasWrittenTable && this.plan(this.node.view.table).length === 0;
+    if (!isDone) await this.changeTable((table) => this.carryOut(table, this.plan(table)));
+  }
+
+  private plan(table: PlacementTable): PlacementStep[] {
+    return planPlacement(table, this.members(), { unitSize: this.unitSize, openMovesMax });
+  }
+
+  private async onGroupReleased({ group, nodeId, incarnation }: GroupReleased): Promise<void> {
+    await this.changeTable((table) => {
+      const shards = unitShards(group, this.unitSize).filter(
+        (shard) =>
+          table.stateOf(shard) === "releasing" && table.isOwnedBy(shard, { nodeId, incarnation }),
+      );
+      return shards.length === 0 ? table : table.withState(shards, "unassigned");
+    });
+    await this.place();
+  }
+
+  /** The store knows a higher epoch than was given (its data outlived the table): go above. */
+  private async onFenceReported({ group, epoch }: FenceReported): Promise<void> {
+    await this.changeTable((table) => {
+      const shards = unitShards(group, this.unitSize);
+      const owner = table.ownerOf(shards[0] as (typeof shards)[number]);
+      const isHigher = shards.every((shard) => table.epochOf(shard) > epoch);
+      return owner === undefined || isHigher ? table : table.withOwner(shards, owner, epoch);
+    });
+  }
+
+  private async changeTable(change: (table: PlacementTable) => PlacementTable): Promise<void> {
+    const { phase } = this;
+    if (phase.role !== "leading") return;
+    const { placement, clock, limits, random, log } = this.node;
+    const isSettling = clock.monotonicMs() - phase.sinceMs < limits.settleMs;
+    const entry = await placement.get(tableKey);
+    if (entry === undefined && isSettling && this.members().length < 2) return;
+    const read = entry === undefined ? undefined : PlacementTable.decode(entry.value);
+    if (read !== undefined && !read.ok) {
+      log.error("the placement table is not readable and stays as it is", { code: read.code });
+      return;
+    }
+    const table = read?.value ?? PlacementTable.empty();
+    if (table.masterEpoch > phase.epoch) {
+      this.stepDown("the table was written under a higher epoch");
+      return;
+    }
+    const changed = change(table);
+    if (changed === table && phase.hasWrittenTable) return;
+    const bytes = changed.writtenBy(phase.epoch, randomToken(random, 12)).encode();
+    if (clock.monotonicMs() >= phase.deadlineMs) return;
+    const written =
+      entry === undefined
+        ? await placement.create(tableKey, bytes)
+        : await placement.update(tableKey, bytes, entry.revision);
+    // On a conflict the next tick reads again, and learns whether it still leads.
+    if (written.ok) phase.hasWrittenTable = true;
+  }
+
+  private carryOut(table: PlacementTable, steps: readonly PlacementStep[]): PlacementTable {
+    let changed = table;
+    for (const step of steps) {
+      const shards = unitShards(step.unit, this.unitSize);
+      if (step.kind === "assign") {
+        changed = changed.withOwner(shards, step.to);
+        this.decide(`gives unit ${step.unit} to ${nodeNameOf(step.to)}: ${step.reason}`);
+      } else {
+        changed = changed.withState(shards, "releasing");
+        this.decide(`takes unit ${step.unit} from ${nodeNameOf(step.from)}: ${step.reason}`);
+      }
+    }
+    return changed;
+  }
+
+  private get unitSize(): number {
+    return shardCount / this.node.store.groupCount;
+  }
+
+  private members(): Member[] {
+    return [...this.node.view.nodes.values()]
+      .map(({ nodeId, incarnation }) => ({ nodeId, incarnation }))
+      .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
+  }
+
+  private decide(what: string): void {
+    this.node.log.info(`placement ${what}`);
+    this.decisions.push({ at: new Date(this.node.clock.wallMs()).toISOString(), what });
+    if (this.decisions.length > decisionsKept) this.decisions.shift();
+  }
+
+  override inspect(): Record<string, unknown> {
+    const { leader } = this.node.view;
+    return {
+      role: this.phase.role,
+      leader: leader === undefined ? null : nodeNameOf(leader as LeaderRecord),
+      epoch: leader?.epoch ?? 0,
+      decisions: this.decisions.slice(-10),
+    };
+  }
+}

@@ -1,0 +1,19 @@
+/**
+ * What the sessions of one shard share under one ownership: its epoch, its source
+ * of MsgIDs and the store. Made when the fence was raised, gone with the ownership.
+ */
+
+import type { InboxGroup } from "../src/ports/inbox-store.js";
+import type { MsgIdSource } from "../src/protocol/msg-id.js";
+import type { Shard } from "../src/protocol/shards.js";
+import type { CommitQueue } from "./commit-queue.js";
+import type { NodeContext } from "./node-context.js";
+
+export interface ShardContext {
+  readonly node: NodeContext;
+  readonly shard: Shard;
+  readonly epoch: number;
+  readonly ids: MsgIdSource;
+  readonly inbox: InboxGroup;
+  readonly commits: CommitQueue;
+}

@@ -1,0 +1,285 @@
+/**
+ * The shards of one node that commit together: a volume of the embedded store.
+ * Opens the store, raises the fences, starts the shards, and writes what their
+ * sessions want stored: one commit in flight, what arrives meanwhile is the next.
+ *
+ *   opening ──(open, raise)──▶ serving ──(commit failed, unknown fate)──▶ crash, open again
+ *
+ * Invariant: a shard actor exists only under an epoch that its fence was raised to.
+ */
+import { unreachable } from "../src/base/assert.js";
+import { Fault } from "../src/base/result.js";
+import type { CommitAnswer, InboxGroup, ShardWrite } from "../src/ports/inbox-store.js";
+import { errorAnswer } from "../src/protocol/errors.js";
+import type { EdgeGone } from "../src/protocol/messages.js";
+import { MsgIdSource } from "../src/protocol/msg-id.js";
+import { encodeAnswer } from "../src/protocol/push-answer.js";
+import type { Shard as ShardNumber } from "../src/protocol/shards.js";
+import { Actor } from "../src/runtime/actor.js";
+import { type ActorKey, addressOn } from "../src/runtime/address.js";
+import type { ActorKind } from "../src/runtime/kind.js";
+import { CommitQueue } from "./commit-queue.js";
+import type { NodeContext } from "./node-context.js";
+import type { PendingWrite } from "./pending-write.js";
+import { nodeNameOf } from "./placement-view.js";
+import { type ForSession, Shard } from "./shard.js";
+import type { ShardContext } from "./shard-context.js";
+
+/** A message for one shard of the group. */
+export interface ForShard {
+  readonly kind: "ForShard";
+  readonly shard: ShardNumber;
+  readonly message: ForSession;
+}
+
+interface CommitTick {
+  readonly kind: "CommitTick";
+}
+
+interface CommitEnded {
+  readonly kind: "CommitEnded";
+  readonly writes: readonly ShardWrite[];
+  readonly taken: readonly PendingWrite[];
+  readonly result: readonly CommitAnswer[] | Fault;
+}
+
+interface SweepTick {
+  readonly kind: "SweepTick";
+}
+
+export type GroupMessage = ForShard | CommitTick | CommitEnded | SweepTick | EdgeGone;
+
+const groupKind: ActorKind = {
+  name: "shard-group",
+  mailbox: { max: 65_536, onFull: "reject" },
+  restart: "permanent",
+  intensity: { restarts: 20, withinMs: 10_000 },
+  stopDeadlineMs: 10_000,
+};
+
+const sweepEveryMs = 1_000;
+/** Shards looked at in one sweep: all 512 of a volume within eight seconds. */
+const shardsPerSweep = 64;
+const duePerShardMax = 64;
+
+export class ShardGroup extends Actor<GroupMessage> {
+  private readonly contexts = new Map<ShardNumber, ShardContext>();
+  private readonly commits: CommitQueue;
+  private inbox: InboxGroup | undefined = undefined;
+  private sweptTo = 0;
+  private commitCount = 0;
+
+  /** `epochs`: what placement gave this node, by shard. */
+  constructor(
+    private readonly node: NodeContext,
+    private readonly group: number,
+    private readonly epochs: ReadonlyMap<ShardNumber, number>,
+  ) {
+    super();
+    this.commits = new CommitQueue(() => this.wake(), node.limits.uncommittedMax);
+  }
+
+  get kind(): ActorKind {
+    return groupKind;
+  }
+
+  private wake(): void {
+    this.system.tell(this.ref, { kind: "CommitTick" });
+  }
+
+  protected override async started(): Promise<void> {
+    const { node } = this;
+    const { store, clock, limits, log } = node;
+    const inbox = await store.openGroup(this.group);
+    this.inbox = inbox;
+    const startMs = clock.wallMs();
+    const reserveUntilMs = startMs + limits.reserveMs;
+    const requests = [...this.epochs].map(([shard, epoch]) => ({ shard, epoch, reserveUntilMs }));
+    const answers = await inbox.raise(requests);
+    let highestFence = 0;
+    for (const [index, request] of requests.entries()) {
+      const answer = answers[index];
+      if (answer === undefined || !answer.ok) {
+        highestFence = Math.max(highestFence, answer?.epoch ?? 0);
+        continue;
+      }
+      const previousMs = answer.value.previousReservedUntilMs;
+      // Where an earlier reservation reaches past ours, the first id waits for a longer one.
+      const firstIdMs = Math.max(startMs, previousMs);
+      const ids = new MsgIdSource(request.shard, node.idcNumber, firstIdMs, reserveUntilMs);
+      this.startShard(request.shard, request.epoch, inbox, ids);
+    }
+    if (highestFence > 0) this.reportFence(highestFence);
+    this.timer(sweepEveryMs, { kind: "SweepTick" });
+    this.askEdges();
+    log.info("group opened", { group: this.group, shards: this.contexts.size });
+  }
+
+  private startShard(shard: ShardNumber, epoch: number, inbox: InboxGroup, ids: MsgIdSource): void {
+    const { node, commits } = this;
+    this.contexts.set(shard, { node, shard, epoch, ids, inbox, commits });
+    this.spawn(shard);
+  }
+
+  protected override async stopping(): Promise<void> {
+    // The sessions are gone; what they submitted is written before the group is closed.
+    const { inbox } = this;
+    if (inbox === undefined) return;
+    this.inbox = undefined;
+    const left = this.commits.abandon().filter((write) => !write.isTaken);
+    if (left.length > 0) await inbox.commit(this.gather(left)).catch(() => undefined);
+    await inbox.close();
+  }
+
+  protected override createChild(key: ActorKey): Actor {
+    return new Shard(this.contexts.get(key as ShardNumber) as ShardContext);
+  }
+
+  receive(message: GroupMessage): void | Promise<void> {
+    switch (message.kind) {
+      case "ForShard":
+        this.tellChild(message.shard, message.message);
+        return;
+      case "CommitTick":
+        this.onCommitTick();
+        return;
+      case "CommitEnded":
+        this.onCommitEnded(message);
+        return;
+      case "SweepTick":
+        return this.onSweepTick();
+      case "EdgeGone":
+        for (const key of this.childKeys()) this.tellChild(key, message);
+        return;
+      default:
+        return unreachable(message);
+    }
+  }
+
+  private onCommitTick(): void {
+    const { inbox } = this;
+    if (inbox === undefined) return;
+    const taken = this.commits.take();
+    if (taken.length === 0) return;
+    const writes = this.gather(taken);
+    const end = (result: CommitEnded["result"]) =>
+      this.system.tell(this.ref, { kind: "CommitEnded", writes, taken, result });
+    inbox.commit(writes).then(end, (cause) => end(asFault(cause)));
+  }
+
+  /** One write per shard, with a longer MsgID reservation where half of it is used. */
+  private gather(taken: readonly PendingWrite[]): ShardWrite[] {
+    const byShard = new Map<ShardNumber, PendingWrite[]>();
+    for (const write of taken) {
+      const list = byShard.get(write.shard);
+      if (list === undefined) byShard.set(write.shard, [write]);
+      else list.push(write);
+    }
+    const writes: ShardWrite[] = [];
+    for (const [shard, sessions] of byShard) {
+      const context = this.contexts.get(shard) as ShardContext;
+      const reserveUntilMs = this.longerReservation(context.ids);
+      writes.push({
+        shard,
+        epoch: context.epoch,
+        sessions,
+        ...(reserveUntilMs === undefined ? {} : { reserveUntilMs }),
+      });
+    }
+    return writes;
+  }
+
+  private longerReservation(ids: MsgIdSource): number | undefined {
+    const { clock, limits } = this.node;
+    const nowMs = Math.max(clock.wallMs(), ids.currentMs);
+    if (ids.reserved - nowMs > limits.reserveMs / 2) return undefined;
+    return nowMs + limits.reserveMs;
+  }
+
+  private onCommitEnded({ writes, taken, result }: CommitEnded): void {
+    if (result instanceof Fault) {
+      this.failCommit(result);
+      return;
+    }
+    this.commitCount++;
+    const fenced = new Set<ShardNumber>();
+    for (const [index, write] of writes.entries()) {
+      const answer = result[index];
+      if (answer !== undefined && !answer.ok) {
+        fenced.add(write.shard);
+        this.loseShard(write.shard, answer.epoch);
+      } else if (write.reserveUntilMs !== undefined) {
+        this.contexts.get(write.shard)?.ids.extend(write.reserveUntilMs);
+      }
+    }
+    for (const write of taken) {
+      if (!fenced.has(write.shard)) this.tell(write.session, { kind: "Committed", write });
+    }
+    this.commits.settle();
+  }
+
+  /** A node whose write is fenced answers nothing: the shard has another owner. */
+  private loseShard(shard: ShardNumber, epoch: number): void {
+    this.node.log.warn("shard fenced", { shard, epoch });
+    this.stopChild(shard);
+    this.reportFence(epoch);
+  }
+
+  /**
+   * Nobody knows what reached the disk: answer so, and begin again from what is
+   * there. The supervisor opens the group anew, and the edges attach again.
+   */
+  private failCommit(fault: Fault): never {
+    for (const write of this.commits.abandon()) {
+      for (const { reply } of write.answers) {
+        if (reply === undefined) continue;
+        const answer = encodeAnswer(errorAnswer("STORE_UNAVAILABLE"), reply.encoding);
+        this.node.bus.publish(reply.subject, answer);
+      }
+    }
+    throw fault;
+  }
+
+  private reportFence(epoch: number): void {
+    const { leader } = this.node.view;
+    if (leader === undefined) return;
+    const message = { kind: "FenceReported", group: this.group, epoch } as const;
+    this.tell(addressOn(nodeNameOf(leader), "placement"), message);
+  }
+
+  private askEdges(): void {
+    const shards = [...this.contexts.keys()];
+    for (const node of this.node.view.nodes.values()) {
+      this.tell(addressOn(nodeNameOf(node), "edge"), { kind: "AttachAgain", shards });
+    }
+  }
+
+  /** Finds sessions with something due, a few shards at a time. */
+  private async onSweepTick(): Promise<void> {
+    const { inbox } = this;
+    if (inbox === undefined) return;
+    const shards = [...this.contexts.keys()];
+    const nowMs = this.node.clock.wallMs();
+    for (let count = 0; count < Math.min(shardsPerSweep, shards.length); count++) {
+      const shard = shards[this.sweptTo++ % shards.length] as ShardNumber;
+      for (const { key, atMs } of await inbox.readDue(shard, nowMs, duePerShardMax)) {
+        const message = { kind: "DueTick", atMs } as const;
+        this.tellChild(shard, { kind: "ForSession", key, message } satisfies ForSession);
+      }
+    }
+    this.timer(sweepEveryMs, { kind: "SweepTick" });
+  }
+
+  override inspect(): Record<string, unknown> {
+    return {
+      shards: this.contexts.size,
+      commits: this.commitCount,
+      uncommitted: this.commits.uncommitted,
+    };
+  }
+}
+
+function asFault(cause: unknown): Fault {
+  if (cause instanceof Fault) return cause;
+  return new Fault("STORE_UNAVAILABLE", "unknown", String(cause), { cause });
+}

@@ -1,0 +1,58 @@
+/**
+ * The test suite: prepares what it needs, then hands over to Node's test runner
+ * and to its exit code.
+ *
+ *   node scripts/test.mjs            all of it
+ *   node scripts/test.mjs WORD...    the files whose path holds one of the words
+ */
+import { readdir } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { ensureChromium } from "./ensure-chromium.mjs";
+import { ensureNatsServer } from "./ensure-nats.mjs";
+import { prepare } from "./prepare.mjs";
+import { root, run, runWhenStarted, SetupError } from "./process.mjs";
+
+/** For one file (Node 20 has no flag for each test): a hung one fails, and the rest goes on. */
+const fileTimeoutMs = 240_000;
+
+/**
+ * From the sources, not from dist/: what was deleted must not run again.
+ * @param {string[]} words
+ * @returns {Promise<string[]>} the compiled test files
+ */
+async function testFiles(words) {
+  const entries = await readdir(join(root, "test"), { recursive: true });
+  return entries
+    .filter((entry) => entry.endsWith(".test.ts"))
+    .map((entry) => join("test", entry))
+    .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
+    .map((file) => join("dist", file.replace(/\.ts$/, ".js")))
+    .sort();
+}
+
+await runWhenStarted(import.meta, async () => {
+  const words = process.argv.slice(2).filter((word) => word !== "");
+  const files = await testFiles(words);
+  if (files.length === 0) throw new SetupError(`No test file's path holds ${words.join(" or ")}.`);
+  await prepare(["install", "build"]);
+  await ensureNatsServer();
+  await chromiumIfToBeHad();
+  return await run(process.execPath, [
+    "--enable-source-maps",
+    "--test",
+    `--test-timeout=${fileTimeoutMs}`,
+    `--test-concurrency=${Math.max(2, availableParallelism())}`,
+    ...files,
+  ]);
+});
+
+/** Without it only the tests of pages fail, each saying what to install. */
+async function chromiumIfToBeHad() {
+  try {
+    await ensureChromium();
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    process.stderr.write(`belfry: ${error.message}\n`);
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * The command `belfry`: its words, and what it does with words that it does not know.
+ *
+ * Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nobody answered.
+ */
+import { Command, CommanderError } from "commander";
+import { refused } from "../base/result.js";
+import { declareActor } from "./actor.js";
+import { declareApp } from "./app-commands.js";
+import { type CliWorld, Invocation } from "./invocation.js";
+import { secondsAsMs } from "./names.js";
+import { exitCodes, report } from "./outcome.js";
+import { declarePush } from "./push.js";
+import { declareShards } from "./shards.js";
+import { declareStatus } from "./status.js";
+import { declareToken } from "./token.js";
+import { declareTopology } from "./topology.js";
+import { declareUser } from "./user.js";
+
+const timeoutMsDefault = 5_000;
+const timeoutSecondsMax = 300;
+
+/** Runs one command to its end; resolves to the exit code. Throws for bugs only. */
+export async function runCommandLine(args: readonly string[], world: CliWorld): Promise<number> {
+  const said: string[] = [];
+  const program = makeProgram(world, (text) => said.push(text));
+  const invocation = new Invocation(world, program, asksForJson(args));
+  for (const declare of [
+    ...[declarePush, declareStatus, declareTopology, declareActor],
+    ...[declareUser, declareShards, declareApp, declareToken],
+  ]) {
+    declare(program, invocation);
+  }
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    onStoppedEarly(error, said.join(""), invocation, asksForJson(args));
+  }
+  return invocation.exitCode;
+}
+
+function makeProgram(world: CliWorld, say: (text: string) => void): Command {
+  const program = new Command("belfry");
+  return program
+    .description("Operates Belfry, a push platform.")
+    .version(world.version, "-V, --version", "print the version")
+    .option("--json", "print one JSON document")
+    .option("--nats-url <url>", "the NATS server (NATS_URL; else the one of make run)")
+    .option("--user <name>", "NATS user (BELFRY_NATS_USER)")
+    .option("--password-file <file>", "holds its password (BELFRY_NATS_PASSWORD_FILE)")
+    .option(
+      "--timeout <seconds>",
+      "how long to wait for each answer; 5",
+      secondsAsMs(timeoutSecondsMax),
+      timeoutMsDefault,
+    )
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ writeOut: say, writeErr: say })
+    .addHelpText(
+      "after",
+      `
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nobody answered.
+
+Example:
+  belfry push demo alice '{"text":"hello"}'`,
+    )
+    .exitOverride();
+}
+
+/** Help and version were asked for; everything else was wrong usage. */
+function onStoppedEarly(
+  error: CommanderError,
+  said: string,
+  invocation: Invocation,
+  isJson: boolean,
+): void {
+  const { world } = invocation;
+  switch (error.code) {
+    case "commander.version":
+      invocation.print(report({ version: world.version }, () => world.version));
+      return;
+    case "commander.helpDisplayed":
+    case "commander.help":
+      // Without a command the help is the answer to a mistake.
+      invocation.exitCode = error.code === "commander.help" ? exitCodes.usage : exitCodes.done;
+      if (isJson)
+        invocation.print(
+          invocation.exitCode === exitCodes.usage
+            ? refused("USAGE", "a command is missing")
+            : report({ help: said }, () => said),
+        );
+      else (invocation.exitCode === exitCodes.done ? world.out : world.err)(said);
+      return;
+    default:
+      invocation.exitCode = exitCodes.usage;
+      if (isJson) invocation.print(refused("USAGE", error.message.replace(/^error: /, "")));
+      else world.err(`belfry: ${said.replace(/^error: /, "")}Try: belfry --help\n`);
+  }
+}
+
+/** Looked for before parsing, which may fail. */
+function asksForJson(args: readonly string[]): boolean {
+  const end = args.indexOf("--");
+  return (end < 0 ? args : args.slice(0, end)).includes("--json");
+}

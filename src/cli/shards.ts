@@ -1,0 +1,89 @@
+/** `belfry shards`: who serves what, neighbours of one owner and epoch in one line. */
+import type { Command } from "commander";
+import { type Fleet, fullName, type Placement, type ShardPlace } from "./fleet.js";
+import type { Invocation } from "./invocation.js";
+import { findNode, shardNumber } from "./names.js";
+import { type Outcome, report } from "./outcome.js";
+import { headings, table } from "./text.js";
+
+interface ShardsOptions {
+  readonly node?: string;
+  readonly shard?: number;
+}
+
+/** Both ends are in it. */
+export interface ShardRange {
+  readonly from: number;
+  readonly to: number;
+  readonly state: string;
+  readonly epoch: number;
+  readonly nodeId: string | null;
+  readonly incarnation: string | null;
+}
+
+export function declareShards(program: Command, invocation: Invocation): void {
+  program
+    .command("shards")
+    .summary("show which node serves which shards")
+    .description("Prints the map of the 4096 shards: owner, epoch and state, as ranges.")
+    .option("--node <id>", "only what this node owns")
+    .option("--shard <n>", "only this shard", shardNumber)
+    .addHelpText("after", "\nExample:\n  belfry shards --node dc1-a")
+    .action(async (options: ShardsOptions) => {
+      await invocation.withFleet((fleet) => shards(fleet, options));
+    });
+}
+
+async function shards(fleet: Fleet, { node, shard }: ShardsOptions): Promise<Outcome> {
+  const placement = await fleet.placement();
+  let wanted = placement.shards;
+  if (node !== undefined) {
+    const owned = wanted.filter((place) => isOwnedBy(place, node));
+    const found = findNode(placement, node);
+    // A node that died still owns its shards until they are placed anew.
+    if (owned.length === 0 && !found.ok) return found;
+    wanted = owned;
+  }
+  if (shard !== undefined) wanted = wanted.filter((place) => place.shard === shard);
+  const ranges = rangesOf(wanted);
+  return report({ states: countStates(wanted), ranges }, (paint) => {
+    const rows = ranges.map(({ from, to, nodeId, incarnation, epoch, state }) => [
+      from === to ? from : `${from}-${to}`,
+      to - from + 1,
+      nodeId === null ? null : `${nodeId}.${incarnation}`,
+      epoch,
+      state === "serving" ? state : ({ text: state, style: "red" } as const),
+    ]);
+    return table([headings("SHARDS", "COUNT", "OWNER", "EPOCH", "STATE"), ...rows], paint);
+  });
+}
+
+function isOwnedBy({ owner }: ShardPlace, name: string): boolean {
+  return owner !== undefined && (owner.nodeId === name || fullName(owner) === name);
+}
+
+/** `places` in the order of their shards. */
+export function rangesOf(places: readonly ShardPlace[]): ShardRange[] {
+  const ranges: ShardRange[] = [];
+  for (const { shard, state, epoch, owner } of places) {
+    const nodeId = owner?.nodeId ?? null;
+    const incarnation = owner?.incarnation ?? null;
+    const last = ranges.at(-1);
+    const continues =
+      last !== undefined &&
+      last.to + 1 === shard &&
+      last.state === state &&
+      last.epoch === epoch &&
+      last.nodeId === nodeId &&
+      last.incarnation === incarnation;
+    if (continues) ranges[ranges.length - 1] = { ...last, to: shard };
+    else ranges.push({ from: shard, to: shard, state, epoch, nodeId, incarnation });
+  }
+  return ranges;
+}
+
+export function countStates(places: Placement["shards"]): Record<string, number> {
+  const states: Record<string, number> = { serving: 0, releasing: 0, unassigned: 0 };
+  for (const { state } of places) states[state] = (states[state] ?? 0) + 1;
+  return states;
+}

@@ -1,0 +1,144 @@
+/**
+ * What a device remembers over a reload: who it is, its connect counter, the last
+ * position that the app took and whose, and the ids of what it took last.
+ *
+ * The position is written with each message, the ids (longer) with each ack. A crash
+ * between the app's taking and the write shows the message again: at least once.
+ */
+import { isMap } from "../protocol/codec.js";
+import { isSequence, type Position } from "../protocol/position.js";
+import type { DeviceStorage } from "./device-storage.js";
+import { LatestWriter } from "./latest-writer.js";
+import { isCovered } from "./message-chain.js";
+import { SeenIds } from "./seen-ids.js";
+
+const seenIdsMax = 4_096;
+/** 16 characters each: about 5 KB of storage, rewritten with each ack. */
+const storedIdsMax = 256;
+const recordVersion = 1;
+
+export class DeviceMemory {
+  /** This installation's name, once made or given. */
+  device: string | undefined;
+  private connectCount = 0;
+  private account: string | undefined;
+  private taken: Position | undefined;
+  private seen = new SeenIds(seenIdsMax);
+  private loading: Promise<void> | undefined;
+  private readonly writer: LatestWriter;
+
+  constructor(
+    private readonly storage: DeviceStorage,
+    private readonly keyPrefix: string,
+    private readonly onError: (error: unknown) => void,
+  ) {
+    this.writer = new LatestWriter(storage, onError);
+  }
+
+  /** Reads the storage the first time; what cannot be read counts as absent. */
+  load(): Promise<void> {
+    this.loading ??= this.readAll();
+    return this.loading;
+  }
+
+  private async readAll(): Promise<void> {
+    const [device, connect, position, seen] = await Promise.all(
+      ["device", "connect", "position", "seen"].map((name) => this.read(name)),
+    );
+    if (device) this.device = device;
+    this.connectCount = isSequence(Number(connect)) ? Number(connect) : 0;
+    this.restore(parseRecord(position), parseRecord(seen));
+  }
+
+  get position(): Position | undefined {
+    return this.taken;
+  }
+
+  nameDevice(device: string): void {
+    this.device = device;
+    this.write("device", device);
+  }
+
+  /** A number above all before it, on this installation and, by the clock, on a restored one. */
+  nextConnect(wallMs: number): number {
+    this.connectCount = Math.max(this.connectCount + 1, wallMs);
+    this.write("connect", String(this.connectCount));
+    return this.connectCount;
+  }
+
+  /** The position to resume from, if it is this user's. */
+  positionOf(account: string | undefined): Position | undefined {
+    return account !== undefined && account === this.account ? this.taken : undefined;
+  }
+
+  /** The edge said who is signed in; what is remembered of another user is forgotten. */
+  signIn(account: string): void {
+    if (account === this.account) return;
+    this.account = account;
+    this.taken = undefined;
+    this.seen = new SeenIds(seenIdsMax);
+  }
+
+  hasTaken(id: string, position: Position): boolean {
+    return isCovered(position, this.taken) || this.seen.has(id);
+  }
+
+  hasSeen(id: string): boolean {
+    return this.seen.has(id);
+  }
+
+  /** The app took the message with this id. */
+  see(id: string): void {
+    this.seen.add(id);
+  }
+
+  /** Everything up to `position` is taken; moves forward within a generation. */
+  reach(position: Position): void {
+    if (isCovered(position, this.taken)) return;
+    this.taken = position;
+    const { generation, seq } = position;
+    const { account } = this;
+    this.write("position", JSON.stringify({ v: recordVersion, account, generation, seq }));
+  }
+
+  /** Writes the newest ids. */
+  saveSeen(): void {
+    const ids = this.seen.newest(storedIdsMax);
+    const { account } = this;
+    this.write("seen", JSON.stringify({ v: recordVersion, account, ids }));
+  }
+
+  private restore(position: Record<string, unknown>, seen: Record<string, unknown>): void {
+    if (typeof position.account !== "string") return;
+    this.account = position.account;
+    const { generation, seq } = position;
+    if (isSequence(generation) && isSequence(seq)) this.taken = { generation, seq };
+    if (seen.account !== this.account || !Array.isArray(seen.ids)) return;
+    const ids = seen.ids.filter((id) => typeof id === "string");
+    this.seen = new SeenIds(seenIdsMax, ids);
+  }
+
+  private async read(name: string): Promise<string | undefined> {
+    try {
+      return (await this.storage.get(this.keyPrefix + name)) ?? undefined;
+    } catch (error) {
+      this.onError(error);
+      return undefined;
+    }
+  }
+
+  private write(name: string, value: string): void {
+    this.writer.write(this.keyPrefix + name, value);
+  }
+}
+
+/** An empty map for what is absent, damaged or of another version. */
+function parseRecord(text: string | undefined): Record<string, unknown> {
+  if (text === undefined) return {};
+  try {
+    const record: unknown = JSON.parse(text);
+    return isMap(record) && record.v === recordVersion ? record : {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * One WebSocket to an edge, from its opening to its end: says hello, answers pings,
+ * and ends itself when the attach does not come in time or the edge falls silent.
+ *
+ * Invariant: `onEnd` comes exactly once, and no frame after it.
+ */
+import type { Cancel, Clock } from "../base/clock.js";
+import { clientKinds } from "../protocol/frames.js";
+import type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
+import { decodeServerFrame, encodeClientFrame, type ServerFrame } from "./server-frames.js";
+
+/** What a client closes with; 3000-3999 are free for applications (RFC 6455, 7.4.2). */
+export const clientCloseCodes = {
+  DONE: 1000,
+  BAD_SERVER_FRAME: 3001,
+  EDGE_SILENT: 3002,
+  HANDLER_FAILED: 3003,
+  ATTACH_TIMEOUT: 3004,
+  ATTACH_REFUSED: 3005,
+  RECEIVING_BROKEN: 3006,
+} as const;
+
+/** Heartbeats without a sign of the edge until it counts as gone. */
+const heartbeatsMissed = 2.5;
+const heartbeatMsUntilTold = 30_000;
+const openState = 1;
+
+export interface ConnectionOptions {
+  readonly socket: DeviceSocketConstructor;
+  readonly url: string;
+  readonly protocol: string;
+  readonly clock: Clock;
+  readonly attachTimeoutMs: number;
+  /** The hello's map, made when the socket is open. */
+  readonly hello: () => Record<string, unknown>;
+  readonly onFrame: (frame: SessionFrame) => void;
+  readonly onEnd: (end: ConnectionEnd) => void;
+}
+
+export type SessionFrame = Exclude<ServerFrame, { kind: "welcome" | "ping" | "unknown" }>;
+
+export interface ConnectionEnd {
+  readonly code: number;
+  readonly reason: string;
+}
+
+export class EdgeConnection {
+  private readonly socket: DeviceSocket;
+  private readonly isText: boolean;
+  private isEnded = false;
+  private heartbeatMs = heartbeatMsUntilTold;
+  private heardAtMs: number;
+  private cancelTimer: Cancel;
+
+  /** Throws what the socket's constructor throws: for a URL that is none. */
+  constructor(private readonly options: ConnectionOptions) {
+    const { clock, socket: Socket, url, protocol, attachTimeoutMs } = options;
+    this.isText = protocol.endsWith(".json");
+    this.socket = new Socket(url, [protocol]);
+    this.socket.binaryType = "arraybuffer";
+    this.socket.onopen = () => this.onOpen();
+    this.socket.onmessage = ({ data }) => this.onData(data);
+    this.socket.onclose = ({ code, reason }) => this.finish({ code, reason });
+    // A close always follows; without a listener `ws` would throw.
+    this.socket.onerror = () => {};
+    this.heardAtMs = clock.monotonicMs();
+    this.cancelTimer = clock.after(attachTimeoutMs, () => {
+      this.end(clientCloseCodes.ATTACH_TIMEOUT, "no attach in time");
+    });
+  }
+
+  send(frame: readonly unknown[]): void {
+    if (this.isEnded || this.socket.readyState !== openState) return;
+    this.socket.send(encodeClientFrame(frame, this.isText));
+  }
+
+  /** Does not wait for the edge's answer: a dead path would never give it. */
+  end(code: number, reason: string): void {
+    if (this.isEnded) return;
+    this.socket.close(code, reason);
+    this.finish({ code, reason });
+  }
+
+  private onOpen(): void {
+    this.send([clientKinds.hello, this.options.hello()]);
+  }
+
+  private onData(data: unknown): void {
+    if (this.isEnded) return;
+    this.heardAtMs = this.options.clock.monotonicMs();
+    const frame = decodeServerFrame(data);
+    if (frame === undefined) {
+      this.end(clientCloseCodes.BAD_SERVER_FRAME, "a frame does not decode");
+      return;
+    }
+    switch (frame.kind) {
+      case "welcome":
+        this.heartbeatMs = frame.welcome.heartbeatMs;
+        return;
+      case "ping":
+        this.send([clientKinds.pong, frame.nonce]);
+        return;
+      case "unknown":
+        return;
+      case "attached":
+        this.watch();
+        this.options.onFrame(frame);
+        return;
+      default:
+        this.options.onFrame(frame);
+        return;
+    }
+  }
+
+  /** One timer for the whole connection: it looks when the silence could be long enough. */
+  private watch(): void {
+    this.cancelTimer();
+    const { clock } = this.options;
+    const leftMs = this.heardAtMs + heartbeatsMissed * this.heartbeatMs - clock.monotonicMs();
+    if (leftMs <= 0) {
+      this.end(clientCloseCodes.EDGE_SILENT, "nothing heard from the edge");
+      return;
+    }
+    this.cancelTimer = clock.after(leftMs, () => this.watch());
+  }
+
+  private finish(end: ConnectionEnd): void {
+    if (this.isEnded) return;
+    this.isEnded = true;
+    this.cancelTimer();
+    this.options.onEnd(end);
+  }
+}

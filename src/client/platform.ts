@@ -1,0 +1,43 @@
+/**
+ * Time, randomness and storage where the SDK runs: a browser or Node, by what both
+ * have in common. Each is only the default of an option.
+ */
+import type { Clock } from "../base/clock.js";
+import type { Random } from "../base/random.js";
+import type { DeviceStorage } from "./device-storage.js";
+
+export const platformClock: Clock = {
+  wallMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  after(delayMs, callback) {
+    const handle = setTimeout(callback, delayMs);
+    return () => clearTimeout(handle);
+  },
+  soon: (callback) => queueMicrotask(callback),
+};
+
+export const platformRandom: Random = { next: () => Math.random() };
+
+/** localStorage where there is one that may be used, else memory that ends with the process. */
+export function platformStorage(): DeviceStorage {
+  try {
+    const { localStorage } = globalThis;
+    if (typeof localStorage?.getItem === "function") {
+      return {
+        get: (key) => localStorage.getItem(key),
+        set: (key, value) => localStorage.setItem(key, value),
+      };
+    }
+  } catch {
+    // A page may be forbidden to touch it.
+  }
+  return memoryStorage();
+}
+
+export function memoryStorage(): DeviceStorage {
+  const values = new Map<string, string>();
+  return {
+    get: (key) => values.get(key) ?? null,
+    set: (key, value) => void values.set(key, value),
+  };
+}

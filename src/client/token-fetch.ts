@@ -1,0 +1,17 @@
+/** Asks the app for a token, with a deadline: every ask ends. */
+import type { Clock } from "../base/clock.js";
+
+/** Rejects with what `getToken` rejects with, or when `timeoutMs` have passed. */
+export function fetchToken(
+  getToken: () => Promise<string>,
+  clock: Clock,
+  timeoutMs: number,
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.after(timeoutMs, () => {
+      reject(new Error(`getToken gave no token within ${timeoutMs} ms`));
+    });
+    const asked = new Promise<string>((give) => give(getToken()));
+    void asked.then(resolve, reject).finally(cancel);
+  });
+}

@@ -1,0 +1,179 @@
+/**
+ * One LMDB environment: a folder that one process has open.
+ *
+ * A transaction is durable when `write` resolves. `overlappingSync: false` is what
+ * gives this: the write thread's mdb_txn_commit then flushes the data pages
+ * (fdatasync) and writes the meta page through an O_DSYNC descriptor before it marks
+ * the transaction committed, and lmdb resolves only on that mark (lmdb 3.5
+ * src/writer.cpp, WriteWorker::Write). With lmdb's default the flush would come after
+ * the commit is visible, and what is found after a power cut hangs on the boot id.
+ *
+ * Every transaction is conditional on the claim that this process wrote when it
+ * opened the environment, checked in the write thread inside the transaction. So a
+ * second process that gets past the holder record (another pid namespace on the same
+ * folder, two starts at once) makes the first one's writes fail, never mix.
+ */
+import { type Database, open, type RootDatabase, type RootDatabaseOptionsWithPath } from "lmdb";
+import { Fault } from "../base/result.js";
+import type { WriteBatch } from "./lmdb-bytes.js";
+import type { KeyRange } from "./lmdb-layout.js";
+
+/** Address space, not disk; lmdb maps more by itself when a volume outgrows it. */
+const mapBytes = 4 * 1024 ** 3;
+/** A write thread that cannot start its transaction never answers (lmdb 3.5). */
+const stallMs = 30_000;
+const claimKey = "claim";
+
+export interface StoredPair {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+export class LmdbEnvironment {
+  private constructor(
+    private readonly root: RootDatabase<Uint8Array, string>,
+    private readonly inbox: Database<Uint8Array, Uint8Array>,
+    private readonly claims: Database<Uint8Array, string>,
+    private readonly claim: number,
+    private readonly folder: string,
+  ) {}
+
+  /** Throws Fault("STORE_UNAVAILABLE", "not-done"). */
+  static open(folder: string): LmdbEnvironment {
+    try {
+      return LmdbEnvironment.openFolder(folder);
+    } catch (cause) {
+      throw storeFault(cause, folder, "not-done");
+    }
+  }
+
+  private static openFolder(folder: string): LmdbEnvironment {
+    // noReadAhead is documented and missing from lmdb's types.
+    const options: RootDatabaseOptionsWithPath & { noReadAhead: boolean } = {
+      path: folder,
+      encoding: "binary",
+      overlappingSync: false,
+      // The event turn's own batch makes a promise that nobody could catch.
+      eventTurnBatching: false,
+      mapSize: mapBytes,
+      maxDbs: 2,
+      // Sessions are read at random, and the cache is better spent on what is used.
+      noReadAhead: true,
+    };
+    const root = open<Uint8Array, string>(options);
+    root.readerCheck();
+    const inbox = root.openDB<Uint8Array, Uint8Array>("inbox", {
+      encoding: "binary",
+      keyEncoding: "binary",
+    });
+    const claims = root.openDB<Uint8Array, string>("claims", {
+      encoding: "binary",
+      useVersions: true,
+    });
+    // The only synchronous transaction: a group is opened rarely and nothing waits yet.
+    const claim = claims.transactionSync(() => {
+      const next = (claims.getEntry(claimKey)?.version ?? 0) + 1;
+      claims.putSync(claimKey, new Uint8Array([1]), next);
+      return next;
+    });
+    return new LmdbEnvironment(root, inbox, claims, claim, folder);
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    return this.inbox.get(key);
+  }
+
+  range({ start, end }: KeyRange): Iterable<StoredPair> {
+    return this.inbox.getRange({ start, end });
+  }
+
+  keys({ start, end }: KeyRange): Iterable<Uint8Array> {
+    return this.inbox.getKeys({ start, end });
+  }
+
+  lastKey({ start, end }: KeyRange): Uint8Array | undefined {
+    // In reverse the first bound is the upper one, and it is in the range.
+    const options = { start: end, end: start, reverse: true, exclusiveStart: true, limit: 1 };
+    for (const key of this.inbox.getKeys(options)) return key;
+    return undefined;
+  }
+
+  /**
+   * One transaction with all of `batch`, on disk when it resolves; `batch` is not to be
+   * touched before. Throws Fault("STORE_UNAVAILABLE"): "not-done" when the disk is
+   * full, refuses writes, or another process has the claim, else "unknown".
+   */
+  async write(batch: WriteBatch): Promise<void> {
+    const { inbox } = this;
+    let isStillClaimed: boolean;
+    try {
+      const written = this.claims.ifVersion(claimKey, this.claim, () => {
+        batch.forEach(
+          (key, value) => void inbox.put(key, value),
+          (key) => void inbox.remove(key),
+        );
+      });
+      isStillClaimed = await orStalled(written, this.folder);
+    } catch (error) {
+      const cause = await commitCause(error);
+      throw storeFault(cause, this.folder, outcomeOf(cause));
+    }
+    if (isStillClaimed) return;
+    const message = `another process took ${this.folder}`;
+    throw new Fault("STORE_UNAVAILABLE", "not-done", message);
+  }
+
+  async close(): Promise<void> {
+    await this.root.close();
+  }
+}
+
+async function orStalled(written: Promise<boolean>, folder: string): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const stalled = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const message = `a commit to ${folder} has not ended within ${stallMs / 1000} s`;
+      reject(new Fault("STORE_UNAVAILABLE", "unknown", message));
+    }, stallMs);
+  });
+  try {
+    return await Promise.race([written, stalled]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** lmdb rejects with a general error whose `commitError` is a promise of the real one. */
+async function commitCause(error: unknown): Promise<unknown> {
+  const { commitError } = error as { commitError?: Promise<never> };
+  if (commitError === undefined) return error;
+  return commitError.catch((cause: unknown) => cause);
+}
+
+/**
+ * What makes mdb_txn_commit abort before the meta page is written: the pages found
+ * no room. After an I/O error only a reading after reopening can tell.
+ */
+const noRoom = new Map([
+  [27, "the file would grow past its size limit (EFBIG)"],
+  [28, "the disk is full (ENOSPC)"],
+  [122, "the disk quota is used up (EDQUOT)"],
+  [-30792, "the map of the volume is full (MDB_MAP_FULL)"],
+  [-30788, "the transaction has too many pages (MDB_TXN_FULL)"],
+]);
+
+function outcomeOf(cause: unknown): "not-done" | "unknown" {
+  if (cause instanceof Fault) return cause.outcome;
+  return noRoom.has(codeOf(cause)) ? "not-done" : "unknown";
+}
+
+function storeFault(cause: unknown, folder: string, outcome: "not-done" | "unknown"): Fault {
+  if (cause instanceof Fault) return cause;
+  const reason = noRoom.get(codeOf(cause)) ?? (cause as Error).message;
+  const message = `the store in ${folder} cannot be used: ${reason}`;
+  return new Fault("STORE_UNAVAILABLE", outcome, message, { cause });
+}
+
+function codeOf(cause: unknown): number {
+  return Number((cause as { code?: unknown }).code ?? 0);
+}

@@ -1,0 +1,195 @@
+/**
+ * The edge's sockets over `ws`, on an HTTP server that others share.
+ *
+ * All handlers are shared functions that find their connection by the socket, so
+ * an idle connection holds no closure of ours. Writes of one loop turn are corked
+ * into one.
+ */
+import type { IncomingMessage, Server } from "node:http";
+import type { Duplex } from "node:stream";
+import { type RawData, type WebSocket, WebSocketServer } from "ws";
+import {
+  type ConnectionId,
+  connectionId,
+  type EdgeTransport,
+  type HandshakeRefusal,
+  type ListenAddress,
+  type Subprotocol,
+  slotOf,
+  slotsMax,
+  type TransportHandlers,
+} from "../ports/edge-transport.js";
+
+export interface WsEdgeOptions {
+  readonly server: Server;
+  /** Only upgrades of this path are taken. */
+  readonly path: string;
+  readonly closeDeadlineMs: number;
+}
+
+/** Above the protocol's own bound, so that a frame too large gets its documented code. */
+const payloadBytesMax = 1024 * 1024;
+const protocols: readonly Subprotocol[] = ["belfry.v1", "belfry.v1.json"];
+
+interface Peer {
+  readonly ws: WebSocket;
+  readonly socket: Duplex;
+  readonly id: ConnectionId;
+  isCorked: boolean;
+  isClosing: boolean;
+}
+
+export class WsEdge implements EdgeTransport {
+  private readonly peers: (Peer | undefined)[] = [];
+  private readonly generations: number[] = [];
+  private readonly freeSlots: number[] = [];
+  private readonly bySocket = new WeakMap<WebSocket, Peer>();
+  private readonly websockets: WebSocketServer;
+  private corked: Peer[] = [];
+  private handlers: TransportHandlers | undefined;
+  private count = 0;
+
+  constructor(private readonly options: WsEdgeOptions) {
+    this.websockets = new WebSocketServer({
+      noServer: true,
+      perMessageDeflate: false,
+      maxPayload: payloadBytesMax,
+      clientTracking: false,
+      // Without a subprotocol a client is taken to speak the binary one.
+      handleProtocols: (offered) => protocols.find((name) => offered.has(name)) ?? false,
+    });
+  }
+
+  get connectionCount(): number {
+    return this.count;
+  }
+
+  async listen(handlers: TransportHandlers): Promise<ListenAddress> {
+    this.handlers = handlers;
+    this.options.server.on("upgrade", this.onUpgrade);
+    const address = this.options.server.address();
+    if (address === null || typeof address === "string") return { host: "", port: 0 };
+    return { host: address.address, port: address.port };
+  }
+
+  async stopListening(): Promise<void> {
+    this.options.server.off("upgrade", this.onUpgrade);
+  }
+
+  send(connection: ConnectionId, frame: Uint8Array, isText: boolean): void {
+    const peer = this.peerOf(connection);
+    if (peer === undefined || peer.isClosing) return;
+    if (!peer.isCorked) {
+      peer.isCorked = true;
+      peer.socket.cork();
+      if (this.corked.push(peer) === 1) setImmediate(this.uncorkAll);
+    }
+    peer.ws.send(frame, { binary: !isText });
+  }
+
+  bufferedBytes(connection: ConnectionId): number {
+    return this.peerOf(connection)?.ws.bufferedAmount ?? 0;
+  }
+
+  close(connection: ConnectionId, code: number, reason: string): void {
+    const peer = this.peerOf(connection);
+    if (peer === undefined || peer.isClosing) return;
+    peer.isClosing = true;
+    peer.ws.close(code, reason);
+    setTimeout(() => peer.ws.terminate(), this.options.closeDeadlineMs).unref();
+  }
+
+  private readonly uncorkAll = (): void => {
+    const { corked } = this;
+    this.corked = [];
+    for (const peer of corked) {
+      peer.isCorked = false;
+      peer.socket.uncork();
+    }
+  };
+
+  private readonly onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    // Until ws takes over, an error on the socket would be an uncaught one.
+    socket.on("error", ignoreError);
+    const { pathname } = new URL(request.url ?? "/", "http://edge");
+    if (pathname !== this.options.path) {
+      refuse(socket, { status: 404, reason: "no such path" });
+      return;
+    }
+    const refusal = this.handlers?.onUpgrade(request.socket.remoteAddress ?? "");
+    if (refusal !== undefined) {
+      refuse(socket, refusal);
+      return;
+    }
+    this.websockets.handleUpgrade(request, socket, head, (ws) => this.adopt(ws, socket));
+  };
+
+  private adopt(ws: WebSocket, socket: Duplex): void {
+    socket.off("error", ignoreError);
+    const slot = this.freeSlots.pop() ?? this.peers.length;
+    if (slot >= slotsMax) {
+      ws.terminate();
+      return;
+    }
+    const generation = ((this.generations[slot] ?? 0) + 1) % 2 ** 30;
+    this.generations[slot] = generation;
+    const id = connectionId(slot, generation);
+    const peer: Peer = { ws, socket, id, isCorked: false, isClosing: false };
+    this.peers[slot] = peer;
+    this.bySocket.set(ws, peer);
+    this.count++;
+    ws.on("message", this.onMessage);
+    ws.on("close", this.onClose);
+    ws.on("error", ignoreError);
+    this.handlers?.onOpen(id, ws.protocol === "belfry.v1.json" ? "belfry.v1.json" : "belfry.v1");
+  }
+
+  private readonly onMessage = (() => {
+    const edge = this;
+    return function (this: WebSocket, data: RawData, isBinary: boolean): void {
+      const peer = edge.bySocket.get(this);
+      if (peer === undefined || peer.isClosing) return;
+      edge.handlers?.onMessage(peer.id, data as Buffer, !isBinary);
+    };
+  })();
+
+  private readonly onClose = (() => {
+    const edge = this;
+    return function (this: WebSocket, code: number): void {
+      const peer = edge.bySocket.get(this);
+      if (peer !== undefined) edge.forget(peer, code);
+    };
+  })();
+
+  private forget(peer: Peer, code: number): void {
+    const slot = slotOf(peer.id);
+    if (this.peers[slot] !== peer) return;
+    this.peers[slot] = undefined;
+    this.freeSlots.push(slot);
+    this.count--;
+    this.handlers?.onClose(peer.id, code);
+  }
+
+  private peerOf(connection: ConnectionId): Peer | undefined {
+    const peer = this.peers[slotOf(connection)];
+    return peer?.id === connection ? peer : undefined;
+  }
+}
+
+function ignoreError(): void {
+  // The close event follows and says all that matters.
+}
+
+function refuse(socket: Duplex, refusal: HandshakeRefusal): void {
+  const lines = [
+    `HTTP/1.1 ${refusal.status} ${refusal.status === 503 ? "Service Unavailable" : "Refused"}`,
+    ...(refusal.retryAfterSeconds === undefined
+      ? []
+      : [`Retry-After: ${refusal.retryAfterSeconds}`]),
+    "Connection: close",
+    "Content-Type: text/plain",
+    `Content-Length: ${Buffer.byteLength(refusal.reason)}`,
+  ];
+  socket.end(`${lines.join("\r\n")}\r\n\r\n${refusal.reason}`);
+  socket.once("finish", () => socket.destroy());
+}

@@ -1,0 +1,260 @@
+/**
+ * `make run`: a whole system on this machine in the foreground. A private NATS
+ * server (or the one of NATS_URL), two node processes, a demo app, and the lines
+ * to paste. Starts again what dies, stops what it started.
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdir, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { NatsBus } from "../drivers/nats-bus.js";
+import { connectNats, type NatsConnection } from "../drivers/nats-connection.js";
+import { openKeyValue } from "../drivers/nats-key-value.js";
+import type { KeyValue } from "../ports/key-value.js";
+import { appRecordVersion, encodeAppRecord } from "../protocol/app-record.js";
+import { checkNats } from "./check-nats.js";
+import { demoApp } from "./http.js";
+import type { NodeReady } from "./node.js";
+import { writePrivately } from "./setup/nats-secrets.js";
+import { PrivateNats } from "./setup/private-nats.js";
+import { RunInProgress, RunLedger } from "./setup/run-ledger.js";
+
+/** This file runs as dist/src/main/run.js. */
+const projectRoot = fileURLToPath(new URL("../../../", import.meta.url));
+const home = resolve(process.env["BELFRY_HOME"] ?? join(projectRoot, ".belfry"));
+const nodeProgram = fileURLToPath(new URL("./node.js", import.meta.url));
+const operatorName = "dev";
+const nodeNames = ["a", "b"];
+const restartDelayMs = 1_000;
+const readyDeadlineMs = 60_000;
+const stopGraceMs = 30_000;
+
+interface NatsAccess {
+  readonly url: string;
+  readonly user?: string;
+  readonly password?: string;
+  readonly inboxPrefix?: string;
+}
+
+class Run {
+  private readonly children = new Map<string, ChildProcess>();
+  private isStopping = false;
+  private nats: PrivateNats | undefined;
+  private connection: NatsConnection | undefined;
+
+  constructor(private readonly ledger: RunLedger) {}
+
+  async start(): Promise<void> {
+    const access = await this.findNats();
+    this.connection = await connectNats({ ...access, name: "belfry run" });
+    await checkNats(this.connection, new NatsBus(this.connection));
+    const apps = await openKeyValue(this.connection, "apps");
+    await ensureDemoApp(apps);
+    await this.followApps(apps);
+    const passwordFile = join(home, "nats", "node.password");
+    if (access.password !== undefined) await writePrivately(passwordFile, access.password);
+    const environment = nodeEnvironment(access, passwordFile);
+    const ports = [await freePort(8080), await freePort(8081)];
+    const ready: NodeReady[] = [];
+    for (const [index, name] of nodeNames.entries()) {
+      ready.push(await this.startNode(name, { ...environment, BELFRY_PORT: String(ports[index]) }));
+    }
+    await this.report(access, ready);
+  }
+
+  private async findNats(): Promise<NatsAccess> {
+    const given = process.env["NATS_URL"] ?? "";
+    if (given !== "") {
+      const user = process.env["BELFRY_NATS_USER"];
+      const password = process.env["BELFRY_NATS_PASSWORD"];
+      return {
+        url: given,
+        ...(user === undefined ? {} : { user, inboxPrefix: "_INBOX_node" }),
+        ...(password === undefined ? {} : { password }),
+      };
+    }
+    const { ledger } = this;
+    this.nats = await PrivateNats.start({
+      folder: join(home, "nats"),
+      operators: [operatorName],
+      apps: [demoApp],
+      ledger,
+      port: 4222,
+    });
+    const { user, pass, inboxPrefix } = this.nats.credentials("node");
+    return { url: this.nats.url, user, password: pass, inboxPrefix };
+  }
+
+  /** An app that is registered later gets its NATS user here: this process owns the server. */
+  private async followApps(apps: KeyValue): Promise<void> {
+    const { nats } = this;
+    if (nats === undefined) return;
+    const known = new Set([demoApp]);
+    let queue = Promise.resolve();
+    await apps.watch("", (app, entry) => {
+      if (entry === undefined || known.has(app)) return;
+      known.add(app);
+      queue = queue
+        .then(() => nats.addUsers({ operators: [operatorName], apps: [app] }))
+        .catch((error) => say(`the NATS user of app ${app} was not made: ${error.message}`));
+    });
+  }
+
+  private startNode(name: string, environment: NodeJS.ProcessEnv): Promise<NodeReady> {
+    return new Promise((resolve, reject) => {
+      const child = fork(nodeProgram, [], {
+        env: { ...process.env, ...environment, BELFRY_NAME: name },
+        execArgv: ["--enable-source-maps"],
+        // Ctrl-C goes to the launcher alone: it stops the nodes before the bus.
+        detached: true,
+      });
+      if (child.pid !== undefined) this.ledger.record(`node ${name}`, child.pid);
+      this.children.set(name, child);
+      const late = setTimeout(() => {
+        reject(new Error(`node ${name} was not ready within ${readyDeadlineMs / 1_000} s`));
+      }, readyDeadlineMs);
+      child.once("message", (message) => {
+        clearTimeout(late);
+        resolve(message as NodeReady);
+      });
+      child.once("exit", (code, signal) => {
+        clearTimeout(late);
+        if (child.pid !== undefined) this.ledger.forget(child.pid);
+        this.children.delete(name);
+        reject(new Error(`node ${name} ended (${signal ?? code})`));
+        if (!this.isStopping) this.startAgain(name, environment, signal ?? String(code));
+      });
+    });
+  }
+
+  private startAgain(name: string, environment: NodeJS.ProcessEnv, how: string): void {
+    say(`node ${name} ended (${how}); starting it again`);
+    setTimeout(() => {
+      if (this.isStopping) return;
+      this.startNode(name, environment).then(
+        (ready) => say(`node ${name} is back on ${ready.edgeUrl}`),
+        () => undefined,
+      );
+    }, restartDelayMs);
+  }
+
+  private async report(access: NatsAccess, nodes: readonly NodeReady[]): Promise<void> {
+    const operator = this.nats?.credentials(`operator-${operatorName}`);
+    const app = this.nats?.credentials(`app-${demoApp}`);
+    const running = { version: 1, natsUrl: access.url, operator, app, nodes };
+    await writePrivately(join(home, "running.json"), `${JSON.stringify(running, null, 2)}\n`);
+    const page = nodes[0]?.httpUrl;
+    say(`
+Belfry runs: NATS on ${access.url}, nodes on ${nodes.map((node) => node.edgeUrl).join(" and ")}.
+
+  1. Open the page, enter the name alice:       ${page}/demo/
+  2. Push to her from another terminal:         npx belfry push demo alice '{"text":"hello"}'
+  3. Look at her inbox:                         npx belfry user demo alice --json
+  4. Look at the actors:                        npx belfry topology
+
+From any NATS client: publish or request on push.demo.user.alice, e.g. {"body":"hello"}
+(user and password of the demo app: ${relative(process.cwd(), join(home, "running.json"))}).
+Ctrl-C stops everything.
+`);
+  }
+
+  /** Nodes first, while they still have their bus; then NATS. */
+  async stop(): Promise<void> {
+    if (this.isStopping) return;
+    this.isStopping = true;
+    await Promise.all([...this.children.values()].map(stopChild));
+    await this.connection?.close();
+    await this.nats?.stop();
+    await rm(join(home, "running.json"), { force: true });
+    this.ledger.release();
+  }
+}
+
+function stopChild(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) return resolve();
+    const killing = setTimeout(() => child.kill("SIGKILL"), stopGraceMs);
+    child.once("exit", () => {
+      clearTimeout(killing);
+      resolve();
+    });
+    child.kill("SIGTERM");
+    // A paused node would sleep through it.
+    child.kill("SIGCONT");
+  });
+}
+
+function nodeEnvironment(access: NatsAccess, passwordFile: string): NodeJS.ProcessEnv {
+  return {
+    BELFRY_NATS_URL: access.url,
+    ...(access.user === undefined ? {} : { BELFRY_NATS_USER: access.user }),
+    ...(access.password === undefined ? {} : { BELFRY_NATS_PASSWORD_FILE: passwordFile }),
+    ...(access.inboxPrefix === undefined ? {} : { BELFRY_NATS_INBOX_PREFIX: access.inboxPrefix }),
+    BELFRY_DATA_FOLDER: join(home, "data"),
+    BELFRY_DEMO: "true",
+    BELFRY_LOG_LEVEL: process.env["BELFRY_LOG_LEVEL"] ?? "warn",
+  };
+}
+
+async function ensureDemoApp(apps: KeyValue): Promise<void> {
+  const record = encodeAppRecord({
+    v: appRecordVersion,
+    app: demoApp,
+    secrets: [{ kid: "first", secret: randomBytes(32).toString("base64url") }],
+    delivery: "each-device",
+    createdAtMs: Date.now(),
+  });
+  // CONFLICT: it is there from an earlier run, with its secrets.
+  await apps.create(demoApp, record);
+}
+
+/** `wanted` where nobody listens there, else any free port. */
+function freePort(wanted: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", () => {
+      const any = createServer();
+      any.once("error", reject);
+      any.listen(0, "127.0.0.1", () => {
+        const address = any.address();
+        any.close(() => resolve(typeof address === "object" && address ? address.port : 0));
+      });
+    });
+    probe.listen(wanted, "127.0.0.1", () => probe.close(() => resolve(wanted)));
+  });
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+async function main(): Promise<void> {
+  await mkdir(home, { recursive: true });
+  const run = new Run(await RunLedger.claim(join(home, "run.json")));
+  const stop = (code: number) => {
+    run.stop().then(
+      () => process.exit(code),
+      (error) => {
+        process.stderr.write(`belfry: ${error.stack ?? error}\n`);
+        process.exit(1);
+      },
+    );
+  };
+  process.on("SIGINT", () => stop(0));
+  process.on("SIGTERM", () => stop(0));
+  process.on("SIGHUP", () => stop(0));
+  try {
+    await run.start();
+  } catch (error) {
+    process.stderr.write(`belfry: ${(error as Error).message}\n`);
+    stop(1);
+  }
+}
+
+main().catch((error) => {
+  const text = error instanceof RunInProgress ? error.message : (error.stack ?? String(error));
+  process.stderr.write(`belfry: ${text}\n`);
+  process.exit(1);
+});

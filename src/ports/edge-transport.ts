@@ -1,0 +1,57 @@
+/**
+ * The sockets of an edge. Connections are numbers, never socket objects: a slot and
+ * its generation, so that a late message never reaches the slot's next tenant.
+ *
+ * Guarantees: frames to one connection leave in the order they were sent; those of
+ * one loop turn leave as one write. After `close` or `destroy` no callback but
+ * `onClose` comes for that connection, and `onClose` comes exactly once.
+ */
+declare const connectionBrand: unique symbol;
+export type ConnectionId = number & { readonly [connectionBrand]: true };
+
+/** Slots of one edge: the low bits of a connection's number. */
+export const slotsMax = 2 ** 20;
+
+export function connectionId(slot: number, generation: number): ConnectionId {
+  return (generation * slotsMax + slot) as ConnectionId;
+}
+
+/** Small and dense: slots of closed connections are given again. */
+export function slotOf(connection: ConnectionId): number {
+  return connection % slotsMax;
+}
+
+export interface EdgeTransport {
+  listen(handlers: TransportHandlers): Promise<ListenAddress>;
+  /** Sends one ready frame; a text frame for clients of the JSON subprotocol. */
+  send(connection: ConnectionId, frame: Uint8Array, isText: boolean): void;
+  /** Bytes accepted by `send` and not yet taken by the kernel. */
+  bufferedBytes(connection: ConnectionId): number;
+  /** Sends a close frame and destroys the socket `destroyAfterMs` later, whatever the peer does. */
+  close(connection: ConnectionId, code: number, reason: string): void;
+  readonly connectionCount: number;
+  /** Stops accepting; the connections live on. */
+  stopListening(): Promise<void>;
+}
+
+export interface TransportHandlers {
+  /** Returns undefined to accept, or the HTTP status to refuse with. */
+  onUpgrade(remoteAddress: string): HandshakeRefusal | undefined;
+  onOpen(connection: ConnectionId, protocol: Subprotocol): void;
+  /** `bytes` are valid during the call only. */
+  onMessage(connection: ConnectionId, bytes: Uint8Array, isText: boolean): void;
+  onClose(connection: ConnectionId, code: number): void;
+}
+
+export type Subprotocol = "belfry.v1" | "belfry.v1.json";
+
+export interface HandshakeRefusal {
+  readonly status: number;
+  readonly reason: string;
+  readonly retryAfterSeconds?: number;
+}
+
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}

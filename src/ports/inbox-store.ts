@@ -1,0 +1,174 @@
+/**
+ * Where inboxes live. One contract suite (test/contract/inbox-store.ts) holds every
+ * implementation to what is said here.
+ *
+ * The unit that one process opens is a group of shards (a volume with the embedded
+ * store). Within a group a commit is atomic per shard, ordered with every commit
+ * before it, and on disk when its promise resolves. Every write names its shard and
+ * epoch; a write below the shard's fence does nothing and is answered FENCED.
+ */
+import type { Result } from "../base/result.js";
+import type { MsgId } from "../protocol/msg-id.js";
+import type { Target } from "../protocol/push-command.js";
+import type { SessionKey, Shard } from "../protocol/shards.js";
+
+export interface InboxStore {
+  readonly groupCount: number;
+  groupOf(shard: Shard): number;
+  /**
+   * Takes the group for this process. A silent holder on this machine is killed
+   * first (embedded store), so call it only for a group that placement assigned.
+   * Throws Fault("STORE_UNAVAILABLE", "not-done") when it cannot be had.
+   */
+  openGroup(group: number): Promise<InboxGroup>;
+}
+
+export interface InboxGroup {
+  /**
+   * Raises the fences of `shards` to `epoch` and the MsgID reservation to
+   * `reserveUntilMs`, whichever is later than what is stored. Equal epochs pass
+   * (the same owner again). Answers stand in the order of the requests.
+   */
+  raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]>;
+  /** Throws Fault("STORE_UNAVAILABLE", "not-done" | "unknown"); one answer per write, in order. */
+  commit(writes: readonly ShardWrite[]): Promise<readonly CommitAnswer[]>;
+  /** What a session was, undefined for one never stored. */
+  loadSession(shard: Shard, key: SessionKey): Promise<StoredSession | undefined>;
+  /**
+   * Entries with seq above `afterSeq`, ascending, at most `countMax`, and no more
+   * once their records pass `bytesMax` (the first is always returned).
+   */
+  readEntries(
+    shard: Shard,
+    key: SessionKey,
+    afterSeq: number,
+    countMax: number,
+    bytesMax: number,
+  ): Promise<readonly StoredEntry[]>;
+  /** Sessions with something due at or before `untilMs`, earliest first. */
+  readDue(shard: Shard, untilMs: number, countMax: number): Promise<readonly Due[]>;
+  /** Changes numbered above `afterNumber`, ascending; the newest `changesKept` survive trimming. */
+  readChanges(
+    shard: Shard,
+    afterNumber: number,
+    countMax: number,
+  ): Promise<readonly NumberedChange[]>;
+  /** Resolves when all that was committed is on disk and the group is free for others. */
+  close(): Promise<void>;
+}
+
+/** Changes that each shard's log keeps while nobody has read them; older ones are trimmed. */
+export const changesKept = 1_024;
+
+export interface FenceRequest {
+  readonly shard: Shard;
+  readonly epoch: number;
+  readonly reserveUntilMs: number;
+}
+
+export type FenceAnswer = Result<Fence, "FENCED"> & { readonly epoch: number };
+
+export interface Fence {
+  /** MsgIDs up to here may have been given by the owner before; start above. */
+  readonly previousReservedUntilMs: number;
+  /** The number of the shard's last change, 0 when there is none. */
+  readonly lastChange: number;
+}
+
+export interface ShardWrite {
+  readonly shard: Shard;
+  readonly epoch: number;
+  /** Extends the MsgID reservation. */
+  readonly reserveUntilMs?: number;
+  readonly sessions: readonly SessionWrite[];
+}
+
+/** All parts of one session's write take effect together; `drop` before `append`. */
+export interface SessionWrite {
+  readonly key: SessionKey;
+  /** Replaces the stored record. */
+  readonly record?: SessionRecord;
+  readonly drop?: readonly number[];
+  readonly append?: readonly StoredEntry[];
+  readonly remember?: readonly IdempotencyKey[];
+  readonly forget?: readonly string[];
+  readonly addDue?: readonly number[];
+  readonly removeDue?: readonly number[];
+  /** Numbered by the store in the order given, in the same transaction. */
+  readonly changes: readonly Change[];
+}
+
+export type CommitAnswer = Result<{ readonly lastChange: number }, "FENCED"> & {
+  readonly epoch: number;
+};
+
+export interface SessionRecord {
+  readonly generation: number;
+  /** The highest seq ever given; survives every trim. */
+  readonly lastSeq: number;
+  readonly devices: readonly DeviceRecord[];
+}
+
+export interface DeviceRecord {
+  readonly id: string;
+  readonly platform: string;
+  /** The device's connect counter: the highest attach wins. */
+  readonly connect: number;
+  readonly ackedSeq: number;
+  readonly seenAtMs: number;
+}
+
+export interface StoredEntry {
+  readonly seq: number;
+  readonly id: MsgId;
+  readonly expiresAtMs: number;
+  readonly collapse?: string;
+  readonly target?: Target;
+  /** `packRecord`'s bytes. */
+  readonly record: Uint8Array;
+}
+
+/** What a publisher's idempotency key was answered; forgotten after `untilMs`. */
+export interface IdempotencyKey {
+  readonly id: string;
+  /** Tells another command under the same key. */
+  readonly digest: number;
+  readonly msgId: MsgId;
+  readonly seq: number;
+  readonly untilMs: number;
+}
+
+export interface StoredSession {
+  /** `lastSeq` covers the entries appended since the record was last written. */
+  readonly record: SessionRecord;
+  /** Ascending by seq, without the records. */
+  readonly entries: readonly EntrySummary[];
+  readonly keys: readonly IdempotencyKey[];
+}
+
+export interface EntrySummary {
+  readonly seq: number;
+  readonly bytes: number;
+  readonly expiresAtMs: number;
+  readonly collapse?: string;
+}
+
+export interface Due {
+  readonly atMs: number;
+  readonly key: SessionKey;
+}
+
+export type Change =
+  | { readonly kind: "stored"; readonly seq: number; readonly id: MsgId }
+  | { readonly kind: "acked"; readonly device: string; readonly seq: number }
+  | { readonly kind: "dropped"; readonly seqs: readonly number[]; readonly reason: DropReason }
+  | { readonly kind: "device-added"; readonly device: string; readonly platform: string }
+  | { readonly kind: "device-removed"; readonly device: string; readonly reason: string };
+
+export type DropReason = "acked" | "expired" | "collapsed";
+
+export interface NumberedChange {
+  readonly number: number;
+  readonly key: SessionKey;
+  readonly change: Change;
+}

@@ -1,0 +1,38 @@
+/**
+ * The codes a service may get as the answer to a push, and an operator to a
+ * request. `retryable` says that the same request may succeed later unchanged.
+ * Every entry is documented in docs/api.md; a test holds the two together.
+ */
+export const errorTable = {
+  BAD_ENCODING: { retryable: false, meaning: "the bytes are neither a JSON nor a msgpack map" },
+  BAD_COMMAND: { retryable: false, meaning: "a field is missing or of the wrong type or range" },
+  BAD_UID: { retryable: false, meaning: "the uid is empty, too long or not canonically encoded" },
+  BODY_TOO_LARGE: { retryable: false, meaning: "the body is above 64 KiB encoded" },
+  UNKNOWN_APP: { retryable: false, meaning: "no app of this name is registered" },
+  UNSUPPORTED: { retryable: false, meaning: "a kind, value or version this node does not know" },
+  WRONG_SHARD: { retryable: false, meaning: "the subject names a shard the user is not in" },
+  KEY_REUSED: { retryable: false, meaning: "the idempotency key came with another command" },
+  KEYS_FULL: { retryable: true, meaning: "the memory of idempotency keys is at its bound" },
+  INBOX_FULL: { retryable: true, meaning: "the user's inbox is at its bound" },
+  OVERLOADED: { retryable: true, meaning: "a queue on the way is full" },
+  NOT_READY: { retryable: true, meaning: "the shard is being taken over" },
+  STORE_UNAVAILABLE: { retryable: true, meaning: "the store did not confirm; the fate is unknown" },
+  NOT_FOUND: { retryable: false, meaning: "what was asked for does not exist" },
+  CONFLICT: { retryable: true, meaning: "somebody else changed it first; read again" },
+  TIMEOUT: { retryable: true, meaning: "no answer within the deadline; the fate is unknown" },
+  INTERNAL: { retryable: true, meaning: "an error of ours; it is in the log" },
+} as const;
+
+export type ErrorCode = keyof typeof errorTable;
+
+export interface ErrorAnswer {
+  readonly ok: false;
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly retryable: boolean;
+}
+
+export function errorAnswer(code: ErrorCode, message?: string): ErrorAnswer {
+  const { retryable, meaning } = errorTable[code];
+  return { ok: false, code, message: message ?? meaning, retryable };
+}

@@ -1,0 +1,167 @@
+/**
+ * What the actors say to each other: one closed union per receiver. Commands are
+ * imperative, facts are in the past tense, an actor's own timers end in `Tick`.
+ *
+ * Those marked (wire) cross nodes; fields are only ever added to them. Each that
+ * concerns a shard carries the epoch its sender believes in.
+ */
+
+import type { Start } from "./frames.js";
+import type { Position } from "./position.js";
+import type { Encoding, PushCommand } from "./push-command.js";
+import type { SessionKey, Shard } from "./shards.js";
+
+/** A connection as others name it: the edge actor that holds it, and its number there. */
+export interface ConnectionRef {
+  /** Address of the edge actor. */
+  readonly edge: string;
+  readonly connection: number;
+}
+
+// ---- shards: what arrives for the shards of a node ----
+
+/** (wire) A message for one session, to whichever node owns its shard. */
+export interface ToSession {
+  readonly kind: "ToSession";
+  readonly shard: Shard;
+  readonly epoch: number;
+  readonly key: SessionKey;
+  readonly message: FromEdge;
+}
+
+/** The table or the set of live nodes changed; read them from the node's view. */
+export interface PlacementChanged {
+  readonly kind: "PlacementChanged";
+}
+
+/** (wire) An owner asks an edge to attach its connections again: of these shards, or of one session. */
+export interface AttachAgain {
+  readonly kind: "AttachAgain";
+  readonly shards: readonly Shard[];
+  readonly key?: SessionKey;
+}
+
+// ---- session ----
+
+export interface ReplyTo {
+  readonly subject: string;
+  readonly encoding: Encoding;
+}
+
+export interface AcceptPush {
+  readonly kind: "AcceptPush";
+  readonly command: PushCommand;
+  /** Absent for a plain publish. */
+  readonly reply: ReplyTo | undefined;
+}
+
+/** (wire) A connection of a device wants to be served. */
+export interface Attach extends ConnectionRef {
+  readonly kind: "Attach";
+  readonly device: string;
+  readonly platform: string;
+  /** The device's connect counter: the highest wins. */
+  readonly connect: number;
+  readonly start: Start;
+  /** What the client's app took, by its own word; counts as an ack. */
+  readonly taken?: Position;
+  /** What this very connection was already sent by an earlier owner. */
+  readonly sent?: Position;
+}
+
+/** (wire) */
+export interface Detach extends ConnectionRef {
+  readonly kind: "Detach";
+}
+
+/** (wire) Cumulative: everything up to `position` was taken by the app. */
+export interface Acked extends ConnectionRef {
+  readonly kind: "Acked";
+  readonly position: Position;
+}
+
+/** (wire) Send again what follows `position`. */
+export interface Resend extends ConnectionRef {
+  readonly kind: "Resend";
+  readonly position: Position;
+}
+
+export type FromEdge = Attach | Detach | Acked | Resend;
+
+/** An edge and all its connections are gone (its address). */
+export interface EdgeGone {
+  readonly kind: "EdgeGone";
+  readonly edge: string;
+}
+
+// ---- edge and connection ----
+
+/** (wire) The session serves this connection; `base` is what the first `prev` will name. */
+export interface Attached {
+  readonly kind: "Attached";
+  readonly connection: number;
+  readonly key: SessionKey;
+  readonly epoch: number;
+  readonly base: Position;
+}
+
+/** (wire) Stored messages in order; each one's prev is the seq before it, the first's is `prev`. */
+export interface Deliver {
+  readonly kind: "Deliver";
+  readonly connection: number;
+  readonly key: SessionKey;
+  readonly epoch: number;
+  readonly generation: number;
+  readonly prev: number;
+  readonly seqs: readonly number[];
+  readonly records: readonly Uint8Array[];
+}
+
+/** (wire) An at-most-once message. */
+export interface DeliverPassing {
+  readonly kind: "DeliverPassing";
+  readonly connection: number;
+  readonly record: Uint8Array;
+}
+
+/** (wire) Close this connection; the name is one of closeCodes. */
+export interface CloseConnection {
+  readonly kind: "CloseConnection";
+  readonly connection: number;
+  readonly close: string;
+}
+
+/** (wire) The node does not own that shard at that epoch; `epoch` is what it knows. */
+export interface WrongOwner {
+  readonly kind: "WrongOwner";
+  readonly connection: number;
+  readonly shard: Shard;
+  readonly epoch: number;
+}
+
+export type ToEdge =
+  | Attached
+  | Deliver
+  | DeliverPassing
+  | CloseConnection
+  | WrongOwner
+  | AttachAgain;
+
+// ---- placement ----
+
+/** (wire) An owner was asked to release the group and serves it no more. */
+export interface GroupReleased {
+  readonly kind: "GroupReleased";
+  readonly group: number;
+  readonly nodeId: string;
+  readonly incarnation: string;
+}
+
+/** (wire) The store's fence stands at `epoch`, above what the master gave. */
+export interface FenceReported {
+  readonly kind: "FenceReported";
+  readonly group: number;
+  readonly epoch: number;
+}
+
+export type ToPlacement = GroupReleased | FenceReported;

@@ -1,0 +1,62 @@
+/**
+ * What an operator may ask a node: a JSON map on `node.<id>.<incarnation>.operator`,
+ * answered `{ok: true, value}` or an error answer. Unknown kinds are UNSUPPORTED.
+ */
+import { accepted, type Result, refused } from "../base/result.js";
+import { isMap } from "./codec.js";
+import type { ErrorAnswer } from "./errors.js";
+
+export type DeskRequest =
+  /** The node in one map: counters, edge, shards, membership, placement. */
+  | { readonly kind: "status" }
+  /** The tree of actors down to `depth`, at most `childLimit` children each. */
+  | { readonly kind: "tree"; readonly depth: number; readonly childLimit: number }
+  | { readonly kind: "actor"; readonly address: string }
+  /** Encoded tokens; the node must own the user's shard. */
+  | { readonly kind: "user"; readonly app: string; readonly uid: string };
+
+export interface DeskAnswer {
+  readonly ok: true;
+  readonly value: unknown;
+}
+
+export const treeDepthMax = 8;
+export const treeChildrenMax = 1_000;
+
+export function encodeDesk(message: DeskRequest | DeskAnswer | ErrorAnswer): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(message));
+}
+
+export function decodeDeskRequest(
+  bytes: Uint8Array,
+): Result<DeskRequest, "BAD_ENCODING" | "BAD_COMMAND" | "UNSUPPORTED"> {
+  let map: unknown;
+  try {
+    map = JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return refused("BAD_ENCODING", "the request is not JSON");
+  }
+  if (!isMap(map) || typeof map.kind !== "string") {
+    return refused("BAD_COMMAND", "a request is a map with a kind");
+  }
+  switch (map.kind) {
+    case "status":
+      return accepted({ kind: "status" });
+    case "tree":
+      if (!isCount(map.depth, treeDepthMax) || !isCount(map.childLimit, treeChildrenMax)) break;
+      return accepted({ kind: "tree", depth: map.depth, childLimit: map.childLimit });
+    case "actor":
+      if (typeof map.address !== "string") break;
+      return accepted({ kind: "actor", address: map.address });
+    case "user":
+      if (typeof map.app !== "string" || typeof map.uid !== "string") break;
+      return accepted({ kind: "user", app: map.app, uid: map.uid });
+    default:
+      return refused("UNSUPPORTED", `unknown request ${map.kind}`);
+  }
+  return refused("BAD_COMMAND", `a field of ${map.kind} is missing or out of range`);
+}
+
+function isCount(value: unknown, most: number): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= most;
+}

@@ -1,0 +1,59 @@
+/**
+ * Every NATS subject of the platform, made and read in one place.
+ *
+ * Names are raw here and encoded by these functions, except where a parameter is
+ * called a token or a key. Subjects that services use are public (docs/api.md).
+ */
+import type { SessionKey, Shard } from "./shards.js";
+import { encodeToken } from "./tokens.js";
+
+export function pushUserSubject(app: string, uid: string): string {
+  return `push.${encodeToken(app)}.user.${encodeToken(uid)}`;
+}
+
+/** What NATS maps a user push to; the owner of the shard subscribes `shardWildcard`. */
+export function shardPushSubject(shard: Shard, key: SessionKey): string {
+  return `shard.${shard}.push.${key}`;
+}
+
+export function shardWildcard(shard: Shard): string {
+  return `shard.${shard}.>`;
+}
+
+/** Requests to a node's operator desk. */
+export function operatorSubject(nodeId: string, incarnation: string): string {
+  return `node.${nodeId}.${incarnation}.operator`;
+}
+
+/** Answered by a node that lives; nobody answers for one that died. */
+export function pingSubject(nodeId: string, incarnation: string): string {
+  return `node.${nodeId}.${incarnation}.ping`;
+}
+
+export interface ShardPush {
+  readonly shard: number;
+  readonly appToken: string;
+  readonly uidToken: string;
+}
+
+/** Reads `shard.<n>.push.<app>.<uid>`; undefined for every other shape. */
+export function parseShardPush(subject: string): ShardPush | undefined {
+  const tokens = subject.split(".");
+  const [room, shard, verb, appToken, uidToken] = tokens;
+  if (tokens.length !== 5 || room !== "shard" || verb !== "push") return undefined;
+  if (appToken === undefined || uidToken === undefined) return undefined;
+  return { shard: Number(shard), appToken, uidToken };
+}
+
+/**
+ * Where the answer to one app's push may go: inboxes of that app or of an operator,
+ * or the common prefix of a server without users of its own. NATS does not check
+ * reply subjects, and a node may publish much more than an app.
+ */
+export function isReplySubject(appToken: string, subject: string): boolean {
+  return (
+    subject.startsWith(`_INBOX_${appToken}.`) ||
+    subject.startsWith("_INBOX_op_") ||
+    subject.startsWith("_INBOX.")
+  );
+}

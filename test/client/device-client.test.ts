@@ -1,0 +1,645 @@
+/** A device against a fake edge, on virtual time. */
+import { deepEqual, equal, ok, throws } from "node:assert/strict";
+import { describe, test } from "node:test";
+import {
+  createDevice,
+  type Device,
+  type DeviceError,
+  type DeviceMessage,
+  type DeviceOptions,
+  type DeviceState,
+} from "../../src/client/device-client.js";
+import { memoryStorage } from "../../src/client/platform.js";
+import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
+import { VirtualClock } from "../support/virtual-clock.js";
+import { FakeEdge, tokenFor } from "./fake-edge.js";
+
+interface Stage {
+  readonly edge: FakeEdge;
+  readonly clock: VirtualClock;
+  readonly device: Device;
+  readonly taken: DeviceMessage[];
+  readonly states: DeviceState[];
+  readonly errors: DeviceError[];
+  readonly options: DeviceOptions;
+}
+
+function stage(given: Partial<DeviceOptions> = {}): Stage {
+  const edge = new FakeEdge();
+  const clock = (given.clock as VirtualClock | undefined) ?? new VirtualClock();
+  const taken: DeviceMessage[] = [];
+  const states: DeviceState[] = [];
+  const errors: DeviceError[] = [];
+  const options: DeviceOptions = {
+    url: "ws://edge/connect",
+    getToken: async () => tokenFor("alice"),
+    onMessage: (message) => void taken.push(message),
+    onState: (state) => states.push(state),
+    onError: (error) => errors.push(error),
+    storage: memoryStorage(),
+    socket: edge.constructorForClients,
+    random: { next: () => 0.5 },
+    clock,
+    ...given,
+  };
+  return { edge, clock, device: createDevice(options), taken, states, errors, options };
+}
+
+async function connected(given: Partial<DeviceOptions> = {}): Promise<Stage> {
+  const made = stage(given);
+  made.device.connect();
+  await made.clock.settle();
+  made.edge.socket.accept();
+  return made;
+}
+
+const ids = (messages: readonly DeviceMessage[]) => messages.map(({ id }) => id);
+const phases = (states: readonly DeviceState[]) => states.map(({ name }) => name);
+
+describe("connecting", () => {
+  test("says hello first, with a device, a counter and where to start", async () => {
+    const { edge, clock, device } = stage({ start: "tail:5", platform: "web" });
+    device.connect();
+    await clock.settle();
+    equal(edge.socket.binaryType, "arraybuffer");
+    deepEqual(edge.socket.protocols, ["belfry.v1"]);
+    edge.socket.open();
+    const { device: name, ...hello } = edge.socket.hello;
+    equal(String(name).length, 20);
+    deepEqual(hello, {
+      v: 1,
+      token: tokenFor("alice"),
+      connect: clock.wallMs(),
+      start: "tail:5",
+      platform: "web",
+    });
+  });
+
+  test("tells its states", async () => {
+    const { states, device } = await connected();
+    device.close();
+    deepEqual(phases(states), ["connecting", "attached", "idle"]);
+    const attached = states[1];
+    ok(attached?.name === "attached");
+    equal(attached.uid, "alice");
+  });
+
+  test("keeps the device and counts up over a reload", async () => {
+    const storage = memoryStorage();
+    const first = await connected({ storage });
+    const second = await connected({ storage, clock: new VirtualClock(0, 1_000) });
+    const [before, after] = [first.edge.socket.hello, second.edge.socket.hello];
+    equal(after.device, before.device);
+    // The second clock is far behind: the counter grows all the same.
+    equal(after.connect, Number(before.connect) + 1);
+  });
+
+  test("fetches a fresh token for each connect", async () => {
+    let serial = 0;
+    const { edge, clock } = await connected({
+      getToken: async () => tokenFor("alice", serial++),
+    });
+    edge.socket.drop(4003);
+    await clock.advanceAndSettle(500);
+    edge.socket.open();
+    deepEqual(
+      edge.sockets.map((socket) => socket.hello.token),
+      [tokenFor("alice", 0), tokenFor("alice", 1)],
+    );
+  });
+
+  test("takes the next address with each attempt", async () => {
+    const { edge, clock, device } = stage({ urls: ["ws://a", "ws://b"] });
+    device.connect();
+    await clock.settle();
+    for (let attempt = 0; attempt < 2; attempt++) {
+      edge.socket.drop();
+      await clock.advanceAndSettle(1_000);
+    }
+    deepEqual(
+      edge.sockets.map(({ url }) => url),
+      ["ws://a", "ws://b", "ws://a"],
+    );
+  });
+
+  test("speaks JSON when asked to", async () => {
+    const { edge, clock, taken } = await connected({ protocol: "belfry.v1.json" });
+    edge.socket.reply([
+      serverKinds.message,
+      ...[0, 1, 1, 0, "m1", null, { bytes: Uint8Array.of(1, 2) }],
+    ]);
+    clock.advance(50);
+    deepEqual(taken[0]?.body, { bytes: Uint8Array.of(1, 2) });
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 1]]);
+  });
+
+  test("needs an address and a WebSocket", () => {
+    const { options } = stage();
+    const { url: _url, ...without } = options;
+    throws(() => createDevice(without), /url/);
+    const { socket: _socket, ...noSocket } = options;
+    if (globalThis.WebSocket === undefined) throws(() => createDevice(noSocket), /`ws`/);
+  });
+});
+
+describe("coming back", () => {
+  test("backs off with full jitter, doubling up to the cap", async () => {
+    const { edge, clock, states, device } = stage({ backoff: { baseMs: 100, capMs: 1_000 } });
+    device.connect();
+    await clock.settle();
+    const waits: number[] = [];
+    for (let attempt = 0; attempt < 6; attempt++) {
+      edge.socket.drop();
+      const state = states.at(-1);
+      ok(state?.name === "waiting");
+      waits.push(state.retryInMs);
+      await clock.advanceAndSettle(state.retryInMs);
+    }
+    deepEqual(waits, [50, 100, 200, 400, 500, 500]);
+    equal(edge.sockets.length, 7);
+  });
+
+  test("starts the backoff anew only after an attach that lasted", async () => {
+    const { edge, clock, states } = await connected();
+    const dropAndReturn = async (): Promise<number> => {
+      edge.socket.drop();
+      const state = states.at(-1);
+      ok(state?.name === "waiting");
+      await clock.advanceAndSettle(state.retryInMs);
+      edge.socket.accept();
+      return state.retryInMs;
+    };
+    equal(await dropAndReturn(), 250);
+    equal(await dropAndReturn(), 500);
+    clock.advance(9_999);
+    equal(await dropAndReturn(), 1_000);
+    clock.advance(10_000);
+    equal(await dropAndReturn(), 250);
+  });
+
+  for (const code of [1000, 1001, 1006, 4000, 4001, 4002, 4003, 4004, 4005, 4006, 4499]) {
+    test(`does so after ${code}`, async () => {
+      const { edge, device } = await connected();
+      edge.socket.drop(code);
+      equal(device.state.name, "waiting");
+    });
+  }
+
+  for (const code of [4500, 4501, 4502, 4503, 4504, 4505, 4999]) {
+    test(`does not after ${code}`, async () => {
+      const { edge, clock, device } = await connected();
+      edge.socket.drop(code, "because");
+      deepEqual(device.state, { name: "stopped", code, reason: "because" });
+      await clock.advanceAndSettle(3_600_000);
+      equal(edge.sockets.length, 1);
+      equal(clock.pendingTimers, 0);
+      device.connect();
+      await clock.settle();
+      equal(edge.sockets.length, 2);
+    });
+  }
+
+  test("is tried at once when the app connects while it waits", async () => {
+    const { edge, clock, device } = await connected();
+    edge.socket.drop();
+    device.connect();
+    await clock.settle();
+    equal(edge.sockets.length, 2);
+    await clock.advanceAndSettle(10_000);
+    equal(edge.sockets.length, 2);
+  });
+
+  test("follows a token that cannot be had, or does not come", async () => {
+    const answers = [
+      () => Promise.reject(new Error("offline")),
+      () => new Promise<string>(() => {}),
+      () => Promise.resolve(tokenFor("alice")),
+    ];
+    const { edge, clock, device, errors } = stage({
+      getToken: () => answers.shift()?.() ?? Promise.reject(new Error("asked too often")),
+    });
+    const phase = (): string => device.state.name;
+    device.connect();
+    await clock.settle();
+    equal(phase(), "waiting");
+    await clock.advanceAndSettle(250);
+    equal(phase(), "connecting");
+    await clock.advanceAndSettle(30_000);
+    equal(phase(), "waiting");
+    deepEqual(
+      errors.map(({ code }) => code),
+      ["TOKEN", "TOKEN"],
+    );
+    await clock.advanceAndSettle(500);
+    equal(edge.sockets.length, 1);
+  });
+
+  test("follows an attach that does not come in time", async () => {
+    const { edge, clock, device } = stage();
+    device.connect();
+    await clock.settle();
+    edge.socket.open();
+    edge.socket.welcome();
+    await clock.advanceAndSettle(15_000);
+    equal(edge.socket.closedWith, 3004);
+    equal(device.state.name, "waiting");
+  });
+
+  test("follows an attach that is refused", async () => {
+    const { edge, clock, device } = stage();
+    device.connect();
+    await clock.settle();
+    edge.socket.open();
+    edge.socket.reply([serverKinds.refused, 0, "NOT_READY", "later"]);
+    equal(edge.socket.closedWith, 3005);
+    equal(device.state.name, "waiting");
+  });
+
+  test("follows a frame that does not decode, but not one of a later version", async () => {
+    const { edge, device } = await connected();
+    edge.socket.reply([99, "later"]);
+    equal(device.state.name, "attached");
+    edge.socket.onmessage?.({ data: Uint8Array.of(0xc1).buffer });
+    equal(edge.socket.closedWith, 3001);
+    equal(device.state.name, "waiting");
+  });
+
+  test("does not follow what a closed connection still says", async () => {
+    const { edge, clock, device, taken } = await connected();
+    const old = edge.socket;
+    device.close();
+    equal(old.closedWith, 1000);
+    old.message(1, 0);
+    old.drop(4505);
+    equal(device.state.name, "idle");
+    device.connect();
+    await clock.settle();
+    edge.socket.accept();
+    old.drop(4505);
+    equal(device.state.name, "attached");
+    equal(taken.length, 0);
+  });
+
+  test("leaves no timer behind when it is closed in any phase", async () => {
+    const { edge, clock, device } = stage();
+    const closes = async (): Promise<void> => {
+      device.close();
+      await clock.settle();
+      equal(clock.pendingTimers, 0);
+      device.connect();
+      await clock.settle();
+    };
+    device.connect();
+    await closes();
+    edge.socket.open();
+    await closes();
+    edge.socket.accept();
+    edge.socket.message(1, 0);
+    edge.socket.message(9, 8);
+    await closes();
+    edge.socket.drop();
+    await closes();
+  });
+});
+
+describe("heartbeats", () => {
+  test("are answered with their nonce", async () => {
+    const { edge } = await connected();
+    edge.socket.reply([serverKinds.ping, 77]);
+    deepEqual(edge.socket.received.at(-1), [clientKinds.pong, 77]);
+  });
+
+  test("that stop coming end the connection after two and a half", async () => {
+    const { edge, clock, device } = await connected();
+    clock.advance(20_000);
+    edge.socket.reply([serverKinds.ping, 1]);
+    clock.advance(24_999);
+    equal(device.state.name, "attached");
+    clock.advance(1);
+    equal(edge.socket.closedWith, 3002);
+    equal(device.state.name, "waiting");
+  });
+});
+
+describe("tokens", () => {
+  test("are refreshed on the live connection", async () => {
+    let serial = 0;
+    const { edge, clock } = await connected({ getToken: async () => tokenFor("alice", serial++) });
+    edge.socket.reply([serverKinds.tokenWanted, 0, 60_000]);
+    edge.socket.reply([serverKinds.tokenWanted, 0, 50_000]);
+    await clock.settle();
+    deepEqual(edge.socket.ofKind(clientKinds.token), [[5, 0, tokenFor("alice", 1)]]);
+  });
+
+  test("that cannot be had are reported, and the connection goes on", async () => {
+    let isOnline = true;
+    const { edge, clock, device, errors } = await connected({
+      getToken: async () => {
+        if (!isOnline) throw new Error("offline");
+        return tokenFor("alice");
+      },
+    });
+    isOnline = false;
+    edge.socket.reply([serverKinds.tokenWanted, 0, 60_000]);
+    await clock.settle();
+    deepEqual(
+      errors.map(({ code }) => code),
+      ["TOKEN"],
+    );
+    equal(device.state.name, "attached");
+  });
+});
+
+describe("messages", () => {
+  test("arrive with what was said about them", async () => {
+    const { edge, taken } = await connected();
+    const head = { type: "chat" };
+    edge.socket.reply([serverKinds.message, 0, 1, 3, 0, "0DGZRG3G80100001", head, { a: 1 }]);
+    const [message] = taken;
+    deepEqual(message?.position, { generation: 1, seq: 3 });
+    deepEqual(message?.head, head);
+    deepEqual(message?.body, { a: 1 });
+    equal(typeof message?.acceptedAtMs, "number");
+  });
+
+  test("are acknowledged together, after a while", async () => {
+    const { edge, clock } = await connected();
+    for (let seq = 1; seq <= 5; seq++) edge.socket.message(seq, seq - 1);
+    clock.advance(49);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), []);
+    clock.advance(1);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 5]]);
+  });
+
+  test("are acknowledged at once when many wait", async () => {
+    const { edge } = await connected({ acks: { messagesMax: 3 } });
+    for (let seq = 1; seq <= 7; seq++) edge.socket.message(seq, seq - 1);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [
+      [2, 0, 1, 3],
+      [2, 0, 1, 6],
+    ]);
+  });
+
+  test("are acknowledged before the app's own close", async () => {
+    const { edge, device } = await connected();
+    edge.socket.message(1, 0);
+    device.close();
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 1]]);
+  });
+
+  test("are acknowledged only up to what the app took, one at a time", async () => {
+    const finish: (() => void)[] = [];
+    const started: string[] = [];
+    const { edge, clock } = await connected({
+      onMessage: ({ id }) => {
+        started.push(id);
+        return new Promise<void>((resolve) => void finish.push(resolve));
+      },
+    });
+    for (let seq = 1; seq <= 3; seq++) edge.socket.message(seq, seq - 1);
+    await clock.advanceAndSettle(1_000);
+    deepEqual(started, ["m1"]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), []);
+    finish[0]?.();
+    await clock.advanceAndSettle(50);
+    deepEqual(started, ["m1", "m2"]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 1]]);
+  });
+
+  test("of another session or an older generation are ignored", async () => {
+    const { edge, taken } = await connected();
+    edge.socket.attached(2, 0);
+    edge.socket.message(1, 0, "old", 1);
+    edge.socket.reply([serverKinds.message, 5, 2, 1, 0, "other", null, 1]);
+    edge.socket.message(1, 0, "new", 2);
+    deepEqual(ids(taken), ["new"]);
+  });
+
+  test("that were received before are acknowledged again, since the ack may be lost", async () => {
+    const { edge, clock, taken } = await connected();
+    edge.socket.message(1, 0);
+    clock.advance(50);
+    edge.socket.message(1, 0);
+    clock.advance(50);
+    deepEqual(ids(taken), ["m1"]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [
+      [2, 0, 1, 1],
+      [2, 0, 1, 1],
+    ]);
+  });
+
+  test("at most once go past positions and acks", async () => {
+    const passed: DeviceMessage[] = [];
+    const { edge, clock, taken } = await connected({ onPassing: (one) => void passed.push(one) });
+    edge.socket.reply([serverKinds.passing, 0, "p1", { type: "typing" }, "…"]);
+    edge.socket.reply([serverKinds.passing, 0, "p1", { type: "typing" }, "…"]);
+    clock.advance(1_000);
+    deepEqual(passed, [{ id: "p1", head: { type: "typing" }, body: "…" }]);
+    equal(taken.length, 0);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), []);
+  });
+});
+
+describe("a broken chain", () => {
+  test("is asked for once, and nothing is taken until it fits", async () => {
+    const { edge, clock, taken } = await connected();
+    edge.socket.message(1, 0);
+    edge.socket.message(3, 2);
+    edge.socket.message(4, 3);
+    deepEqual(edge.socket.ofKind(clientKinds.resend), [[3, 0, 1, 1]]);
+    for (const seq of [2, 3, 4]) edge.socket.message(seq, seq - 1);
+    clock.advance(60_000);
+    deepEqual(ids(taken), ["m1", "m2", "m3", "m4"]);
+    deepEqual(edge.socket.ofKind(clientKinds.resend), [[3, 0, 1, 1]]);
+  });
+
+  test("is asked for again after 5 seconds, and given up after three", async () => {
+    const { edge, clock, device } = await connected();
+    edge.socket.message(3, 2);
+    clock.advance(4_999);
+    equal(edge.socket.ofKind(clientKinds.resend).length, 1);
+    clock.advance(1);
+    equal(edge.socket.ofKind(clientKinds.resend).length, 2);
+    clock.advance(10_000);
+    equal(edge.socket.ofKind(clientKinds.resend).length, 3);
+    equal(edge.socket.closedWith, 3006);
+    equal(device.state.name, "waiting");
+  });
+
+  test("is mended by an attach that rewinds, without showing anything twice", async () => {
+    const { edge, clock, taken } = await connected();
+    for (const seq of [1, 2]) edge.socket.message(seq, seq - 1);
+    edge.socket.message(9, 8);
+    edge.socket.attached(1, 1);
+    for (const seq of [2, 3]) edge.socket.message(seq, seq - 1);
+    clock.advance(50);
+    deepEqual(ids(taken), ["m1", "m2", "m3"]);
+    deepEqual(edge.socket.received.at(-1), [2, 0, 1, 3]);
+    clock.advance(20_000);
+    equal(edge.socket.ofKind(clientKinds.resend).length, 1);
+  });
+
+  test("across a new owner is asked for, never acknowledged over", async () => {
+    const { edge, clock, taken } = await connected();
+    edge.socket.message(1, 0);
+    // The new owner goes on behind 3, which it believes was sent here.
+    edge.socket.attached(1, 3);
+    clock.advance(50);
+    deepEqual(edge.socket.ofKind(clientKinds.resend), [[3, 0, 1, 1]]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 1]]);
+    for (const seq of [2, 3, 4]) edge.socket.message(seq, seq - 1);
+    deepEqual(ids(taken), ["m1", "m2", "m3", "m4"]);
+  });
+});
+
+describe("over a reconnect", () => {
+  test("resumes from what the app took", async () => {
+    const { edge, clock } = await connected();
+    edge.socket.message(1, 0);
+    edge.socket.message(4, 1);
+    edge.socket.drop();
+    await clock.advanceAndSettle(500);
+    edge.socket.open();
+    deepEqual(edge.socket.hello.position, [1, 4]);
+  });
+
+  test("shows nothing twice when the last acks were lost", async () => {
+    const { edge, clock, taken } = await connected();
+    for (const seq of [1, 2]) edge.socket.message(seq, seq - 1);
+    edge.socket.drop();
+    await clock.advanceAndSettle(500);
+    edge.socket.accept(1, 0);
+    for (const seq of [1, 2, 3]) edge.socket.message(seq, seq - 1);
+    clock.advance(50);
+    deepEqual(ids(taken), ["m1", "m2", "m3"]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 3]]);
+  });
+
+  test("shows nothing twice in a new generation, after a reload either", async () => {
+    const storage = memoryStorage();
+    const first = await connected({ storage });
+    for (const seq of [1, 2]) first.edge.socket.message(seq, seq - 1);
+    first.device.close();
+    const second = stage({ storage });
+    second.device.connect();
+    await second.clock.settle();
+    second.edge.socket.accept(7, 0);
+    second.edge.socket.message(1, 0, "m2", 7);
+    second.edge.socket.message(2, 1, "m3", 7);
+    second.clock.advance(50);
+    deepEqual(ids(second.taken), ["m3"]);
+    deepEqual(second.edge.socket.received.at(-1), [2, 0, 7, 2]);
+    deepEqual(second.device.position, { generation: 7, seq: 2 });
+  });
+
+  test("waits for a handler that is still at work, and does not call it again", async () => {
+    const finish: (() => void)[] = [];
+    const started: string[] = [];
+    const { edge, clock } = await connected({
+      onMessage: ({ id }) => {
+        started.push(id);
+        return new Promise<void>((resolve) => void finish.push(resolve));
+      },
+    });
+    edge.socket.message(1, 0);
+    edge.socket.message(2, 1);
+    edge.socket.drop();
+    await clock.advanceAndSettle(500);
+    edge.socket.accept(1, 0);
+    for (const seq of [1, 2]) edge.socket.message(seq, seq - 1);
+    await clock.advanceAndSettle(50);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), []);
+    finish.shift()?.();
+    await clock.settle();
+    finish.shift()?.();
+    await clock.advanceAndSettle(50);
+    deepEqual(started, ["m1", "m2"]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 2]]);
+  });
+
+  test("of another user sends no position, and forgets what the first one took", async () => {
+    const storage = memoryStorage();
+    const first = await connected({ storage });
+    first.edge.socket.message(1, 0);
+    first.device.close();
+    const second = stage({ storage, getToken: async () => tokenFor("bob") });
+    second.device.connect();
+    await second.clock.settle();
+    second.edge.socket.open();
+    equal(second.edge.socket.hello.position, undefined);
+    second.edge.socket.welcome();
+    second.edge.socket.attached(1, 0, "bob");
+    second.edge.socket.message(1, 0);
+    deepEqual(ids(second.taken), ["m1"]);
+  });
+
+  test("sends no position with a token that does not say whose it is", async () => {
+    const { edge, clock } = await connected({ getToken: async () => "opaque" });
+    edge.socket.message(1, 0);
+    edge.socket.drop();
+    await clock.advanceAndSettle(500);
+    edge.socket.accept(1, 1);
+    equal(edge.socket.hello.position, undefined);
+  });
+});
+
+describe("a handler that fails", () => {
+  test("gets its message again, with all behind it, in order", async () => {
+    const tries: string[] = [];
+    let isFailing = true;
+    const { edge, clock, errors } = await connected({
+      onMessage: async ({ id }) => {
+        tries.push(id);
+        if (id === "m2" && isFailing) throw new Error("disk full");
+      },
+    });
+    for (const seq of [1, 2, 3]) edge.socket.message(seq, seq - 1);
+    await clock.settle();
+    equal(edge.socket.closedWith, 3003);
+    equal(errors[0]?.code, "HANDLER");
+    deepEqual(tries, ["m1", "m2"]);
+    isFailing = false;
+    await clock.advanceAndSettle(500);
+    edge.socket.accept(1, 1);
+    deepEqual(edge.socket.hello.position, [1, 1]);
+    for (const seq of [2, 3]) edge.socket.message(seq, seq - 1);
+    await clock.advanceAndSettle(50);
+    deepEqual(tries, ["m1", "m2", "m2", "m3"]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 3]]);
+  });
+
+  test("of states or of errors changes nothing", async () => {
+    const { device } = await connected({
+      onState: () => {
+        throw new Error("view");
+      },
+      onError: () => {
+        throw new Error("log");
+      },
+    });
+    equal(device.state.name, "attached");
+  });
+});
+
+describe("a storage that fails", () => {
+  test("is reported, and the device works without it", async () => {
+    const { edge, taken, errors } = await connected({
+      storage: {
+        get: () => Promise.reject(new Error("forbidden")),
+        set: () => {
+          throw new Error("full");
+        },
+      },
+    });
+    edge.socket.message(1, 0);
+    deepEqual(ids(taken), ["m1"]);
+    ok(errors.length > 0 && errors.every(({ code }) => code === "STORAGE"));
+  });
+
+  test("with nonsense in it counts as empty", async () => {
+    const nonsense = { get: () => '{"v":1,"account":7,"seq":"x"', set: () => {} };
+    const { edge, device } = await connected({ storage: nonsense });
+    equal(edge.socket.hello.position, undefined);
+    equal(device.state.name, "attached");
+  });
+});

@@ -1,0 +1,231 @@
+/**
+ * A whole platform for one test: a private NATS server, node processes on free
+ * ports, one registered app. Everything it starts it stops, by process id.
+ *
+ *   await using platform = await startPlatform({ nodes: ["a", "b"] });
+ *   const answer = await platform.push("alice", { body: "hello" });
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { WebSocket } from "ws";
+import { createDevice, type Device, type DeviceOptions } from "../../src/client/device-client.js";
+import { JwtTokens } from "../../src/drivers/jwt-tokens.js";
+import { NatsBus } from "../../src/drivers/nats-bus.js";
+import { connectNats, type NatsConnection } from "../../src/drivers/nats-connection.js";
+import { openKeyValue } from "../../src/drivers/nats-key-value.js";
+import type { NodeReady } from "../../src/main/node.js";
+import { type AppRecord, appRecordVersion, encodeAppRecord } from "../../src/protocol/app-record.js";
+import { packValue, unpackValue } from "../../src/protocol/codec.js";
+import { decodeMsgId } from "../../src/protocol/msg-id.js";
+import type { PushAnswer } from "../../src/protocol/push-answer.js";
+import { pushUserSubject } from "../../src/protocol/subjects.js";
+import { type NatsFixture, startNats } from "./nats-server.js";
+import { until } from "./until.js";
+
+const nodeProgram = fileURLToPath(new URL("../../src/main/node.js", import.meta.url));
+
+export interface PlatformOptions {
+  readonly nodes?: readonly string[];
+  /** Kept at the end where given. */
+  readonly folder?: string;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export interface PlatformNode {
+  readonly name: string;
+  readonly pid: number;
+  readonly httpUrl: string;
+  readonly edgeUrl: string;
+  readonly process: ChildProcess;
+}
+
+export const app = "demo";
+export const secret = { kid: "test", secret: "a secret of at least thirty-two bytes" };
+
+export class Platform implements AsyncDisposable {
+  readonly nodes = new Map<string, PlatformNode>();
+  private readonly devices: Device[] = [];
+
+  private constructor(
+    readonly folder: string,
+    private readonly isKept: boolean,
+    readonly nats: NatsFixture,
+    /** As the user `node`; tests look and publish with it. */
+    readonly link: NatsConnection,
+    readonly operator: NatsConnection,
+    private readonly environment: Readonly<Record<string, string>>,
+  ) {}
+
+  static async start(options: PlatformOptions): Promise<Platform> {
+    const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "belfry-test-")));
+    const nats = await startNats({ folder: join(folder, "nats"), apps: [app] });
+    const link = await connect(nats, "node");
+    const operator = await connect(nats, "operator-test");
+    const platform = new Platform(
+      folder,
+      options.folder !== undefined,
+      nats,
+      link,
+      operator,
+      options.environment ?? {},
+    );
+    await platform.registerApp({});
+    await Promise.all((options.nodes ?? ["a", "b"]).map((name) => platform.startNode(name)));
+    await platform.untilPlaced();
+    return platform;
+  }
+
+  async registerApp(changes: Partial<AppRecord>): Promise<void> {
+    const apps = await openKeyValue(this.link, "apps");
+    const record = {
+      v: appRecordVersion,
+      app,
+      secrets: [secret],
+      delivery: "each-device",
+      createdAtMs: 0,
+      ...changes,
+    } as const;
+    await apps.create(record.app, encodeAppRecord(record));
+  }
+
+  async startNode(name: string): Promise<PlatformNode> {
+    const passwordFile = join(this.folder, "node.password");
+    const { user, pass, inboxPrefix } = this.nats.credentials.node;
+    await writeFile(passwordFile, pass, { mode: 0o600 });
+    const child = fork(nodeProgram, [], {
+      execArgv: ["--enable-source-maps"],
+      env: {
+        ...process.env,
+        BELFRY_NAME: name,
+        BELFRY_NATS_URL: this.nats.url,
+        BELFRY_NATS_USER: user,
+        BELFRY_NATS_PASSWORD_FILE: passwordFile,
+        BELFRY_NATS_INBOX_PREFIX: inboxPrefix,
+        BELFRY_DATA_FOLDER: join(this.folder, "data"),
+        BELFRY_PORT: "0",
+        BELFRY_LOG_LEVEL: process.env["BELFRY_LOG_LEVEL"] ?? "error",
+        ...this.environment,
+      },
+    });
+    const ready = await new Promise<NodeReady>((resolve, reject) => {
+      child.once("message", (message) => resolve(message as NodeReady));
+      child.once("exit", (code) => reject(new Error(`node ${name} ended with ${code}`)));
+    });
+    const { httpUrl, edgeUrl } = ready;
+    const node = { name, pid: child.pid ?? 0, httpUrl, edgeUrl, process: child };
+    this.nodes.set(name, node);
+    child.once("exit", () => {
+      if (this.nodes.get(name) === node) this.nodes.delete(name);
+    });
+    return node;
+  }
+
+  node(name: string): PlatformNode {
+    const node = this.nodes.get(name);
+    if (node === undefined) throw new Error(`no node ${name} runs`);
+    return node;
+  }
+
+  async killNode(name: string, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    const { process: child } = this.node(name);
+    const gone = new Promise((resolve) => child.once("exit", resolve));
+    child.kill(signal);
+    await gone;
+  }
+
+  /** Stops every process, the NATS server too; `startAgain` brings them back on the same data. */
+  async stopAll(): Promise<string[]> {
+    const names = [...this.nodes.keys()];
+    await Promise.all(names.map((name) => this.killNode(name, "SIGTERM")));
+    this.nats.kill("SIGTERM");
+    return names;
+  }
+
+  async startAgain(names: readonly string[]): Promise<void> {
+    await this.nats.restart();
+    await until("the connections are back", () => this.link.isConnected && this.operator.isConnected);
+    await Promise.all(names.map((name) => this.startNode(name)));
+    await this.untilPlaced();
+  }
+
+  /** Every volume answers: one probe user in each. */
+  async untilPlaced(): Promise<void> {
+    const volumes = new Set<number>();
+    for (let index = 0; volumes.size < 8; index++) {
+      const uid = `probe-${index}`;
+      const answer = await until(`the shard of ${uid} answers`, async () => {
+        const given = await this.tryPush(uid, { body: 0, qos: 0 });
+        return given?.ok ? given : undefined;
+      });
+      if (answer.ok) volumes.add(Math.floor((decodeMsgId(answer.id)?.shard ?? 0) / 512));
+      if (index > 500) throw new Error("a volume without a probe user");
+    }
+  }
+
+  /** Throws when nobody answers. */
+  async push(uid: string, command: object, timeoutMs = 5_000): Promise<PushAnswer> {
+    const bytes = packValue(command);
+    const answer = await new NatsBus(this.operator).request(pushUserSubject(app, uid), bytes, timeoutMs);
+    return unpackValue(answer) as PushAnswer;
+  }
+
+  async tryPush(uid: string, command: object, timeoutMs = 1_000): Promise<PushAnswer | undefined> {
+    try {
+      return await this.push(uid, command, timeoutMs);
+    } catch {
+      return undefined;
+    }
+  }
+
+  async token(uid: string, claims: Record<string, unknown> = {}): Promise<string> {
+    const exp = Math.floor(Date.now() / 1_000) + 600;
+    const all = { app, sub: uid, exp, jti: randomUUID(), ...claims };
+    return new JwtTokens({ find: () => undefined }).sign(all, secret);
+  }
+
+  /** Connects to the node of that name, or to each in turn; closed with the platform. */
+  device(uid: string, options: Partial<DeviceOptions> & Pick<DeviceOptions, "onMessage">): Device {
+    const device = createDevice({
+      urls: [...this.nodes.values()].map((node) => node.edgeUrl),
+      getToken: () => this.token(uid),
+      socket: WebSocket as unknown as NonNullable<DeviceOptions["socket"]>,
+      start: "all",
+      storage: memoryStorage(),
+      backoff: { baseMs: 50, capMs: 500 },
+      ...options,
+    });
+    this.devices.push(device);
+    device.connect();
+    return device;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const device of this.devices) device.close();
+    for (const { process: child } of this.nodes.values()) child.kill("SIGCONT");
+    await Promise.all([...this.nodes.keys()].map((name) => this.killNode(name, "SIGTERM")));
+    await Promise.all([this.link.close(), this.operator.close()]);
+    await this.nats.stop();
+    if (!this.isKept) await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+export function startPlatform(options: PlatformOptions = {}): Promise<Platform> {
+  return Platform.start(options);
+}
+
+function connect(nats: NatsFixture, name: string): Promise<NatsConnection> {
+  const { user, pass, inboxPrefix } = nats.credentials.user(name);
+  return connectNats({ url: nats.url, name: "test", user, password: pass, inboxPrefix });
+}
+
+export function memoryStorage() {
+  const values = new Map<string, string>();
+  return {
+    get: (key: string) => values.get(key) ?? null,
+    set: (key: string, value: string) => void values.set(key, value),
+  };
+}

@@ -1,0 +1,18 @@
+/** Asks again until there is an answer; throws after the deadline and says what it waited for. */
+import { setTimeout as delay } from "node:timers/promises";
+
+export async function until<Value>(
+  what: string,
+  probe: () => Value | Promise<Value>,
+  deadlineMs = 20_000,
+): Promise<Exclude<Value, undefined | false | null>> {
+  const endMs = performance.now() + deadlineMs;
+  for (;;) {
+    const answer = await probe();
+    if (answer !== undefined && answer !== false && answer !== null) {
+      return answer as Exclude<Value, undefined | false | null>;
+    }
+    if (performance.now() > endMs) throw new Error(`waited in vain until ${what}`);
+    await delay(10);
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * Who may lead the placement of an IDC: a lease in the key-value store.
+ *
+ * Wall clocks are never compared. A challenger waits until the record's revision
+ * has not changed for leaseMs + margin on its own monotonic clock, or until the
+ * leader's inbox has had no responders for `silenceMs`; the compare-and-set decides
+ * among challengers. The leader counts its deadline from before it sent a renewal.
+ */
+import { accepted, type Result, refused } from "../src/base/result.js";
+import { isMap, packValue, unpackValue } from "../src/protocol/codec.js";
+import type { Member } from "./placement-table.js";
+
+export interface LeaderRecord extends Member {
+  readonly v: number;
+  readonly epoch: number;
+  readonly leaseMs: number;
+}
+
+const leaderVersion = 1;
+
+export function encodeLeader(leader: Omit<LeaderRecord, "v">): Uint8Array {
+  return packValue({ v: leaderVersion, ...leader });
+}
+
+export function decodeLeader(bytes: Uint8Array): Result<LeaderRecord, "BAD_RECORD"> {
+  let map: unknown;
+  try {
+    map = unpackValue(bytes);
+  } catch {
+    return refused("BAD_RECORD", "the leader record does not decode");
+  }
+  const isWhole =
+    isMap(map) &&
+    map.v === leaderVersion &&
+    typeof map.nodeId === "string" &&
+    typeof map.incarnation === "string" &&
+    typeof map.epoch === "number" &&
+    typeof map.leaseMs === "number";
+  return isWhole
+    ? accepted(map as unknown as LeaderRecord)
+    : refused("BAD_RECORD", "the leader record is malformed or of another version");
+}
+
+/** A record as this node last saw it change, by its own monotonic clock. */
+export interface Sighting {
+  readonly revision: number;
+  readonly sinceMs: number;
+  /** Since when the holder's inbox has had no responders; undefined while it answers. */
+  readonly silentSinceMs?: number;
+}
+
+export interface LeaseRule {
+  readonly leaseMs: number;
+  readonly marginMs: number;
+  readonly silenceMs: number;
+}
+
+/** The reason why the holder of a lease counts as gone; undefined while it does not. */
+export function goneReason(
+  sighting: Sighting,
+  nowMs: number,
+  rule: LeaseRule,
+): "lease ran out" | "no responders" | undefined {
+  if (nowMs - sighting.sinceMs >= rule.leaseMs + rule.marginMs) return "lease ran out";
+  const { silentSinceMs } = sighting;
+  if (silentSinceMs !== undefined && nowMs - silentSinceMs >= rule.silenceMs) {
+    return "no responders";
+  }
+  return undefined;
+}

@@ -1,0 +1,44 @@
+/** What each node writes under its own key in the placement bucket: its lease and its addresses. */
+import { isMap } from "../src/protocol/codec.js";
+import type { Member } from "./placement-table.js";
+
+export interface NodeRecord extends Member {
+  readonly v: number;
+  readonly idc: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly leaseMs: number;
+  readonly startedAtMs: number;
+  /** Where clients connect, e.g. `ws://127.0.0.1:8080/connect`. */
+  readonly edgeUrl: string;
+}
+
+export const nodeRecordVersion = 1;
+export const nodeKeyPrefix = "node.";
+
+export function nodeKey(nodeId: string): string {
+  return `${nodeKeyPrefix}${nodeId}`;
+}
+
+export function encodeNodeRecord(record: Omit<NodeRecord, "v">): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify({ v: nodeRecordVersion, ...record }));
+}
+
+/** Undefined for bytes that are no node record of a version this node knows. */
+export function decodeNodeRecord(bytes: Uint8Array): NodeRecord | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined;
+  }
+  const isWhole =
+    isMap(value) &&
+    value.v === nodeRecordVersion &&
+    typeof value.nodeId === "string" &&
+    typeof value.incarnation === "string" &&
+    typeof value.leaseMs === "number" &&
+    typeof value.pid === "number" &&
+    typeof value.edgeUrl === "string";
+  return isWhole ? (value as unknown as NodeRecord) : undefined;
+}

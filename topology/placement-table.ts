@@ -1,0 +1,199 @@
+/**
+ * The placement table of an IDC: which node serves each of the 4096 shards.
+ *
+ * It is one value in the key-value store and every change is a compare-and-set on
+ * its revision, so two masters can never both write. A shard's epoch only grows,
+ * and only when the shard is given to an owner.
+ */
+import { accepted, type Result, refused } from "../src/base/result.js";
+import { isMap, packValue, unpackValue } from "../src/protocol/codec.js";
+import { type Shard, shardCount } from "../src/protocol/shards.js";
+
+export const tableVersion = 1;
+
+export interface Member {
+  readonly nodeId: string;
+  readonly incarnation: string;
+}
+
+/** unassigned: nobody serves. serving: the owner does. releasing: the owner is asked to stop. */
+export type ShardState = "unassigned" | "serving" | "releasing";
+
+export interface Ownership extends Member {
+  readonly shard: Shard;
+  readonly epoch: number;
+  readonly state: ShardState;
+}
+
+const states: readonly ShardState[] = ["unassigned", "serving", "releasing"];
+
+/** Immutable: `withOwner` and `withState` make changed copies. */
+export class PlacementTable {
+  private constructor(
+    /** Epoch of the master that wrote this. */
+    readonly masterEpoch: number,
+    /** Random, new at each write: tells a rolled-back store's repeated revision. */
+    readonly nonce: string,
+    private readonly members: readonly Member[],
+    private readonly ownerIndex: Uint16Array,
+    private readonly epochs: Uint32Array,
+    private readonly stateIndex: Uint8Array,
+  ) {}
+
+  static empty(): PlacementTable {
+    return new PlacementTable(
+      0,
+      "",
+      [],
+      new Uint16Array(shardCount),
+      new Uint32Array(shardCount),
+      new Uint8Array(shardCount),
+    );
+  }
+
+  /** The owner and its epoch; undefined while nobody serves the shard. */
+  ownerOf(shard: Shard): Ownership | undefined {
+    const state = this.stateOf(shard);
+    const member = this.members[this.ownerIndex[shard] ?? 0];
+    if (state === "unassigned" || member === undefined) return undefined;
+    return { shard, epoch: this.epochOf(shard), state, ...member };
+  }
+
+  /** The epoch the shard was last given under; 0 when it never was. */
+  epochOf(shard: Shard): number {
+    return this.epochs[shard] ?? 0;
+  }
+
+  stateOf(shard: Shard): ShardState {
+    return states[this.stateIndex[shard] ?? 0] ?? "unassigned";
+  }
+
+  isOwnedBy(shard: Shard, member: Member): boolean {
+    const owner = this.ownerOf(shard);
+    return (
+      owner !== undefined &&
+      owner.nodeId === member.nodeId &&
+      owner.incarnation === member.incarnation
+    );
+  }
+
+  /** Gives `shards` to `member`, each under an epoch above its last and above `epochFloor`. */
+  withOwner(shards: readonly Shard[], member: Member, epochFloor = 0): PlacementTable {
+    const copy = this.copy();
+    const index = copy.indexOf(member);
+    for (const shard of shards) {
+      copy.ownerIndex[shard] = index;
+      copy.epochs[shard] = Math.max(copy.epochOf(shard), epochFloor) + 1;
+      copy.stateIndex[shard] = states.indexOf("serving");
+    }
+    return copy;
+  }
+
+  withState(shards: readonly Shard[], state: ShardState): PlacementTable {
+    const copy = this.copy();
+    for (const shard of shards) copy.stateIndex[shard] = states.indexOf(state);
+    return copy;
+  }
+
+  writtenBy(masterEpoch: number, nonce: string): PlacementTable {
+    return new PlacementTable(
+      masterEpoch,
+      nonce,
+      this.members,
+      this.ownerIndex,
+      this.epochs,
+      this.stateIndex,
+    );
+  }
+
+  encode(): Uint8Array {
+    return packValue({
+      v: tableVersion,
+      masterEpoch: this.masterEpoch,
+      nonce: this.nonce,
+      members: this.members.map((member) => [member.nodeId, member.incarnation]),
+      owners: bytesOf(this.ownerIndex),
+      epochs: bytesOf(this.epochs),
+      states: bytesOf(this.stateIndex),
+    });
+  }
+
+  static decode(bytes: Uint8Array): Result<PlacementTable, "BAD_TABLE" | "UNSUPPORTED"> {
+    let map: unknown;
+    try {
+      map = unpackValue(bytes);
+    } catch {
+      return refused("BAD_TABLE", "the table does not decode");
+    }
+    if (!isMap(map)) return refused("BAD_TABLE", "the table is not a map");
+    if (map.v !== tableVersion) return refused("UNSUPPORTED", `table version ${String(map.v)}`);
+    const { masterEpoch, nonce, members, owners, epochs, states: stateBytes } = map;
+    const isWhole =
+      typeof masterEpoch === "number" &&
+      typeof nonce === "string" &&
+      isMemberList(members) &&
+      hasLength(owners, shardCount * 2) &&
+      hasLength(epochs, shardCount * 4) &&
+      hasLength(stateBytes, shardCount);
+    if (!isWhole) return refused("BAD_TABLE", "a field of the table is missing or malformed");
+    return accepted(
+      new PlacementTable(
+        masterEpoch,
+        nonce,
+        members.map(([nodeId, incarnation]) => ({ nodeId, incarnation })),
+        new Uint16Array(copyOf(owners)),
+        new Uint32Array(copyOf(epochs)),
+        new Uint8Array(copyOf(stateBytes)),
+      ),
+    );
+  }
+
+  private copy(): PlacementTable {
+    // Members that own nothing any more are left out, so the list stays bounded.
+    const used = new Set<number>();
+    for (let shard = 0; shard < shardCount; shard++) {
+      if (this.stateIndex[shard] !== 0) used.add(this.ownerIndex[shard] ?? 0);
+    }
+    const kept = [...used].sort((a, b) => a - b);
+    const renumbered = new Map(kept.map((old, index) => [old, index]));
+    return new PlacementTable(
+      this.masterEpoch,
+      this.nonce,
+      kept.flatMap((index) => this.members[index] ?? []),
+      this.ownerIndex.map((old) => renumbered.get(old) ?? 0),
+      this.epochs.slice(),
+      this.stateIndex.slice(),
+    );
+  }
+
+  private indexOf(member: Member): number {
+    const list = this.members as Member[];
+    const found = list.findIndex(
+      (other) => other.nodeId === member.nodeId && other.incarnation === member.incarnation,
+    );
+    return found === -1 ? list.push({ ...member }) - 1 : found;
+  }
+}
+
+function bytesOf(array: Uint8Array | Uint16Array | Uint32Array): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+}
+
+function copyOf(bytes: Uint8Array): ArrayBuffer {
+  // Not `slice`: a Buffer's is a view of the whole pool.
+  return new Uint8Array(bytes).buffer;
+}
+
+function hasLength(value: unknown, length: number): value is Uint8Array {
+  return value instanceof Uint8Array && value.length === length;
+}
+
+function isMemberList(value: unknown): value is [string, string][] {
+  return (
+    Array.isArray(value) &&
+    value.every(
+      (member) =>
+        Array.isArray(member) && typeof member[0] === "string" && typeof member[1] === "string",
+    )
+  );
+}
