@@ -35,7 +35,7 @@ import { appOfKey, type SessionKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { Address } from "../src/runtime/address.js";
-import type { Asker } from "../src/runtime/envelope.js";
+import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { Device } from "./device.js";
 import { admitDevice } from "./device-admission.js";
@@ -125,6 +125,15 @@ export class Session extends Actor<SessionMessage> {
 
   protected override mayPassivate(): boolean {
     return this.outstandingWrites === 0 && this.devices.every((device) => !device.isConnected);
+  }
+
+  /** Who was connected is known to this instance only: after a crash the edges attach again. */
+  protected override stopping(reason: StopReason): void {
+    if (reason === "normal") return;
+    const shards = [this.context.shard];
+    for (const edge of new Set(this.devices.map((device) => device.edge))) {
+      this.tellEdge({ edge }, { kind: "AttachAgain", shards, key: this.sessionKey });
+    }
   }
 
   receive(message: SessionMessage, from: Asker | undefined): void | Promise<void> {

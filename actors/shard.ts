@@ -6,7 +6,7 @@
  */
 import { unreachable } from "../src/base/assert.js";
 import { type ErrorCode, errorAnswer } from "../src/protocol/errors.js";
-import type { EdgeGone, FromEdge, ReplyTo } from "../src/protocol/messages.js";
+import type { AttachAgain, EdgeGone, FromEdge, ReplyTo } from "../src/protocol/messages.js";
 import { encodeAnswer } from "../src/protocol/push-answer.js";
 import { decodePushCommand, encodingOf } from "../src/protocol/push-command.js";
 import { type SessionKey, sessionKey, shardOf } from "../src/protocol/shards.js";
@@ -72,24 +72,18 @@ export class Shard extends Actor<ShardMessage> {
     });
   }
 
-  protected override stopping(): void {
+  /** After a crash its sessions are gone with it: the edges attach their connections again. */
+  protected override stopping(reason: StopReason): void {
     this.subscription?.unsubscribe();
+    if (reason === "normal") return;
+    for (const node of this.context.node.view.nodes.values()) {
+      const again: AttachAgain = { kind: "AttachAgain", shards: [this.context.shard] };
+      this.tell(addressOn(nodeNameOf(node), "edge"), again);
+    }
   }
 
   protected override createChild(_key: ActorKey): Actor {
     return new Session(this.context);
-  }
-
-  /** A session that crashed has lost its connections: the edges attach them again. */
-  protected override onChildStopped(key: ActorKey, reason: StopReason): void {
-    if (reason === "normal") return;
-    for (const node of this.context.node.view.nodes.values()) {
-      this.tell(addressOn(nodeNameOf(node), "edge"), {
-        kind: "AttachAgain",
-        shards: [this.context.shard],
-        key,
-      });
-    }
   }
 
   receive(message: ShardMessage, from: Asker | undefined): void {

@@ -1,5 +1,11 @@
-/** The runtime's bus over NATS core: at most once, no queue groups. */
+/**
+ * The runtime's bus over NATS core: at most once, no queue groups.
+ *
+ * A payload that comes in is a part of what the socket read, which nobody writes to
+ * again: it is the callee's. One that goes out is the client's until the turn ends.
+ */
 import { NoRespondersError, RequestError, TimeoutError } from "@nats-io/transport-node";
+import { assert } from "../base/assert.js";
 import { Fault } from "../base/result.js";
 import type { Bus, BusMessage, BusSubscription, PublishOptions } from "../runtime/ports.js";
 import type { NatsConnection } from "./nats-connection.js";
@@ -12,22 +18,23 @@ export class NatsBus implements Bus {
   }
 
   publish(subject: string, payload: Uint8Array, options?: PublishOptions): void {
-    const { client, isConnected } = this.connection;
-    if (!isConnected || client.isClosed()) {
-      this.connection.droppedPublishes++;
+    assert(payload.length <= this.payloadMax, `${payload.length} bytes are too many for one message`);
+    const { connection } = this;
+    if (!connection.isConnected) {
+      connection.droppedPublishes += 1;
       return;
     }
-    if (options?.reply === undefined) client.publish(subject, payload);
-    else client.publish(subject, payload, { reply: options.reply });
+    if (options?.reply === undefined) connection.client.publish(subject, payload);
+    else connection.client.publish(subject, payload, { reply: options.reply });
   }
 
   subscribe(subject: string, onMessage: (message: BusMessage) => void): BusSubscription {
     const subscription = this.connection.client.subscribe(subject, {
       callback: (error, message) => {
-        // A permission error ends the subscription: a bug in nats.conf's rules.
-        if (error !== null) throw error;
+        // The server refused the subscription; the connection's status has said so.
+        if (error !== null) return;
         const { data: payload, reply } = message;
-        if (reply === undefined) onMessage({ subject: message.subject, payload });
+        if (!reply) onMessage({ subject: message.subject, payload });
         else onMessage({ subject: message.subject, payload, reply });
       },
     });
@@ -39,12 +46,11 @@ export class NatsBus implements Bus {
   }
 
   async request(subject: string, payload: Uint8Array, deadlineMs: number): Promise<Uint8Array> {
-    const { client, isConnected } = this.connection;
-    if (!isConnected || client.isClosed()) {
-      throw new Fault("DISCONNECTED", "not-done", "the bus is gone");
-    }
+    const { connection } = this;
     try {
-      const answer = await client.request(subject, payload, { timeout: deadlineMs });
+      const answer = await connection.whileConnected(() =>
+        connection.client.request(subject, payload, { timeout: deadlineMs }),
+      );
       return answer.data;
     } catch (cause) {
       throw asFault(cause, subject);
@@ -52,18 +58,28 @@ export class NatsBus implements Bus {
   }
 
   async flush(): Promise<void> {
-    await this.connection.client.flush();
+    const { connection } = this;
+    try {
+      await connection.whileConnected(() => connection.client.flush());
+    } catch (cause) {
+      throw asFault(cause, "the server");
+    }
   }
 }
 
 function asFault(cause: unknown, subject: string): Fault {
-  const isNobody =
-    cause instanceof NoRespondersError || (cause instanceof RequestError && cause.isNoResponders());
-  if (isNobody) {
+  if (cause instanceof Fault) return cause;
+  if (isNoResponders(cause)) {
     return new Fault("NO_RESPONDERS", "not-done", `nobody serves ${subject}`, { cause });
   }
   if (cause instanceof TimeoutError) {
     return new Fault("TIMEOUT", "unknown", `no answer from ${subject} in time`, { cause });
   }
-  return new Fault("DISCONNECTED", "unknown", String(cause), { cause });
+  const message = `no answer from ${subject}: ${(cause as Error).message}`;
+  return new Fault("DISCONNECTED", "unknown", message, { cause });
+}
+
+function isNoResponders(cause: unknown): boolean {
+  if (cause instanceof NoRespondersError) return true;
+  return cause instanceof RequestError && cause.isNoResponders();
 }

@@ -1,11 +1,20 @@
 /**
  * The one connection of a process to its NATS server; reconnects for ever.
  *
- * While the bus is gone nothing is queued for it: a publish that would leave only
- * after an unknown time is dropped and counted, which at-most-once allows.
+ * The client would queue what is published while the server is away, without a
+ * bound, and throw it away at its next attempt to dial (nats-core 3.4
+ * protocol.js, sendCommand and prepare). So here it is dropped at once and counted,
+ * which at most once allows; subscriptions are kept and sent again by the client.
  */
-import { type NatsConnection as Client, connect } from "@nats-io/transport-node";
+import {
+  AuthorizationError,
+  connect,
+  type NatsConnection as Client,
+} from "@nats-io/transport-node";
+import { setTimeout as delay } from "node:timers/promises";
+import { fullJitterMs } from "../base/random.js";
 import { Fault } from "../base/result.js";
+import { systemRandom } from "./system-clock.js";
 
 export interface NatsOptions {
   readonly url: string;
@@ -15,90 +24,161 @@ export interface NatsOptions {
   readonly password?: string;
   /** What the user may subscribe for answers; the client's default is granted to nobody. */
   readonly inboxPrefix?: string;
-  readonly onStatus?: (status: NatsStatus) => void;
+  /** How long the first connection is tried for. */
+  readonly firstConnectMs?: number;
+  readonly onStatus?: (status: NatsStatus, detail?: string) => void;
 }
 
-export type NatsStatus = "disconnected" | "reconnected" | "closed" | "slow consumer";
+/** `refused`: the server denied a publish or a subscription, `detail` says which. */
+export type NatsStatus = "disconnected" | "reconnected" | "closed" | "refused";
 
 /** Below 2.9.21 compare-and-set is racy on clustered streams; 2.10 is what is tested. */
 const versionMin = [2, 10] as const;
-const connectDeadlineMs = 10_000;
+const firstConnectMsDefault = 10_000;
+const dialMs = 5_000;
+const retryBaseMs = 50;
+const retryCapMs = 1_000;
+/** A server that is paused or unreachable is noticed after three of these without a pong. */
+const pingMs = 3_000;
+const pingsUnansweredMax = 2;
 
 export class NatsConnection {
-  isConnected = true;
+  /** Publishes while the server was away. */
   droppedPublishes = 0;
+  private isUp = true;
+  private readonly watchers = new Set<() => void>();
+  /** How to end what waits for an answer when the connection goes. */
+  private readonly waiting = new Set<(fault: Fault) => void>();
 
-  constructor(readonly client: Client) {}
+  constructor(
+    readonly client: Client,
+    private readonly onStatus: (status: NatsStatus, detail?: string) => void = () => undefined,
+  ) {
+    this.info = client.info;
+    void this.follow();
+  }
 
+  /** What the server last said; the client forgets it while it is away. */
+  private info: Client["info"];
+
+  get isConnected(): boolean {
+    return this.isUp && !this.client.isClosed();
+  }
+
+  /** Bytes. */
   get payloadMax(): number {
-    return this.client.info?.max_payload ?? 1024 * 1024;
+    this.info = this.client.info ?? this.info;
+    return this.info?.max_payload ?? 1024 * 1024;
   }
 
   get hasJetStream(): boolean {
-    return this.client.info?.jetstream === true;
+    this.info = this.client.info ?? this.info;
+    return this.info?.jetstream === true;
   }
 
+  /** Calls `onReturn` after each reconnect until the returned function is called. */
+  watchReturns(onReturn: () => void): () => void {
+    this.watchers.add(onReturn);
+    return () => void this.watchers.delete(onReturn);
+  }
+
+  /**
+   * What `start` gives, unless the connection goes first: the client would let it run
+   * into its deadline, but the answer can no longer come.
+   * Throws Fault("DISCONNECTED"), "not-done" when nothing was started.
+   */
+  whileConnected<Value>(start: () => Promise<Value>): Promise<Value> {
+    if (!this.isConnected) return Promise.reject(disconnected("not-done"));
+    return new Promise((resolve, reject) => {
+      this.waiting.add(reject);
+      start()
+        .finally(() => this.waiting.delete(reject))
+        .then(resolve, reject);
+    });
+  }
+
+  /** Lets what was published go out first when the server is there. */
   async close(): Promise<void> {
     if (this.isConnected) await this.client.drain().catch(() => this.client.close());
     else await this.client.close();
   }
+
+  private async follow(): Promise<void> {
+    for await (const status of this.client.status()) {
+      if (status.type === "disconnect" && this.isUp) this.onDown("disconnected");
+      else if (status.type === "reconnect" && !this.isUp) this.onUp();
+      else if (status.type === "error") this.onStatus("refused", status.error.message);
+    }
+    this.onDown("closed");
+  }
+
+  private onDown(status: "disconnected" | "closed"): void {
+    this.isUp = false;
+    for (const end of [...this.waiting]) end(disconnected("unknown"));
+    this.onStatus(status);
+  }
+
+  private onUp(): void {
+    this.isUp = true;
+    for (const onReturn of [...this.watchers]) onReturn();
+    this.onStatus("reconnected");
+  }
+}
+
+function disconnected(outcome: "not-done" | "unknown"): Fault {
+  return new Fault("DISCONNECTED", outcome, "the connection to NATS is gone");
 }
 
 /** Throws Fault("NATS_UNREACHABLE" | "NATS_UNFIT", "not-done"). */
 export async function connectNats(options: NatsOptions): Promise<NatsConnection> {
-  const client = await open(options);
+  const client = await dialUntil(options);
   const version = client.info?.version ?? "0.0";
   if (!isNewEnough(version)) {
     await client.close();
-    const wanted = versionMin.join(".");
-    throw new Fault(
-      "NATS_UNFIT",
-      "not-done",
-      `nats-server ${version} is too old: ${wanted} or newer`,
-    );
+    const message = `nats-server ${version} is too old: ${versionMin.join(".")} or newer is needed`;
+    throw new Fault("NATS_UNFIT", "not-done", message);
   }
-  const connection = new NatsConnection(client);
-  void followStatus(connection, options.onStatus ?? (() => undefined));
-  return connection;
+  return new NatsConnection(client, options.onStatus);
 }
 
-async function open(options: NatsOptions): Promise<Client> {
-  try {
-    return await connect({
-      servers: options.url,
-      name: options.name,
-      timeout: connectDeadlineMs,
-      maxReconnectAttempts: -1,
-      reconnectTimeWait: 100,
-      reconnectJitter: 200,
-      ...(options.user === undefined ? {} : { user: options.user }),
-      ...(options.password === undefined ? {} : { pass: options.password }),
-      ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
-    });
-  } catch (cause) {
-    const reason = (cause as Error).message;
-    const message = `no NATS server took us in at ${options.url}: ${reason}`;
-    throw new Fault("NATS_UNREACHABLE", "not-done", message, { cause });
-  }
-}
-
-async function followStatus(
-  connection: NatsConnection,
-  onStatus: (status: NatsStatus) => void,
-): Promise<void> {
-  for await (const status of connection.client.status()) {
-    if (status.type === "disconnect") {
-      connection.isConnected = false;
-      onStatus("disconnected");
-    } else if (status.type === "reconnect") {
-      connection.isConnected = true;
-      onStatus("reconnected");
-    } else if (status.type === "slowConsumer") {
-      onStatus("slow consumer");
+/** The client's own wait for a first connection has no end and cannot be cancelled. */
+async function dialUntil(options: NatsOptions): Promise<Client> {
+  const deadlineMs = performance.now() + (options.firstConnectMs ?? firstConnectMsDefault);
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await dial(options);
+    } catch (cause) {
+      const waitMs = fullJitterMs(systemRandom, attempt, retryBaseMs, retryCapMs);
+      const isFinal = cause instanceof AuthorizationError;
+      if (isFinal || performance.now() + waitMs > deadlineMs) throw unreachableFault(options, cause);
+      await delay(waitMs);
     }
   }
-  connection.isConnected = false;
-  onStatus("closed");
+}
+
+function dial({ url, name, user, password, inboxPrefix }: NatsOptions): Promise<Client> {
+  return connect({
+    servers: url,
+    name,
+    timeout: dialMs,
+    maxReconnectAttempts: -1,
+    // A user that is being rotated is refused for a while; giving up would be for ever.
+    ignoreAuthErrorAbort: true,
+    reconnectDelayHandler: () => fullJitterMs(systemRandom, 1, 150, 300) + 20,
+    pingInterval: pingMs,
+    maxPingOut: pingsUnansweredMax,
+    // Without it each request makes an Error for its stack.
+    noAsyncTraces: true,
+    ...(user === undefined ? {} : { user }),
+    ...(password === undefined ? {} : { pass: password }),
+    ...(inboxPrefix === undefined ? {} : { inboxPrefix }),
+  });
+}
+
+function unreachableFault({ url, user }: NatsOptions, cause: unknown): Fault {
+  const as = user === undefined ? "" : ` as ${user}`;
+  const message = `no NATS server took us in at ${url}${as}: ${(cause as Error).message}`;
+  return new Fault("NATS_UNREACHABLE", "not-done", message, { cause });
 }
 
 function isNewEnough(version: string): boolean {

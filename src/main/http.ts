@@ -26,7 +26,7 @@ const packageRoot = fileURLToPath(new URL("../../../", import.meta.url));
 const staticFolders: readonly (readonly [string, string])[] = [
   ["/demo/", join(packageRoot, "src/console/demo")],
   ["/modules/npm/msgpackr/", join(packageRoot, "node_modules/msgpackr")],
-  ["/modules/src/", join(packageRoot, "dist/src")],
+  ["/modules/", join(packageRoot, "dist/src")],
 ];
 
 const contentTypes: Readonly<Record<string, string>> = {

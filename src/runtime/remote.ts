@@ -90,6 +90,7 @@ export class Remote {
     return this.add(to, message, (packed) => [ASK, path, packed, wire, id]) === "added";
   }
 
+  /** False when it cannot even be sent. */
   watch(target: Address, watcherPath: string, type: typeof WATCH | typeof UNWATCH): boolean {
     const path = pathOf(target);
     return this.add(target, undefined, () => [type, path, watcherPath]) === "added";
@@ -98,10 +99,6 @@ export class Remote {
   terminated(watcher: Address, targetPath: string, reason: TerminatedReason): void {
     const path = pathOf(watcher);
     this.add(watcher, undefined, () => [TERMINATED, path, targetPath, reason]);
-  }
-
-  isGone(node: string): boolean {
-    return this.gone.has(node);
   }
 
   /** What waits for it is dropped, and nothing is sent to this incarnation any more. */

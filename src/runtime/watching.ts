@@ -4,7 +4,7 @@
  * `Terminated`, in `unwatch`, or with the watching instance.
  */
 import { assert } from "../base/assert.js";
-import { type Address, nodeOf, pathOf } from "./address.js";
+import { type Address, pathOf } from "./address.js";
 import { addressOf, type Cell, GONE, isAlive, pathTo, Ref, refOf, stateOf } from "./cell.js";
 import type { StopReason, Terminated, TerminatedReason } from "./envelope.js";
 import type { Remote } from "./remote.js";
@@ -39,8 +39,7 @@ export class Watching {
     }
     assert(this.table.add(own, target), "the bound on watches is reached");
     if (target instanceof Ref) return;
-    const remote = this.remote();
-    if (!remote.isGone(nodeOf(target)) && remote.watch(target, pathTo(watcher), WATCH)) return;
+    if (this.remote().watch(target, pathTo(watcher), WATCH)) return;
     this.table.remove(own, target);
     this.announce([own], target, "unreachable");
   }

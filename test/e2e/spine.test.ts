@@ -7,7 +7,9 @@ import { until } from "../support/until.js";
 test("delivers a push to a connected client and trims the inbox at its ack", async () => {
   await using platform = await startPlatform();
   const received: unknown[] = [];
-  const device = platform.device("alice", { onMessage: (message) => void received.push(message.body) });
+  const device = platform.device("alice", {
+    onMessage: (message) => void received.push(message.body),
+  });
   await until("alice is attached", () => device.position !== undefined);
   const answer = await platform.push("alice", { body: { text: "hello" } });
   assert.equal(answer.ok, true);
@@ -31,7 +33,9 @@ test("keeps 1,000 messages for a user who is away, also over a stop of every pro
   await until("bob has the first", () => first.length === 1);
   before.close();
   for (let number = 0; number < 1_000; number += 100) {
-    const batch = Array.from({ length: 100 }, (_, at) => platform.push("bob", { body: number + at }));
+    const batch = Array.from({ length: 100 }, (_, at) =>
+      platform.push("bob", { body: number + at }),
+    );
     for (const answer of await Promise.all(batch)) assert.equal(answer.ok, true);
   }
   await platform.startAgain(await platform.stopAll());

@@ -18,11 +18,18 @@ import { NatsBus } from "../../src/drivers/nats-bus.js";
 import { connectNats, type NatsConnection } from "../../src/drivers/nats-connection.js";
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
 import type { NodeReady } from "../../src/main/node.js";
-import { type AppRecord, appRecordVersion, encodeAppRecord } from "../../src/protocol/app-record.js";
+import {
+  type AppRecord,
+  appRecordVersion,
+  encodeAppRecord,
+} from "../../src/protocol/app-record.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { decodeMsgId } from "../../src/protocol/msg-id.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
+import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { pushUserSubject } from "../../src/protocol/subjects.js";
+import { decodeNodeRecord, type NodeRecord, nodeKey } from "../../topology/node-record.js";
+import { PlacementTable } from "../../topology/placement-table.js";
 import { type NatsFixture, startNats } from "./nats-server.js";
 import { until } from "./until.js";
 
@@ -147,7 +154,10 @@ export class Platform implements AsyncDisposable {
 
   async startAgain(names: readonly string[]): Promise<void> {
     await this.nats.restart();
-    await until("the connections are back", () => this.link.isConnected && this.operator.isConnected);
+    await until(
+      "the connections are back",
+      () => this.link.isConnected && this.operator.isConnected,
+    );
     await Promise.all(names.map((name) => this.startNode(name)));
     await this.untilPlaced();
   }
@@ -166,10 +176,34 @@ export class Platform implements AsyncDisposable {
     }
   }
 
+  async nodeRecord(nodeId: string): Promise<NodeRecord> {
+    const entry = await (await openKeyValue(this.link, "placement")).get(nodeKey(nodeId));
+    const record = entry && decodeNodeRecord(entry.value);
+    if (record === undefined) throw new Error(`${nodeId} has no record`);
+    return record;
+  }
+
+  /** How many shards each node serves, by the table. */
+  async shardCounts(): Promise<Map<string, number>> {
+    const entry = await (await openKeyValue(this.link, "placement")).get("table");
+    const table = entry && PlacementTable.decode(entry.value);
+    const counts = new Map<string, number>();
+    for (let shard = 0; table?.ok && shard < shardCount; shard++) {
+      const owner = table.value.ownerOf(shard as Shard);
+      if (owner === undefined || owner.state !== "serving") continue;
+      counts.set(owner.nodeId, (counts.get(owner.nodeId) ?? 0) + 1);
+    }
+    return counts;
+  }
+
   /** Throws when nobody answers. */
   async push(uid: string, command: object, timeoutMs = 5_000): Promise<PushAnswer> {
     const bytes = packValue(command);
-    const answer = await new NatsBus(this.operator).request(pushUserSubject(app, uid), bytes, timeoutMs);
+    const answer = await new NatsBus(this.operator).request(
+      pushUserSubject(app, uid),
+      bytes,
+      timeoutMs,
+    );
     return unpackValue(answer) as PushAnswer;
   }
 

@@ -1,0 +1,114 @@
+/**
+ * A device that speaks `belfry.v1` and reads of each message only what it needs: the
+ * position, and the body at the frame's end. The chain of `prev` is checked, as the
+ * SDK does; a break is an error here, because nothing breaks in this bench.
+ */
+import { decodeServerFrame, encodeClientFrame } from "../../src/client/server-frames.js";
+import { clientKinds, protocolVersion, serverKinds } from "../../src/protocol/frames.js";
+import { bodyOf } from "./body.js";
+import type { Device, DeviceEvents } from "./device.js";
+import { LeanWebSocket } from "./lean-websocket.js";
+
+const messageStart = 0x98;
+
+export class BelfryDevice implements Device {
+  unacked = 0;
+  readonly ready: Promise<void>;
+  private readonly socket: LeanWebSocket;
+  private generation = 0;
+  private seq = 0;
+  private isServed = false;
+  private settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
+
+  constructor(
+    url: string,
+    private readonly token: string,
+    private readonly events: DeviceEvents,
+  ) {
+    this.ready = new Promise((resolve, reject) => {
+      this.settle = { resolve, reject };
+    });
+    this.socket = new LeanWebSocket(new URL(url), "belfry.v1", {
+      onOpen: () => this.sayHello(),
+      onFrame: (frame) => this.onFrame(frame),
+      onClose: (reason) => this.onClose(reason),
+    });
+  }
+
+  sendAck(): void {
+    this.send([clientKinds.ack, 0, this.generation, this.seq]);
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+
+  private sayHello(): void {
+    const hello = { v: protocolVersion, token: this.token, device: "bench", platform: "node" };
+    this.send([clientKinds.hello, hello]);
+  }
+
+  private onFrame(frame: Buffer): void {
+    if (frame[0] === messageStart && frame[1] === serverKinds.message) this.onMessage(frame);
+    else this.onOther(frame);
+  }
+
+  private onMessage(frame: Buffer): void {
+    // [message, session, generation, seq, prev, …]: each a number of one to nine bytes.
+    const generationAt = 2 + unsignedBytes(frame, 2);
+    const seqAt = generationAt + unsignedBytes(frame, generationAt);
+    const prevAt = seqAt + unsignedBytes(frame, seqAt);
+    const seq = readUnsigned(frame, seqAt);
+    if (readUnsigned(frame, prevAt) !== this.seq) this.events.onFrameError();
+    this.generation = readUnsigned(frame, generationAt);
+    this.seq = seq;
+    this.events.onMessage(this, bodyOf(frame));
+  }
+
+  private onOther(bytes: Buffer): void {
+    const frame = decodeServerFrame(bytes);
+    if (frame?.kind === "ping") {
+      this.send([clientKinds.pong, frame.nonce]);
+    } else if (frame?.kind === "attached") {
+      this.generation = frame.base.generation;
+      this.seq = frame.base.seq;
+      this.isServed = true;
+      this.settle?.resolve();
+      this.settle = undefined;
+    } else if (frame === undefined || frame.kind === "refused") {
+      this.events.onFrameError();
+    }
+  }
+
+  private onClose(reason: string): void {
+    if (this.isServed) this.events.onLost(reason);
+    else this.settle?.reject(new Error(reason));
+  }
+
+  private send(frame: readonly unknown[]): void {
+    this.socket.send(encodeClientFrame(frame, false) as Uint8Array);
+  }
+}
+
+/** How long the msgpack number at `at` is. */
+export function unsignedBytes(bytes: Buffer, at: number): number {
+  const head = bytes[at] ?? 0;
+  if (head < 0x80) return 1;
+  return 1 + 2 ** (head - 0xcc);
+}
+
+export function readUnsigned(bytes: Buffer, at: number): number {
+  const head = bytes[at] ?? 0;
+  switch (head) {
+    case 0xcc:
+      return bytes[at + 1] ?? 0;
+    case 0xcd:
+      return bytes.readUInt16BE(at + 1);
+    case 0xce:
+      return bytes.readUInt32BE(at + 1);
+    case 0xcf:
+      return Number(bytes.readBigUInt64BE(at + 1));
+    default:
+      return head;
+  }
+}

@@ -1,0 +1,18 @@
+/** One device of the load, whichever protocol it speaks. */
+export interface Device {
+  /** Messages taken since the last ack. */
+  unacked: number;
+  /** Resolves when it is served; rejects when it is closed before. */
+  readonly ready: Promise<void>;
+  /** Acknowledges everything up to the last message. */
+  sendAck(): void;
+  close(): void;
+}
+
+export interface DeviceEvents {
+  /** `body` is valid during the call only. */
+  onMessage(device: Device, body: Buffer): void;
+  onFrameError(): void;
+  /** It was served and is closed. */
+  onLost(reason: string): void;
+}

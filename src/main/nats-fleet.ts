@@ -1,0 +1,146 @@
+/**
+ * The command line's view of a running Belfry, over its own NATS connection: reads
+ * the placement bucket, asks nodes at their operators' desks, pushes on an app's
+ * behalf, and keeps the registry.
+ */
+import { leaderKey, tableKey } from "../../actors/membership.js";
+import { decodeLeader } from "../../topology/election.js";
+import { decodeNodeRecord, nodeKeyPrefix } from "../../topology/node-record.js";
+import { PlacementTable } from "../../topology/placement-table.js";
+import { accepted, Fault, type Result, refused } from "../base/result.js";
+import { decodeDeskAnswer, decodePushAnswer } from "../cli/answer.js";
+import type {
+  Fleet,
+  FleetNode,
+  FleetSettings,
+  Leader,
+  NatsUserGrant,
+  NodeName,
+  Placement,
+  ShardPlace,
+} from "../cli/fleet.js";
+import { NatsBus } from "../drivers/nats-bus.js";
+import { connectNats, type NatsConnection } from "../drivers/nats-connection.js";
+import { bindKeyValue } from "../drivers/nats-key-value.js";
+import type { KeyValue } from "../ports/key-value.js";
+import { type DeskRequest, encodeDesk } from "../protocol/operator-desk.js";
+import { type Shard, shardCount } from "../protocol/shards.js";
+import { operatorSubject, pushUserSubject } from "../protocol/subjects.js";
+import type { Bus } from "../runtime/ports.js";
+import { findNatsAccess, type NatsAccess } from "./nats-access.js";
+import { grantNatsUser } from "./nats-user-grant.js";
+
+/** See OpenFleet for what it refuses and throws. */
+export async function openNatsFleet(
+  settings: FleetSettings,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<Result<Fleet, "UNAUTHORIZED" | "USAGE">> {
+  const access = findNatsAccess(settings, environment);
+  if (!access.ok) return access;
+  const { url, user } = access.value;
+  try {
+    const connection = await connectNats({ ...access.value, name: "belfry" });
+    return accepted(new NatsFleet(connection, access.value, settings.timeoutMs));
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    if (nameOf(error.cause) === "AuthorizationError") {
+      const whom = user === undefined ? "a client without a user" : user;
+      return refused("UNAUTHORIZED", `the NATS server at ${url} does not let ${whom} in`);
+    }
+    if (error.code !== "NATS_UNREACHABLE") throw error;
+    const message = `nobody answers at ${url}: is it running? make run`;
+    throw new Fault("NOT_RUNNING", "not-done", message, { cause: error });
+  }
+}
+
+function nameOf(error: unknown): string {
+  return error instanceof Error ? error.name : "";
+}
+
+class NatsFleet implements Fleet {
+  private readonly bus: Bus;
+  private openedApps: Promise<KeyValue> | undefined = undefined;
+
+  constructor(
+    private readonly connection: NatsConnection,
+    private readonly access: NatsAccess,
+    private readonly timeoutMs: number,
+  ) {
+    this.bus = new NatsBus(connection);
+  }
+
+  get natsUrl(): string {
+    return this.access.url;
+  }
+
+  async placement(): Promise<Placement> {
+    const bucket = await bindKeyValue(this.connection, "placement");
+    const [table, leader, nodes] = await Promise.all([
+      bucket.get(tableKey),
+      bucket.get(leaderKey),
+      bucket.list(nodeKeyPrefix),
+    ]);
+    return {
+      nodes: nodes
+        .flatMap(({ value }) => decodeNodeRecord(value) ?? [])
+        .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))
+        .map(({ v: _version, ...node }): FleetNode => node),
+      leader: leader === undefined ? undefined : readLeader(leader.value),
+      shards: readTable(table?.value),
+    };
+  }
+
+  async ask(node: NodeName, request: DeskRequest) {
+    const subject = operatorSubject(node.nodeId, node.incarnation);
+    return decodeDeskAnswer(await this.bus.request(subject, encodeDesk(request), this.timeoutMs));
+  }
+
+  async push(app: string, uid: string, payload: Uint8Array) {
+    const subject = pushUserSubject(app, uid);
+    try {
+      return decodePushAnswer(await this.bus.request(subject, payload, this.timeoutMs));
+    } catch (error) {
+      if (!(error instanceof Fault) || error.code !== "NO_RESPONDERS") throw error;
+      const message = `nobody serves ${uid} of ${app} now; see belfry status`;
+      throw new Fault("NO_RESPONDERS", "not-done", message, { cause: error });
+    }
+  }
+
+  apps(): Promise<KeyValue> {
+    this.openedApps ??= bindKeyValue(this.connection, "apps");
+    return this.openedApps;
+  }
+
+  addNatsUser(app: string): Promise<NatsUserGrant> {
+    return grantNatsUser(this.access, app, this.timeoutMs);
+  }
+
+  close(): Promise<void> {
+    return this.connection.close();
+  }
+}
+
+function readLeader(bytes: Uint8Array): Leader | undefined {
+  const leader = decodeLeader(bytes);
+  if (!leader.ok) return undefined;
+  const { nodeId, incarnation, epoch, leaseMs } = leader.value;
+  return { nodeId, incarnation, epoch, leaseMs };
+}
+
+/** No table yet: nobody owns anything. */
+function readTable(bytes: Uint8Array | undefined): ShardPlace[] {
+  const read =
+    bytes === undefined ? accepted(PlacementTable.empty()) : PlacementTable.decode(bytes);
+  if (!read.ok) throw new Fault("BAD_ANSWER", "not-done", `the placement table: ${read.message}`);
+  const table = read.value;
+  return Array.from({ length: shardCount }, (_, number) => {
+    const shard = number as Shard;
+    const owner = table.ownerOf(shard);
+    return {
+      shard,
+      state: table.stateOf(shard),
+      epoch: table.epochOf(shard),
+      owner: owner && { nodeId: owner.nodeId, incarnation: owner.incarnation },
+    };
+  });
+}

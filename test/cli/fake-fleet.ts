@@ -1,0 +1,240 @@
+/**
+ * A fleet in memory for the command line's tests: two nodes of one datacenter that
+ * own half of the shards each, one of them with an actor that was restarted.
+ */
+import { Fault, refused } from "../../src/base/result.js";
+import type {
+  Fleet,
+  FleetNode,
+  NatsUserGrant,
+  NodeName,
+  Placement,
+  ShardPlace,
+} from "../../src/cli/fleet.js";
+import { fullName } from "../../src/cli/fleet.js";
+import type { KeyValue, KeyValueEntry } from "../../src/ports/key-value.js";
+import { type AppRecord, appRecordVersion, encodeAppRecord } from "../../src/protocol/app-record.js";
+import { type ErrorAnswer, errorAnswer } from "../../src/protocol/errors.js";
+import type { DeskAnswer, DeskRequest } from "../../src/protocol/operator-desk.js";
+import type { MsgId } from "../../src/protocol/msg-id.js";
+import type { PushAnswer } from "../../src/protocol/push-answer.js";
+import { shardCount } from "../../src/protocol/shards.js";
+
+export const startedAtMs = Date.UTC(2026, 0, 1);
+
+export function nodeOf(name: string, idc = "dc1"): FleetNode {
+  return {
+    nodeId: `${idc}-${name}`,
+    incarnation: `inc${name}`,
+    idc,
+    pid: 100,
+    version: "0.1.0",
+    leaseMs: 3_000,
+    startedAtMs,
+    edgeUrl: "ws://127.0.0.1:8080/connect",
+  };
+}
+
+export const nodeA = nodeOf("a");
+export const nodeB = nodeOf("b");
+
+export const demo: AppRecord = {
+  v: appRecordVersion,
+  app: "demo",
+  secrets: [{ kid: "k1", secret: "s".repeat(43) }],
+  delivery: "each-device",
+  createdAtMs: startedAtMs,
+};
+
+/** What a node's session says of itself. */
+export const aliceSession = {
+  generation: 17_825_793,
+  lastSeq: 3,
+  committedSeq: 3,
+  inbox: { messages: 0, bytes: 0 },
+  devices: [
+    {
+      id: "phone\u001b[31m",
+      platform: "web",
+      connect: 1,
+      ackedSeq: 3,
+      seenAtMs: startedAtMs,
+      sentSeq: 3,
+      unacked: 0,
+      connection: "dc1-a.inca/edge/7",
+    },
+  ],
+};
+
+export class MemoryKeyValue implements KeyValue {
+  readonly entries = new Map<string, KeyValueEntry>();
+  private revision = 0;
+
+  async get(key: string) {
+    return this.entries.get(key);
+  }
+
+  async create(key: string, value: Uint8Array) {
+    if (this.entries.has(key)) return refused("CONFLICT", "it is there");
+    return this.put(key, value);
+  }
+
+  async update(key: string, value: Uint8Array, revision: number) {
+    if (this.entries.get(key)?.revision !== revision) return refused("CONFLICT", "it changed");
+    return this.put(key, value);
+  }
+
+  async delete(key: string) {
+    this.entries.delete(key);
+  }
+
+  async list(prefix: string) {
+    return [...this.entries.values()].filter(({ key }) => key.startsWith(prefix));
+  }
+
+  async watch(): Promise<() => void> {
+    throw new Error("the command line watches nothing");
+  }
+
+  private put(key: string, value: Uint8Array) {
+    this.revision++;
+    this.entries.set(key, { key, value, revision: this.revision });
+    return { ok: true, value: this.revision } as const;
+  }
+}
+
+export class FakeFleet implements Fleet {
+  readonly natsUrl = "nats://127.0.0.1:4222";
+  readonly registry = new MemoryKeyValue();
+  /** Nodes that take questions and never answer, by id. */
+  readonly silent = new Set<string>();
+  readonly asked: DeskRequest[] = [];
+  readonly pushed: { app: string; uid: string; command: unknown }[] = [];
+  nodes: readonly FleetNode[] = [nodeA, nodeB];
+  shards: readonly ShardPlace[] = halves();
+  trees: Record<string, unknown> = { "dc1-a": treeOf(false), "dc1-b": treeOf(true) };
+  pushAnswer: PushAnswer | Fault = { ok: true, id: "01ARZ3NDEKTSV4RR" as MsgId, seq: 4 };
+  userAnswer: (DeskAnswer | ErrorAnswer)[] = [{ ok: true, value: aliceSession }];
+  grant: NatsUserGrant = {
+    state: "added",
+    user: "app-shop",
+    password: "p",
+    inboxPrefix: "_INBOX_shop",
+  };
+  placementsRead = 0;
+  isClosed = false;
+
+  async placement(): Promise<Placement> {
+    this.placementsRead++;
+    const leader = { nodeId: nodeA.nodeId, incarnation: nodeA.incarnation, epoch: 3, leaseMs: 3_000 };
+    return { nodes: this.nodes, leader, shards: this.shards };
+  }
+
+  async ask(node: NodeName, request: DeskRequest): Promise<DeskAnswer | ErrorAnswer> {
+    this.asked.push(request);
+    if (this.silent.has(node.nodeId)) throw new Fault("TIMEOUT", "unknown", "no answer in time");
+    switch (request.kind) {
+      case "status":
+        return { ok: true, value: statusOf(node) };
+      case "tree":
+        return { ok: true, value: prune(this.trees[node.nodeId], request.depth) };
+      case "actor":
+        return this.actor(node, request.address);
+      case "user":
+        return this.userAnswer.shift() ?? errorAnswer("INTERNAL");
+    }
+  }
+
+  private actor(node: NodeName, address: string): DeskAnswer | ErrorAnswer {
+    const path = address.slice(fullName(node).length + 1);
+    if (path === "shards/0") return { ok: true, value: { address, detail: { commits: 21 } } };
+    return path === "edge" ? { ok: true, value: { address } } : errorAnswer("NOT_FOUND");
+  }
+
+  async push(app: string, uid: string, payload: Uint8Array): Promise<PushAnswer> {
+    this.pushed.push({ app, uid, command: JSON.parse(new TextDecoder().decode(payload)) });
+    if (this.pushAnswer instanceof Fault) throw this.pushAnswer;
+    return this.pushAnswer;
+  }
+
+  async apps(): Promise<KeyValue> {
+    return this.registry;
+  }
+
+  async addNatsUser(): Promise<NatsUserGrant> {
+    return this.grant;
+  }
+
+  async close(): Promise<void> {
+    this.isClosed = true;
+  }
+}
+
+export async function fleetWithDemo(): Promise<FakeFleet> {
+  const fleet = new FakeFleet();
+  await fleet.registry.create("demo", encodeAppRecord(demo));
+  return fleet;
+}
+
+function halves(): ShardPlace[] {
+  return Array.from({ length: shardCount }, (_, shard) => {
+    const { nodeId, incarnation } = shard < shardCount / 2 ? nodeA : nodeB;
+    return { shard, state: "serving", epoch: 1, owner: { nodeId, incarnation } };
+  });
+}
+
+function statusOf({ nodeId, incarnation }: NodeName) {
+  return {
+    nodeId,
+    incarnation,
+    counters: { crashes: 1, restarts: 1, deadLetters: { stopped: 2, expired: 1 } },
+    membership: { isLeaseHeld: true },
+    shards: { groups: [0] },
+    edge: { connections: 5 },
+  };
+}
+
+/** A node's tree: 512 shards in one group, two sessions, of which one may be restarted. */
+function treeOf(hasRestarted: boolean) {
+  const sessions = (shard: number) => (shard === 7 ? ["demo.alice", "demo.bob"] : []);
+  const shards = Array.from({ length: 512 }, (_, shard) =>
+    actor(
+      shard,
+      "shard",
+      sessions(shard).map((key) =>
+        actor(key, "session", [], hasRestarted && key === "demo.alice" ? 2 : 0),
+      ),
+    ),
+  );
+  return actor("", "root", [
+    actor("membership", "membership"),
+    actor("shards", "shard-host", [actor(0, "shard-group", shards)]),
+    actor("edge", "edge", [actor(7, "connection")]),
+  ]);
+}
+
+interface FakeActor {
+  readonly key: string | number;
+  readonly kind: string;
+  readonly childCounts: Record<string, number>;
+  readonly children: readonly FakeActor[];
+}
+
+function actor(
+  key: string | number,
+  kind: string,
+  children: readonly FakeActor[] = [],
+  restarts = 0,
+): FakeActor {
+  const childCounts: Record<string, number> = {};
+  for (const child of children) childCounts[child.kind] = (childCounts[child.kind] ?? 0) + 1;
+  const figures = { state: "live", mailbox: 1, mailboxMax: 64, processed: 10, restarts };
+  return { key, kind, ...figures, childCounts, children };
+}
+
+function prune(tree: unknown, depth: number): unknown {
+  const actor = tree as FakeActor | undefined;
+  if (actor?.children === undefined) return tree;
+  const children = depth === 0 ? [] : actor.children.map((child) => prune(child, depth - 1));
+  return { ...actor, children };
+}

@@ -1,0 +1,214 @@
+/** What the embedded store promises beside the contract: the disk, and one opener. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { readHolder, startTimeOf } from "../../src/drivers/lmdb-holder.js";
+import { commitEntry, inbox, key, shard } from "../contract/lmdb-process.js";
+import { until } from "../support/until.js";
+
+const script = new URL("../contract/lmdb-process.js", import.meta.url).pathname;
+const unavailable = { name: "Fault", code: "STORE_UNAVAILABLE" };
+
+let dataFolder = "";
+let volume = "";
+const children: ChildProcess[] = [];
+
+beforeEach(async () => {
+  dataFolder = await mkdtemp(join(tmpdir(), "belfry-lmdb-"));
+  volume = join(dataFolder, "volume-0");
+});
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+  await rm(dataFolder, { recursive: true, force: true });
+});
+
+describe("lmdb: the disk", () => {
+  test("what was answered before kill -9 is there", async () => {
+    const { child, lines } = start("write");
+    await until("some commits were answered", () => lines.length > 200);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    const answered = Number(lines.at(-1)?.committed);
+    const group = await inbox(dataFolder).openGroup(0);
+    const session = await group.loadSession(shard, key);
+    const seqs = session?.entries.map(({ seq }) => seq) ?? [];
+    assert.ok(seqs.length >= answered, `${seqs.length} of ${answered} are there`);
+    assert.deepEqual(seqs, seqs.map((_, at) => at + 1));
+    const changes = await group.readChanges(shard, 0, 1_000_000);
+    assert.equal(changes.at(-1)?.number, seqs.length);
+    await group.close();
+  });
+
+  const strace = spawnSync("strace", ["-V"]).error === undefined;
+  const skip = strace ? false : "strace is not installed";
+  test("a commit is answered after the flush to disk", { skip }, async () => {
+    const trace = join(dataFolder, "trace");
+    const calls = "trace=fdatasync,fsync,pwrite64,pwritev,writev,write,openat";
+    const { child, lines } = start("write", ["strace", "-f", "-y", "-e", calls, "-o", trace]);
+    await until("some commits were answered", () => lines.length > 10, 60_000);
+    child.kill("SIGTERM");
+    await once(child, "exit");
+    const traced = (await readFile(trace, "utf8")).split("\n");
+    // The meta page goes through a descriptor of its own, opened O_DSYNC.
+    assert.ok(traced.some((line) => /data\.mdb.*O_DSYNC/.test(line)), "the meta page is synced");
+    const answers = traced.flatMap((line, at) => (line.includes('\\"committed\\"') ? [at] : []));
+    assert.ok(answers.length > 5);
+    for (const [index, at] of answers.slice(0, -1).entries()) {
+      const next = traced.slice(at + 1, answers[index + 1]);
+      const flushed = next.findIndex((line) => /fdatasync\(|fdatasync resumed/.test(line));
+      const written = next.findLastIndex((line) => /write.*data\.mdb|pwrite.*resumed/.test(line));
+      assert.ok(flushed >= 0, `flushed before answer ${index + 1}`);
+      assert.ok(written > flushed, "the meta page is written after the pages are flushed");
+    }
+  });
+
+  test("no room is a fault with nothing done, and what was answered stays", async () => {
+    // 8 MiB, in the shell's blocks of 512 bytes or 1 KiB.
+    const limited = ["sh", "-c", 'ulimit -f 8192; exec "$@"', "sh"];
+    const { child, lines } = start("fill", limited);
+    await once(child, "exit");
+    const fault = lines.find((line) => line.code !== undefined);
+    assert.equal(fault?.code, "STORE_UNAVAILABLE");
+    assert.equal(fault?.outcome, "not-done");
+    assert.match(String(fault?.message), /volume-0 cannot be used: .*limit/);
+    assert.ok(Number(fault?.committed) > 10);
+    assert.equal(lines.find((line) => line.readable !== undefined)?.readable, fault?.committed);
+    assert.deepEqual(lines.at(-1), { closed: true });
+    const group = await inbox(dataFolder).openGroup(0);
+    assert.equal((await group.loadSession(shard, key))?.entries.length, fault?.committed);
+    await commitEntry(group, Number(fault?.committed) + 1);
+    assert.equal((await group.readChanges(shard, 0, 10_000)).length, Number(fault?.committed) + 1);
+    await group.close();
+  });
+
+  test("a folder that cannot be used is named", async () => {
+    await writeFile(volume, "a file");
+    await assert.rejects(inbox(dataFolder).openGroup(0), {
+      ...unavailable,
+      outcome: "not-done",
+      message: /volume-0/,
+    });
+    await rm(volume);
+    await mkdir(volume);
+    await writeFile(join(volume, "data.mdb"), "x".repeat(10_000));
+    await assert.rejects(inbox(dataFolder).openGroup(0), { ...unavailable, message: /volume-0/ });
+    await rm(join(volume, "data.mdb"));
+    const group = await inbox(dataFolder).openGroup(0);
+    await group.close();
+  });
+});
+
+describe("lmdb: one opener", () => {
+  test("a live holder is killed, counted, and the volume opened", async () => {
+    const { child, lines } = start("hold");
+    await until("it is open", () => lines.length > 0);
+    const exited = once(child, "exit");
+    const store = inbox(dataFolder);
+    const group = await store.openGroup(0);
+    assert.deepEqual(await exited, [null, "SIGKILL"]);
+    assert.equal(store.killedHolders, 1);
+    await commitEntry(group, 1);
+    await group.close();
+  });
+
+  test("a paused holder is killed too", async () => {
+    const { child, lines } = start("write");
+    await until("it writes", () => lines.length > 50);
+    child.kill("SIGSTOP");
+    const store = inbox(dataFolder);
+    const group = await store.openGroup(0);
+    assert.equal(store.killedHolders, 1);
+    await commitEntry(group, 1_000_000);
+    await group.close();
+  });
+
+  test("a dead holder is not waited for", async () => {
+    const { child, lines } = start("hold");
+    await until("it is open", () => lines.length > 0);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    const store = inbox(dataFolder);
+    const group = await store.openGroup(0);
+    assert.equal(store.killedHolders, 0);
+    await group.close();
+  });
+
+  test("a stranger under the recorded pid is left alone", async () => {
+    const stranger = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"]);
+    children.push(stranger);
+    await mkdir(volume);
+    const record = { pid: stranger.pid, startTime: "earlier", nodeId: "n", incarnation: "1" };
+    await writeFile(join(volume, "holder.json"), JSON.stringify(record));
+    const store = inbox(dataFolder);
+    const group = await store.openGroup(0);
+    assert.equal(store.killedHolders, 0);
+    assert.equal(stranger.exitCode ?? stranger.signalCode, null);
+    await group.close();
+  });
+
+  test("a torn holder record does not stop anybody", async () => {
+    await mkdir(volume);
+    await writeFile(join(volume, "holder.json"), '{"pid": 12');
+    const group = await inbox(dataFolder).openGroup(0);
+    await group.close();
+  });
+
+  test("the holder is recorded while the volume is open", async () => {
+    const group = await inbox(dataFolder, "idc1-a").openGroup(0);
+    const holder = await readHolder(volume);
+    assert.equal(holder?.pid, process.pid);
+    assert.equal(holder?.startTime, await startTimeOf(process.pid));
+    assert.equal(holder?.nodeId, "idc1-a");
+    await group.close();
+    assert.equal(await readHolder(volume), undefined);
+  });
+
+  test("one process cannot open a volume twice", async () => {
+    const group = await inbox(dataFolder).openGroup(0);
+    await assert.rejects(inbox(dataFolder).openGroup(0), {
+      ...unavailable,
+      outcome: "not-done",
+      message: /open in this process already/,
+    });
+    const other = await inbox(dataFolder).openGroup(1);
+    await Promise.all([group.close(), other.close()]);
+    const again = await inbox(dataFolder).openGroup(0);
+    await again.close();
+  });
+
+  test("an opener that the record did not see takes the writes away", async () => {
+    const group = await inbox(dataFolder).openGroup(0);
+    await commitEntry(group, 1);
+    // As in a container with pids of its own: our record says nothing to the other.
+    await rm(join(volume, "holder.json"));
+    const { child, lines } = start("hold");
+    await until("the other is open", () => lines.length > 0);
+    await assert.rejects(commitEntry(group, 2), {
+      ...unavailable,
+      outcome: "not-done",
+      message: /another process took/,
+    });
+    assert.equal((await group.loadSession(shard, key))?.entries.length, 1);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    await group.close();
+  });
+});
+
+type Line = Readonly<Record<string, unknown>>;
+
+function start(task: string, wrapper: readonly string[] = []) {
+  const [command = "", ...parameters] = [...wrapper, process.execPath, script, task, dataFolder];
+  const child = spawn(command, parameters, { stdio: ["ignore", "pipe", "ignore"] });
+  children.push(child);
+  const lines: Line[] = [];
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    lines.push(JSON.parse(line) as Line);
+  });
+  return { child, lines };
+}
