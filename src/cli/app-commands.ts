@@ -29,6 +29,7 @@ export function declareApp(program: Command, invocation: Invocation): void {
   const { world } = invocation;
   const app = program
     .command("app")
+    .summary("register apps and keep their secrets")
     .description("Registers apps and keeps their secrets.")
     .addHelpText("after", "\nExample:\n  belfry app create shop");
   const name = () =>

@@ -3,7 +3,7 @@
  *
  * Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nobody answered.
  */
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { refused } from "../base/result.js";
 import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
@@ -49,11 +49,10 @@ function makeProgram(world: CliWorld, say: (text: string) => void): Command {
     .option("--nats-url <url>", "the NATS server (NATS_URL; else the one of make run)")
     .option("--user <name>", "NATS user (BELFRY_NATS_USER)")
     .option("--password-file <file>", "holds its password (BELFRY_NATS_PASSWORD_FILE)")
-    .option(
-      "--timeout <seconds>",
-      "how long to wait for each answer; 5",
-      secondsAsMs(timeoutSecondsMax),
-      timeoutMsDefault,
+    .addOption(
+      new Option("--timeout <seconds>", "how long to wait for each answer")
+        .argParser(secondsAsMs(timeoutSecondsMax))
+        .default(timeoutMsDefault, "5"),
     )
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ writeOut: say, writeErr: say })
@@ -81,22 +80,24 @@ function onStoppedEarly(
       invocation.print(report({ version: world.version }, () => world.version));
       return;
     case "commander.helpDisplayed":
-    case "commander.help":
-      // Without a command the help is the answer to a mistake.
-      invocation.exitCode = error.code === "commander.help" ? exitCodes.usage : exitCodes.done;
-      if (isJson)
-        invocation.print(
-          invocation.exitCode === exitCodes.usage
-            ? refused("USAGE", "a command is missing")
-            : report({ help: said }, () => said),
-        );
-      else (invocation.exitCode === exitCodes.done ? world.out : world.err)(said);
+      invocation.print(report({ help: said }, () => said.trimEnd()));
       return;
-    default:
-      invocation.exitCode = exitCodes.usage;
-      if (isJson) invocation.print(refused("USAGE", error.message.replace(/^error: /, "")));
-      else world.err(`belfry: ${said.replace(/^error: /, "")}Try: belfry --help\n`);
+    case "commander.help":
+      // A command is missing: the help is the answer to a mistake.
+      refuseUsage(invocation, isJson, "a command is missing", said);
+      return;
+    default: {
+      const text = said.replace(/^error: /, "");
+      const message = error.message.replace(/^error: /, "");
+      refuseUsage(invocation, isJson, message, `belfry: ${text}Try: belfry --help\n`);
+    }
   }
+}
+
+function refuseUsage(invocation: Invocation, isJson: boolean, message: string, text: string): void {
+  invocation.exitCode = exitCodes.usage;
+  if (isJson) invocation.print(refused("USAGE", message));
+  else invocation.world.err(text);
 }
 
 /** Looked for before parsing, which may fail. */

@@ -29,6 +29,7 @@ import { operatorSubject, pushUserSubject } from "../protocol/subjects.js";
 import type { Bus } from "../runtime/ports.js";
 import { findNatsAccess, type NatsAccess } from "./nats-access.js";
 import { grantNatsUser } from "./nats-user-grant.js";
+import { isAnybodyListening } from "./tcp-probe.js";
 
 /** See OpenFleet for what it refuses and throws. */
 export async function openNatsFleet(
@@ -38,6 +39,7 @@ export async function openNatsFleet(
   const access = findNatsAccess(settings, environment);
   if (!access.ok) return access;
   const { url, user } = access.value;
+  if (!(await isAnybodyListening(url, settings.timeoutMs))) throw notRunning(url);
   try {
     const connection = await connectNats({ ...access.value, name: "belfry" });
     return accepted(new NatsFleet(connection, access.value, settings.timeoutMs));
@@ -47,10 +49,13 @@ export async function openNatsFleet(
       const whom = user === undefined ? "a client without a user" : user;
       return refused("UNAUTHORIZED", `the NATS server at ${url} does not let ${whom} in`);
     }
-    if (error.code !== "NATS_UNREACHABLE") throw error;
-    const message = `nobody answers at ${url}: is it running? make run`;
-    throw new Fault("NOT_RUNNING", "not-done", message, { cause: error });
+    throw error.code === "NATS_UNREACHABLE" ? notRunning(url, error) : error;
   }
+}
+
+function notRunning(url: string, cause?: unknown): Fault {
+  const message = `nobody answers at ${url}: is it running? make run`;
+  return new Fault("NOT_RUNNING", "not-done", message, { cause });
 }
 
 function nameOf(error: unknown): string {
@@ -74,7 +79,7 @@ class NatsFleet implements Fleet {
   }
 
   async placement(): Promise<Placement> {
-    const bucket = await bindKeyValue(this.connection, "placement");
+    const bucket = await this.open("placement");
     const [table, leader, nodes] = await Promise.all([
       bucket.get(tableKey),
       bucket.get(leaderKey),
@@ -107,8 +112,19 @@ class NatsFleet implements Fleet {
   }
 
   apps(): Promise<KeyValue> {
-    this.openedApps ??= bindKeyValue(this.connection, "apps");
+    this.openedApps ??= this.open("apps");
     return this.openedApps;
+  }
+
+  /** The first node makes the buckets; on a server without them there was none yet. */
+  private async open(bucket: string): Promise<KeyValue> {
+    try {
+      return await bindKeyValue(this.connection, bucket);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      const message = `no Belfry is to be found at ${this.natsUrl} (${error.message})`;
+      throw new Fault("NOT_RUNNING", "not-done", message, { cause: error });
+    }
   }
 
   addNatsUser(app: string): Promise<NatsUserGrant> {

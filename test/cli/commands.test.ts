@@ -5,7 +5,15 @@ import { Fault } from "../../src/base/result.js";
 import { decodeAppRecord, encodeAppRecord } from "../../src/protocol/app-record.js";
 import { errorAnswer } from "../../src/protocol/errors.js";
 import { shardOf } from "../../src/protocol/shards.js";
-import { aliceSession, demo, FakeFleet, fleetWithDemo, nodeA, nodeB, nodeOf } from "./fake-fleet.js";
+import {
+  aliceSession,
+  demo,
+  type FakeFleet,
+  fleetWithDemo,
+  nodeA,
+  nodeB,
+  nodeOf,
+} from "./fake-fleet.js";
 import { runCli } from "./run-cli.js";
 
 describe("push", () => {
@@ -17,7 +25,13 @@ describe("push", () => {
     for (const body of ['{"a":[1]}', "7", "null", "hello there", '{"a":']) await push(fleet, body);
     deepEqual(
       fleet.pushed.map(({ command }) => command),
-      [{ body: { a: [1] } }, { body: 7 }, { body: null }, { body: "hello there" }, { body: '{"a":' }],
+      [
+        { body: { a: [1] } },
+        { body: 7 },
+        { body: null },
+        { body: "hello there" },
+        { body: '{"a":' },
+      ],
     );
     deepEqual([fleet.pushed[0]?.app, fleet.pushed[0]?.uid], ["demo", "alice"]);
   });
@@ -136,7 +150,10 @@ describe("status", () => {
     const run = await runCli(fleet, ["status", "--json"]);
     equal(run.exitCode, 0);
     const [, b] = run.document.nodes;
-    deepEqual([b.state, b.reason, b.connections, b.sessions], ["silent", "no answer in time", null, null]);
+    deepEqual(
+      [b.state, b.reason, b.connections, b.sessions],
+      ["silent", "no answer in time", null, null],
+    );
     const text = await runCli(fleet, ["status"]);
     match(text.out, /dc1-b\.incb +silent +- +0\.1\.0 +- +- +- +2048/);
     match(text.out, /dc1-a\.inca \* +up +1m0s/);
@@ -188,7 +205,15 @@ describe("topology", () => {
         processed: 5120,
         restarts: 0,
         below: [
-          { kind: "session", count: 2, walked: 2, mailbox: 2, processed: 20, restarts: 2, below: [] },
+          {
+            kind: "session",
+            count: 2,
+            walked: 2,
+            mailbox: 2,
+            processed: 20,
+            restarts: 2,
+            below: [],
+          },
         ],
       },
     ]);
@@ -202,7 +227,10 @@ describe("topology", () => {
     const address = "dc1-b.incb/shards/0/7/demo.alice";
     deepEqual(b.notable, [{ address, kind: "session", state: "live", restarts: 2 }]);
     const { out } = await runCli(fleet, ["topology"]);
-    match(out, /! 1 actor of dc1-b\.incb to look at:\n +dc1-b\.incb\/shards\/0\/7\/demo\.alice +session +live, restarted 2 times\n$/);
+    match(
+      out,
+      /! 1 actor of dc1-b\.incb to look at:\n +dc1-b\.incb\/shards\/0\/7\/demo\.alice +session +live, restarted 2 times\n$/,
+    );
     match(out, /512 × shard +shard +512 +5120 +0\n.*└─ 2 × session +session +2 +20 +2 !\n/);
   });
 
@@ -352,7 +380,11 @@ describe("user", () => {
 
   test("refuses when nobody owns the shard, and an app that is not registered", async () => {
     const fleet = await fleetWithDemo();
-    fleet.shards = fleet.shards.map((place) => ({ ...place, state: "unassigned", owner: undefined }));
+    fleet.shards = fleet.shards.map((place) => ({
+      ...place,
+      state: "unassigned",
+      owner: undefined,
+    }));
     const run = await show(fleet, "--json");
     deepEqual([run.exitCode, run.document.code, run.document.retryable], [1, "NOT_READY", true]);
     const unknown = await runCli(await fleetWithDemo(), ["user", "nobody", "alice", "--json"]);
@@ -485,7 +517,10 @@ describe("app", () => {
   });
 
   test("show refuses an app that is not registered", async () => {
-    for (const args of [["show", "shop"], ["rotate-secret", "shop"]]) {
+    for (const args of [
+      ["show", "shop"],
+      ["rotate-secret", "shop"],
+    ]) {
       const run = await runCli(await fleetWithDemo(), ["app", ...args, "--json"]);
       deepEqual([run.exitCode, run.document.code], [1, "UNKNOWN_APP"]);
     }

@@ -13,10 +13,14 @@ import type {
 } from "../../src/cli/fleet.js";
 import { fullName } from "../../src/cli/fleet.js";
 import type { KeyValue, KeyValueEntry } from "../../src/ports/key-value.js";
-import { type AppRecord, appRecordVersion, encodeAppRecord } from "../../src/protocol/app-record.js";
+import {
+  type AppRecord,
+  appRecordVersion,
+  encodeAppRecord,
+} from "../../src/protocol/app-record.js";
 import { type ErrorAnswer, errorAnswer } from "../../src/protocol/errors.js";
-import type { DeskAnswer, DeskRequest } from "../../src/protocol/operator-desk.js";
 import type { MsgId } from "../../src/protocol/msg-id.js";
+import type { DeskAnswer, DeskRequest } from "../../src/protocol/operator-desk.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
 import { shardCount } from "../../src/protocol/shards.js";
 
@@ -126,7 +130,12 @@ export class FakeFleet implements Fleet {
 
   async placement(): Promise<Placement> {
     this.placementsRead++;
-    const leader = { nodeId: nodeA.nodeId, incarnation: nodeA.incarnation, epoch: 3, leaseMs: 3_000 };
+    const leader = {
+      nodeId: nodeA.nodeId,
+      incarnation: nodeA.incarnation,
+      epoch: 3,
+      leaseMs: 3_000,
+    };
     return { nodes: this.nodes, leader, shards: this.shards };
   }
 

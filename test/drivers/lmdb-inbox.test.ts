@@ -51,8 +51,9 @@ describe("lmdb: the disk", () => {
     const calls = "trace=fdatasync,fsync,pwrite64,pwritev,writev,write,openat";
     const { child, lines } = start("write", ["strace", "-f", "-y", "-e", calls, "-o", trace]);
     await until("some commits were answered", () => lines.length > 10, 60_000);
-    child.kill("SIGTERM");
-    await once(child, "exit");
+    const exited = once(child, "exit");
+    process.kill(Number(lines[0]?.open), "SIGKILL");
+    await exited;
     const traced = (await readFile(trace, "utf8")).split("\n");
     // The meta page goes through a descriptor of its own, opened O_DSYNC.
     assert.ok(traced.some((line) => /data\.mdb.*O_DSYNC/.test(line)), "the meta page is synced");

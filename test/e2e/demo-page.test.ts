@@ -44,7 +44,6 @@ test("shows a push within a second of its answer and acknowledges it", async () 
   assert.deepEqual(await bodies(page), ['{"text":"hello"}']);
   await untilAcked("alice", answer.seq);
   await untilShown(page, "#position", /^1 /);
-  await page.screenshot({ path: "/tmp/belfry-demo-page.png", fullPage: true });
   await page.close();
   assert.deepEqual(browser.troubles, []);
 });

@@ -1,0 +1,141 @@
+/**
+ * What the unicast bench drives: Belfry, or the bare pipeline that it is compared
+ * with. Each has a NATS server of its own, so that neither sees the other's pushes.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { app, type Platform, secret, startPlatform } from "../../test/support/platform.js";
+import { type NatsFixture, startNats } from "../../test/support/nats-server.js";
+import { NatsBus } from "../../src/drivers/nats-bus.js";
+import { encodeDesk } from "../../src/protocol/operator-desk.js";
+import { type SessionKey, shardOfKey } from "../../src/protocol/shards.js";
+import { operatorSubject } from "../../src/protocol/subjects.js";
+import type { BareOptions } from "../bare-pipeline/wire.js";
+import { Asking, WorkerProcess } from "../harness/worker-process.js";
+import type { ClientsOptions } from "./clients.js";
+
+export interface SystemUnderLoad extends AsyncDisposable {
+  readonly name: string;
+  readonly nats: NatsFixture;
+  readonly speech: ClientsOptions["speech"];
+  readonly edgeUrls: readonly string[];
+  /** Its own processes, the NATS server among them. */
+  readonly pids: Readonly<Record<string, number>>;
+  /** Messages that are stored and not trimmed. */
+  left(uids: readonly string[]): Promise<number>;
+}
+
+export { app, secret };
+
+export class BelfryUnderLoad implements SystemUnderLoad {
+  readonly name = "belfry";
+  readonly speech = "belfry";
+
+  private constructor(readonly platform: Platform) {}
+
+  /** `preload` is imported by each node, before its program. */
+  static async start(preload?: string): Promise<BelfryUnderLoad> {
+    const environment = preload === undefined ? {} : { NODE_OPTIONS: `--import=${preload}` };
+    return new BelfryUnderLoad(await startPlatform({ nodes: ["a", "b"], environment }));
+  }
+
+  get nats(): NatsFixture {
+    return this.platform.nats;
+  }
+
+  get edgeUrls(): readonly string[] {
+    return [...this.platform.nodes.values()].map((node) => node.edgeUrl);
+  }
+
+  get pids(): Record<string, number> {
+    const nodes = [...this.platform.nodes.values()].map(({ name, pid }) => [`node-${name}`, pid]);
+    return { nats: this.nats.pid, ...Object.fromEntries(nodes) };
+  }
+
+  /** The nodes, for what `in-node.ts` serves there. */
+  get asking(): Asking[] {
+    return [...this.platform.nodes.values()].map(
+      ({ name, process }) => new Asking(`node-${name}`, process),
+    );
+  }
+
+  async left(uids: readonly string[]): Promise<number> {
+    const desks = await this.desks();
+    let left = 0;
+    for (const uid of uids) left += await this.inboxOf(uid, desks);
+    return left;
+  }
+
+  /** What each node is asked as an operator. */
+  private async desks(): Promise<string[]> {
+    const { link } = this.platform;
+    const { openKeyValue } = await import("../../src/drivers/nats-key-value.js");
+    const { decodeNodeRecord, nodeKey } = await import("../../topology/node-record.js");
+    const bucket = await openKeyValue(link, "placement");
+    const desks: string[] = [];
+    for (const name of this.platform.nodes.keys()) {
+      const stored = await bucket.get(nodeKey(`dc1-${name}`));
+      const record = stored === undefined ? undefined : decodeNodeRecord(stored.value);
+      if (record !== undefined) desks.push(operatorSubject(record.nodeId, record.incarnation));
+    }
+    return desks;
+  }
+
+  private async inboxOf(uid: string, desks: readonly string[]): Promise<number> {
+    const bus = new NatsBus(this.platform.operator);
+    for (const desk of desks) {
+      const bytes = await bus.request(desk, encodeDesk({ kind: "user", app, uid }), 5_000);
+      const answer = JSON.parse(new TextDecoder().decode(bytes)) as {
+        ok: boolean;
+        value?: { inbox: { messages: number } };
+      };
+      if (answer.ok && answer.value !== undefined) return answer.value.inbox.messages;
+    }
+    throw new Error(`no node shows the inbox of ${uid} (${shardOfKey(`${app}.${uid}` as SessionKey)})`);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.platform[Symbol.asyncDispose]();
+  }
+}
+
+export class BareUnderLoad implements SystemUnderLoad {
+  readonly name = "bare";
+  readonly speech = "bare";
+
+  private constructor(
+    readonly nats: NatsFixture,
+    private readonly folder: string,
+    private readonly shard: WorkerProcess,
+    private readonly edge: WorkerProcess,
+    readonly edgeUrls: readonly string[],
+  ) {}
+
+  static async start(): Promise<BareUnderLoad> {
+    const folder = await mkdtemp(join(tmpdir(), "belfry-bare-"));
+    const nats = await startNats({ apps: [app] });
+    const { user, pass: password, inboxPrefix } = nats.credentials.node;
+    const dataFolder = join(folder, "data");
+    const options: BareOptions = { url: nats.url, user, password, inboxPrefix, dataFolder };
+    const shard = WorkerProcess.start("bare-pipeline/shard.js");
+    const edge = WorkerProcess.start("bare-pipeline/edge.js");
+    await shard.ask("start", options);
+    const edgeUrl = await edge.ask<string>("start", options);
+    return new BareUnderLoad(nats, folder, shard, edge, [edgeUrl]);
+  }
+
+  get pids(): Record<string, number> {
+    return { nats: this.nats.pid, shard: this.shard.pid, edge: this.edge.pid };
+  }
+
+  left(): Promise<number> {
+    return this.shard.ask<number>("left");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.shard[Symbol.asyncDispose](), this.edge[Symbol.asyncDispose]()]);
+    await this.nats.stop();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
