@@ -6,7 +6,7 @@
  * from before the last successful renewal was sent.
  */
 import { unreachable } from "../src/base/assert.js";
-import { Fault } from "../src/base/result.js";
+import { Fault, type Result, refused } from "../src/base/result.js";
 import type { KeyValueEntry } from "../src/ports/key-value.js";
 import type { PlacementChanged } from "../src/protocol/messages.js";
 import { pingSubject } from "../src/protocol/subjects.js";
@@ -107,10 +107,11 @@ export class Membership extends Actor<MembershipMessage> {
     const sentMs = clock.monotonicMs();
     const key = nodeKey(nodeId);
     const record = this.record();
-    const answer =
+    let answer =
       this.revision === 0
         ? await this.claim(key, record)
         : await placement.update(key, record, this.revision);
+    if (!answer.ok && this.revision !== 0) answer = await this.adopt(key, record);
     if (!answer.ok) {
       // Deleted by the leader that gave this node up, or taken: claim it anew.
       this.revision = 0;
@@ -121,6 +122,17 @@ export class Membership extends Actor<MembershipMessage> {
     this.renewals++;
     this.deadlineMs = sentMs + limits.leaseMs;
     this.setLeaseHeld(clock.monotonicMs() < this.deadlineMs);
+  }
+
+  /** An own renewal of unknown outcome may have taken effect: go on from it. */
+  private async adopt(key: string, record: Uint8Array): Promise<Result<number, "CONFLICT">> {
+    const { placement, incarnation } = this.node;
+    const present = await placement.get(key);
+    const holder = present && decodeNodeRecord(present.value);
+    if (present === undefined || holder?.incarnation !== incarnation) {
+      return refused("CONFLICT", "the lease is not this node's any more");
+    }
+    return placement.update(key, record, present.revision);
   }
 
   private async claim(key: string, record: Uint8Array) {

@@ -23,6 +23,7 @@ import { pingSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import {
+  decodeLeader,
   encodeLeader,
   goneReason,
   type LeaderRecord,
@@ -138,7 +139,7 @@ export class Placement extends Actor<PlacementMessage> {
     if (this.phase.role === "leading") {
       await this.renewWhenDue(this.phase);
       this.pingOthers([...this.node.view.nodes.values()]);
-      await this.removeGoneNodes();
+      await this.removeGoneNodes(this.phase);
       await this.place();
       return;
     }
@@ -190,7 +191,15 @@ export class Placement extends Actor<PlacementMessage> {
     });
     const renewed = await placement.update(leaderKey, record, leading.revision);
     if (!renewed.ok) {
-      this.stepDown("somebody else wrote the lease");
+      // It may be an own renewal of unknown outcome that did take effect.
+      const present = await placement.get(leaderKey);
+      const holder = present === undefined ? undefined : decodeLeader(present.value);
+      const isOwn = holder?.ok && holder.value.incarnation === incarnation;
+      if (present !== undefined && isOwn && holder.value.epoch === leading.epoch) {
+        leading.revision = present.revision;
+      } else {
+        this.stepDown("somebody else wrote the lease");
+      }
       return;
     }
     leading.revision = renewed.value;
@@ -234,10 +243,12 @@ export class Placement extends Actor<PlacementMessage> {
     }
   }
 
-  private goneReason(key: string, member: Member): string | undefined {
+  /** `watchedSinceMs`: silence from before that may have been the bus's, not the member's. */
+  private goneReason(key: string, member: Member, watchedSinceMs = 0): string | undefined {
     const { view, limits, clock } = this.node;
-    const seen = view.sightings.get(key);
-    if (seen === undefined) return undefined;
+    const last = view.sightings.get(key);
+    if (last === undefined) return undefined;
+    const seen = { ...last, sinceMs: Math.max(last.sinceMs, watchedSinceMs) };
     const silentSinceMs = this.silentSince.get(nodeNameOf(member));
     const sighting: Sighting = silentSinceMs === undefined ? seen : { ...seen, silentSinceMs };
     return goneReason(sighting, clock.monotonicMs(), {
@@ -248,10 +259,10 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   /** Takes the record away; every node learns by its watch that this one is gone. */
-  private async removeGoneNodes(): Promise<void> {
+  private async removeGoneNodes(leading: Leading): Promise<void> {
     for (const member of [...this.node.view.nodes.values()]) {
       if (member.nodeId === this.node.nodeId) continue;
-      const reason = this.goneReason(nodeKey(member.nodeId), member);
+      const reason = this.goneReason(nodeKey(member.nodeId), member, leading.sinceMs);
       if (reason === undefined) continue;
       this.decide(`gives up ${nodeNameOf(member)}: ${reason}`);
       this.silentSince.delete(nodeNameOf(member));

@@ -29,7 +29,7 @@ import type {
 } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
 import { makeGeneration, type Position } from "../src/protocol/position.js";
-import { encodeAnswer } from "../src/protocol/push-answer.js";
+import { encodeAnswer, pushAccepted } from "../src/protocol/push-answer.js";
 import type { PushCommand, Target } from "../src/protocol/push-command.js";
 import { appOfKey, type SessionKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
@@ -286,7 +286,7 @@ export class Session extends Actor<SessionMessage> {
 
   private answer(reply: AcceptPush["reply"], id: MsgId, seq: number, duplicate: boolean): void {
     if (reply === undefined) return;
-    const answer = { ok: true, id, seq, ...(duplicate ? { duplicate } : {}) } as const;
+    const answer = pushAccepted(id, seq, duplicate);
     this.context.node.bus.publish(reply.subject, encodeAnswer(answer, reply.encoding));
   }
 

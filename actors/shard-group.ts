@@ -13,10 +13,11 @@ import type { CommitAnswer, InboxGroup, ShardWrite } from "../src/ports/inbox-st
 import { errorAnswer } from "../src/protocol/errors.js";
 import type { EdgeGone } from "../src/protocol/messages.js";
 import { MsgIdSource } from "../src/protocol/msg-id.js";
-import { encodeAnswer } from "../src/protocol/push-answer.js";
+import { encodeAnswer, pushAccepted } from "../src/protocol/push-answer.js";
 import type { Shard as ShardNumber } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, addressOn } from "../src/runtime/address.js";
+import type { StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { CommitQueue } from "./commit-queue.js";
 import type { NodeContext } from "./node-context.js";
@@ -66,6 +67,8 @@ export class ShardGroup extends Actor<GroupMessage> {
   private readonly contexts = new Map<ShardNumber, ShardContext>();
   private readonly commits: CommitQueue;
   private inbox: InboxGroup | undefined = undefined;
+  /** The commit under way; settles, never rejects. */
+  private flight: Promise<void> | undefined = undefined;
   private sweptTo = 0;
   private commitCount = 0;
 
@@ -121,13 +124,19 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.spawn(shard);
   }
 
-  protected override async stopping(): Promise<void> {
-    // The sessions are gone; what they submitted is written before the group is closed.
+  /** The sessions are gone; what they submitted is written and answered before the group closes. */
+  protected override async stopping(reason: StopReason): Promise<void> {
     const { inbox } = this;
     if (inbox === undefined) return;
     this.inbox = undefined;
-    const left = this.commits.abandon().filter((write) => !write.isTaken);
-    if (left.length > 0) await inbox.commit(this.gather(left)).catch(() => undefined);
+    await this.flight;
+    if (reason === "normal") {
+      const left = this.commits.abandon().filter((write) => !write.isTaken);
+      await inbox.commit(this.gather(left)).then(
+        (answers) => this.answerDurable(left, answers),
+        () => this.answerUnknown(left),
+      );
+    }
     await inbox.close();
   }
 
@@ -162,9 +171,17 @@ export class ShardGroup extends Actor<GroupMessage> {
     const taken = this.commits.take();
     if (taken.length === 0) return;
     const writes = this.gather(taken);
-    const end = (result: CommitEnded["result"]) =>
-      this.system.tell(this.ref, { kind: "CommitEnded", writes, taken, result });
-    inbox.commit(writes).then(end, (cause) => end(asFault(cause)));
+    this.flight = inbox.commit(writes).then(
+      (result) => this.endCommit({ kind: "CommitEnded", writes, taken, result }),
+      (cause) => this.endCommit({ kind: "CommitEnded", writes, taken, result: asFault(cause) }),
+    );
+  }
+
+  private endCommit(ended: CommitEnded): void {
+    if (this.inbox !== undefined) this.system.tell(this.ref, ended);
+    // Stopping: nobody takes messages any more, but the publishers still wait.
+    else if (ended.result instanceof Fault) this.answerUnknown(ended.taken);
+    else this.answerDurable(ended.taken, ended.result);
   }
 
   /** One write per shard, with a longer MsgID reservation where half of it is used. */
@@ -230,14 +247,26 @@ export class ShardGroup extends Actor<GroupMessage> {
    * there. The supervisor opens the group anew, and the edges attach again.
    */
   private failCommit(fault: Fault): never {
-    for (const write of this.commits.abandon()) {
-      for (const { reply } of write.answers) {
-        if (reply === undefined) continue;
-        const answer = encodeAnswer(errorAnswer("STORE_UNAVAILABLE"), reply.encoding);
-        this.node.bus.publish(reply.subject, answer);
-      }
-    }
+    this.answerUnknown(this.commits.abandon());
     throw fault;
+  }
+
+  private answerUnknown(writes: readonly PendingWrite[]): void {
+    for (const { reply } of writes.flatMap((write) => write.answers)) {
+      if (reply === undefined) continue;
+      const answer = encodeAnswer(errorAnswer("STORE_UNAVAILABLE"), reply.encoding);
+      this.node.bus.publish(reply.subject, answer);
+    }
+  }
+
+  /** In place of the sessions, while the group stops. */
+  private answerDurable(writes: readonly PendingWrite[], answers: readonly CommitAnswer[]): void {
+    if (answers.some((answer) => !answer.ok)) return;
+    for (const { reply, id, seq, isDuplicate } of writes.flatMap((write) => write.answers)) {
+      if (reply === undefined) continue;
+      const answer = pushAccepted(id, seq, isDuplicate);
+      this.node.bus.publish(reply.subject, encodeAnswer(answer, reply.encoding));
+    }
   }
 
   private reportFence(epoch: number): void {

@@ -24,6 +24,10 @@ const hostKind: ActorKind = {
   mailbox: { max: 65_536, onFull: "reject" },
   restart: "permanent",
   stopDeadlineMs: 15_000,
+  // A store that fails takes all groups with it, again and again until it is back: the
+  // backoff paces them, and the node lives on for its sockets.
+  intensity: { restarts: 10_000, withinMs: 10_000 },
+  backoff: { baseMs: 100, capMs: 5_000 },
 };
 
 type Epochs = ReadonlyMap<Shard, number>;

@@ -96,12 +96,19 @@ export class WorkerProcess extends Asking implements AsyncDisposable {
   }
 }
 
-/** In the child: answers each request by the handler of its name. */
-export function serve(handlers: Readonly<Record<string, (argument: never) => unknown>>): void {
+export type Handlers = Readonly<Record<string, (argument: never) => unknown>>;
+
+/** In the child: answers each request by the handler of its name, until the parent is gone. */
+export function serve(handlers: Handlers): void {
+  answerRequests(handlers);
+  process.once("disconnect", () => process.exit(0));
+}
+
+/** The same in a process that has a life of its own. */
+export function answerRequests(handlers: Handlers): void {
   process.on("message", (message) => {
     if (isOf<Request>(message, "request")) void answer(message, handlers[message.name]);
   });
-  process.once("disconnect", () => process.exit(0));
 }
 
 async function answer(

@@ -2,16 +2,17 @@
  * What the unicast bench drives: Belfry, or the bare pipeline that it is compared
  * with. Each has a NATS server of its own, so that neither sees the other's pushes.
  */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { app, type Platform, secret, startPlatform } from "../../test/support/platform.js";
 import { type NatsFixture, startNats } from "../../test/support/nats-server.js";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
+import { openKeyValue } from "../../src/drivers/nats-key-value.js";
 import { encodeDesk } from "../../src/protocol/operator-desk.js";
 import { type SessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { operatorSubject } from "../../src/protocol/subjects.js";
+import { decodeNodeRecord, nodeKey } from "../../topology/node-record.js";
 import type { BareOptions } from "../bare-pipeline/wire.js";
+import { temporaryFolder } from "../harness/temporary-folder.js";
 import { Asking, WorkerProcess } from "../harness/worker-process.js";
 import type { ClientsOptions } from "./clients.js";
 
@@ -32,12 +33,17 @@ export class BelfryUnderLoad implements SystemUnderLoad {
   readonly name = "belfry";
   readonly speech = "belfry";
 
-  private constructor(readonly platform: Platform) {}
+  private constructor(
+    readonly platform: Platform,
+    private readonly folder: AsyncDisposable,
+  ) {}
 
   /** `preload` is imported by each node, before its program. */
   static async start(preload?: string): Promise<BelfryUnderLoad> {
     const environment = preload === undefined ? {} : { NODE_OPTIONS: `--import=${preload}` };
-    return new BelfryUnderLoad(await startPlatform({ nodes: ["a", "b"], environment }));
+    const folder = temporaryFolder();
+    const platform = await startPlatform({ nodes: ["a", "b"], environment, folder: folder.path });
+    return new BelfryUnderLoad(platform, folder);
   }
 
   get nats(): NatsFixture {
@@ -70,8 +76,6 @@ export class BelfryUnderLoad implements SystemUnderLoad {
   /** What each node is asked as an operator. */
   private async desks(): Promise<string[]> {
     const { link } = this.platform;
-    const { openKeyValue } = await import("../../src/drivers/nats-key-value.js");
-    const { decodeNodeRecord, nodeKey } = await import("../../topology/node-record.js");
     const bucket = await openKeyValue(link, "placement");
     const desks: string[] = [];
     for (const name of this.platform.nodes.keys()) {
@@ -95,8 +99,9 @@ export class BelfryUnderLoad implements SystemUnderLoad {
     throw new Error(`no node shows the inbox of ${uid} (${shardOfKey(`${app}.${uid}` as SessionKey)})`);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.platform[Symbol.asyncDispose]();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.platform[Symbol.asyncDispose]();
+    await this.folder[Symbol.asyncDispose]();
   }
 }
 
@@ -106,17 +111,17 @@ export class BareUnderLoad implements SystemUnderLoad {
 
   private constructor(
     readonly nats: NatsFixture,
-    private readonly folder: string,
+    private readonly folder: AsyncDisposable,
     private readonly shard: WorkerProcess,
     private readonly edge: WorkerProcess,
     readonly edgeUrls: readonly string[],
   ) {}
 
   static async start(): Promise<BareUnderLoad> {
-    const folder = await mkdtemp(join(tmpdir(), "belfry-bare-"));
+    const folder = temporaryFolder();
     const nats = await startNats({ apps: [app] });
     const { user, pass: password, inboxPrefix } = nats.credentials.node;
-    const dataFolder = join(folder, "data");
+    const dataFolder = join(folder.path, "data");
     const options: BareOptions = { url: nats.url, user, password, inboxPrefix, dataFolder };
     const shard = WorkerProcess.start("bare-pipeline/shard.js");
     const edge = WorkerProcess.start("bare-pipeline/edge.js");
@@ -136,6 +141,6 @@ export class BareUnderLoad implements SystemUnderLoad {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([this.shard[Symbol.asyncDispose](), this.edge[Symbol.asyncDispose]()]);
     await this.nats.stop();
-    await rm(this.folder, { recursive: true, force: true });
+    await this.folder[Symbol.asyncDispose]();
   }
 }

@@ -13,13 +13,14 @@
  * second process that gets past the holder record (another pid namespace on the same
  * folder, two starts at once) makes the first one's writes fail, never mix.
  */
-import { type Database, open, type RootDatabase, type RootDatabaseOptionsWithPath } from "lmdb";
+import { ABORT, type Database, open, type RootDatabase, type RootDatabaseOptionsWithPath } from "lmdb";
 import { Fault } from "../base/result.js";
 import type { WriteBatch } from "./lmdb-bytes.js";
 import type { KeyRange } from "./lmdb-layout.js";
+import { checkFolder } from "./lmdb-preflight.js";
 
-/** Address space, not disk; lmdb maps more by itself when a volume outgrows it. */
-const mapBytes = 4 * 1024 ** 3;
+/** Address space, not disk; lmdb maps twice as much when a volume outgrows it. */
+const mapBytes = 256 * 1024 ** 2;
 /** A write thread that cannot start its transaction never answers (lmdb 3.5). */
 const stallMs = 30_000;
 const claimKey = "claim";
@@ -39,8 +40,9 @@ export class LmdbEnvironment {
   ) {}
 
   /** Throws Fault("STORE_UNAVAILABLE", "not-done"). */
-  static open(folder: string): LmdbEnvironment {
+  static async open(folder: string): Promise<LmdbEnvironment> {
     try {
+      await checkFolder(folder);
       return LmdbEnvironment.openFolder(folder);
     } catch (cause) {
       throw storeFault(cause, folder, "not-done");
@@ -100,8 +102,7 @@ export class LmdbEnvironment {
 
   /**
    * One transaction with all of `batch`, on disk when it resolves; `batch` is not to be
-   * touched before. Throws Fault("STORE_UNAVAILABLE"): "not-done" when the disk is
-   * full, refuses writes, or another process has the claim, else "unknown".
+   * touched before. Throws Fault("STORE_UNAVAILABLE"), "not-done" when that is proved.
    */
   async write(batch: WriteBatch): Promise<void> {
     const { inbox } = this;
@@ -115,12 +116,26 @@ export class LmdbEnvironment {
       });
       isStillClaimed = await orStalled(written, this.folder);
     } catch (error) {
-      const cause = await commitCause(error);
-      throw storeFault(cause, this.folder, outcomeOf(cause));
+      if (error instanceof Fault) throw error;
+      const outcome = this.isHealthy() ? "not-done" : "unknown";
+      throw storeFault(await commitCause(error), this.folder, outcome);
     }
     if (isStillClaimed) return;
     const message = `another process took ${this.folder}`;
     throw new Fault("STORE_UNAVAILABLE", "not-done", message);
+  }
+
+  /**
+   * After a transaction failed: LMDB begins no other one when the writing of the meta
+   * page failed (MDB_PANIC), and before that page nothing takes effect.
+   */
+  private isHealthy(): boolean {
+    try {
+      this.root.transactionSync(() => ABORT);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   async close(): Promise<void> {
@@ -150,30 +165,18 @@ async function commitCause(error: unknown): Promise<unknown> {
   return commitError.catch((cause: unknown) => cause);
 }
 
-/**
- * What makes mdb_txn_commit abort before the meta page is written: the pages found
- * no room. After an I/O error only a reading after reopening can tell.
- */
-const noRoom = new Map([
+/** What the system's short texts do not say. */
+const reasons = new Map([
+  [5, "a write came short or failed (EIO): the disk may be full or broken"],
   [27, "the file would grow past its size limit (EFBIG)"],
   [28, "the disk is full (ENOSPC)"],
   [122, "the disk quota is used up (EDQUOT)"],
-  [-30792, "the map of the volume is full (MDB_MAP_FULL)"],
-  [-30788, "the transaction has too many pages (MDB_TXN_FULL)"],
 ]);
-
-function outcomeOf(cause: unknown): "not-done" | "unknown" {
-  if (cause instanceof Fault) return cause.outcome;
-  return noRoom.has(codeOf(cause)) ? "not-done" : "unknown";
-}
 
 function storeFault(cause: unknown, folder: string, outcome: "not-done" | "unknown"): Fault {
   if (cause instanceof Fault) return cause;
-  const reason = noRoom.get(codeOf(cause)) ?? (cause as Error).message;
+  const { code, message: said } = cause as { code?: unknown; message?: string };
+  const reason = reasons.get(Number(code)) ?? said;
   const message = `the store in ${folder} cannot be used: ${reason}`;
   return new Fault("STORE_UNAVAILABLE", outcome, message, { cause });
-}
-
-function codeOf(cause: unknown): number {
-  return Number((cause as { code?: unknown }).code ?? 0);
 }

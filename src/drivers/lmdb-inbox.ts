@@ -70,7 +70,7 @@ export class LmdbInbox implements InboxStore {
   private async openFolder(folder: string, group: number): Promise<InboxGroup> {
     const holder = await this.describe();
     if (await takeFolder(folder, holder)) this.killedHolders += 1;
-    const environment = LmdbEnvironment.open(folder);
+    const environment = await LmdbEnvironment.open(folder);
     const firstShard = (group * shardsPerVolume) as Shard;
     return new LmdbVolume(environment, firstShard, shardsPerVolume, async () => {
       openFolders.delete(folder);

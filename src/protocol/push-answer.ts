@@ -15,6 +15,10 @@ export interface PushAccepted {
 
 export type PushAnswer = PushAccepted | ErrorAnswer;
 
+export function pushAccepted(id: MsgId, seq: number, isDuplicate: boolean): PushAccepted {
+  return isDuplicate ? { ok: true, id, seq, duplicate: true } : { ok: true, id, seq };
+}
+
 export function encodeAnswer(answer: PushAnswer, encoding: Encoding): Uint8Array {
   return encoding === "json" ? new TextEncoder().encode(JSON.stringify(answer)) : packValue(answer);
 }

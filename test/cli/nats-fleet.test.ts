@@ -4,7 +4,7 @@
  */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -195,8 +195,15 @@ describe("the server", () => {
     equal(grant.password, nats.credentials.app("late").pass);
     equal(grant.inboxPrefix, "_INBOX_late");
     await fleet.close();
+    // Its password is made, but the server has not read it yet.
+    const file = join(nats.folder, "secrets.json");
+    const secrets = JSON.parse(readFileSync(file, "utf8"));
+    const ghost = { ...secrets, apps: { ...secrets.apps, ghost: "p" } };
+    writeFileSync(file, JSON.stringify(ghost));
     const hasty = await openFleet({ timeoutMs: 200 }, home);
-    equal((await hasty.addNatsUser("never")).state, "failed");
+    for (const app of ["never", "ghost"]) {
+      equal((await hasty.addNatsUser(app)).state, "failed", app);
+    }
     await hasty.close();
   });
 

@@ -46,12 +46,15 @@ export class Program {
     return this.child.pid ?? 0;
   }
 
-  /** Resolves to the match; throws at once when the program ended without saying it. */
+  /**
+   * Resolves to the match in its output or in its errors; throws at once when it ended
+   * without saying it.
+   */
   async says(wanted: RegExp, deadlineMs?: number): Promise<RegExpExecArray> {
     return until(
       `the program says ${wanted}`,
       () => {
-        const found = wanted.exec(this.out);
+        const found = wanted.exec(this.out) ?? wanted.exec(this.err);
         if (found === null && this.end !== undefined) throw new Error(`it ended: ${this.told()}`);
         return found;
       },
