@@ -33,4 +33,6 @@ export interface NodeContext {
   readonly limits: Limits;
   readonly log: Log;
   readonly view: PlacementView;
+  /** Ends the process: what it holds can only be had again by another one. */
+  readonly giveUp: (reason: string) => void;
 }

@@ -137,7 +137,8 @@ export class ShardGroup extends Actor<GroupMessage> {
         () => this.answerUnknown(left),
       );
     }
-    await inbox.close();
+    // The embedded store cannot open again in this process what it could not close.
+    await inbox.close().catch((cause) => this.node.giveUp(`group ${this.group}: ${cause}`));
   }
 
   protected override createChild(key: ActorKey): Actor {

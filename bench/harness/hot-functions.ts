@@ -36,8 +36,11 @@ const idleNames = new Set(["(idle)", "(root)"]);
 
 export function hotFunctions(profile: CpuProfile, count: number, part?: string): Hot[] {
   const partOf = partsById(profile);
+  const parents = parentsById(profile);
   return ranked(profile, (node) =>
-    part === undefined || partOf.get(node.id) === part ? functionName(node) : undefined,
+    part === undefined || partOf.get(node.id) === part
+      ? functionName(node, parents.get(node.id))
+      : undefined,
   ).slice(0, count);
 }
 
@@ -74,11 +77,16 @@ function selfTimes({ samples, timeDeltas }: CpuProfile): Map<number, number> {
   return times;
 }
 
-function partsById({ nodes }: CpuProfile): Map<number, string> {
+function parentsById({ nodes }: CpuProfile): Map<number, ProfileNode> {
   const parents = new Map<number, ProfileNode>();
   for (const node of nodes) for (const child of node.children ?? []) parents.set(child, node);
+  return parents;
+}
+
+function partsById(profile: CpuProfile): Map<number, string> {
+  const parents = parentsById(profile);
   const found = new Map<number, string>();
-  for (const node of nodes) {
+  for (const node of profile.nodes) {
     for (let at: ProfileNode | undefined = node; at !== undefined; at = parents.get(at.id)) {
       const { url } = at.callFrame;
       const part = parts.find(([, pattern]) => pattern.test(url));
@@ -90,9 +98,15 @@ function partsById({ nodes }: CpuProfile): Map<number, string> {
   return found;
 }
 
-function functionName({ callFrame }: ProfileNode): string {
+/** What is native has no file; its caller's name says what it is for. */
+function functionName({ callFrame }: ProfileNode, caller: ProfileNode | undefined): string {
   const { functionName: name, url, lineNumber } = callFrame;
-  if (url === "") return name === "" ? "(anonymous)" : name;
-  const file = url.replace(/^.*\/node_modules\//, "").replace(/^.*\/dist\//, "");
-  return `${name === "" ? "(anonymous)" : name} ${file}:${lineNumber + 1}`;
+  const shownName = name === "" ? "(anonymous)" : name;
+  if (url !== "") return `${shownName} ${shortUrl(url)}:${lineNumber + 1}`;
+  if (name.startsWith("(") || caller === undefined) return shownName;
+  return `${shownName} ← ${caller.callFrame.functionName} ${shortUrl(caller.callFrame.url)}`;
+}
+
+function shortUrl(url: string): string {
+  return url.replace(/^.*\/node_modules\//, "").replace(/^.*\/dist\//, "");
 }

@@ -13,6 +13,12 @@ import { Latencies, type LatencySummary, sharedMs } from "../harness/latency.js"
 import { serve } from "../harness/worker-process.js";
 import { readBody } from "./body.js";
 
+/** When a device acknowledges: after so many messages, or so long after the first of them. */
+export interface AckPolicy {
+  readonly messagesMax: number;
+  readonly delayMs: number;
+}
+
 export interface ClientsOptions {
   /** belfry: hello with a token. bare: the user's number in the path, no more. */
   readonly speech: "belfry" | "bare";
@@ -20,8 +26,7 @@ export interface ClientsOptions {
   readonly urls: readonly string[];
   readonly app: string;
   readonly secret: AppSecret;
-  readonly ackMessagesMax: number;
-  readonly ackDelayMs: number;
+  readonly acks: AckPolicy;
 }
 
 export interface ClientsCounts extends ArrivalCounts {
@@ -52,6 +57,7 @@ class Clients implements DeviceEvents {
   private readonly latencies = new Latencies();
   private readonly tokens = new JwtTokens({ find: () => undefined });
   private ackQueue: { device: Device; dueMs: number }[] = [];
+  private acks: AckPolicy;
   private connected = 0;
   private delivered = 0;
   private acked = 0;
@@ -61,6 +67,7 @@ class Clients implements DeviceEvents {
   private isClosing = false;
 
   constructor(private readonly options: ClientsOptions) {
+    this.acks = options.acks;
     setInterval(() => this.flushAcks(), ackTickMs);
   }
 
@@ -100,10 +107,16 @@ class Clients implements DeviceEvents {
     this.latencies.record(sharedMs() - dueMs);
     this.delivered++;
     device.unacked++;
-    if (device.unacked >= this.options.ackMessagesMax) this.ack(device);
+    const { messagesMax, delayMs } = this.acks;
+    if (device.unacked >= messagesMax) this.ack(device);
     else if (device.unacked === 1) {
-      this.ackQueue.push({ device, dueMs: performance.now() + this.options.ackDelayMs });
+      this.ackQueue.push({ device, dueMs: performance.now() + delayMs });
     }
+  }
+
+  /** For what comes from now on; call it when nothing waits for its ack. */
+  setAcks(acks: AckPolicy): void {
+    this.acks = acks;
   }
 
   onFrameError(): void {
@@ -169,6 +182,7 @@ serve({
   },
   connect: (range: UserRange) => current().connect(range),
   counts: () => current().counts(),
+  setAcks: (acks: AckPolicy) => current().setAcks(acks),
   startLatencies: () => current().startLatencies(),
   latencies: () => current().latencySummary(),
   close: () => current().close(),

@@ -7,15 +7,9 @@ import type { LatencySummary } from "../harness/latency.js";
 import { WorkerProcess } from "../harness/worker-process.js";
 import { setTimeout as delay } from "node:timers/promises";
 import { until } from "../../test/support/until.js";
-import type { ClientsCounts, ClientsOptions, UserRange } from "./clients.js";
+import type { AckPolicy, ClientsCounts, ClientsOptions, UserRange } from "./clients.js";
 import type { PublisherCounts, PublisherOptions } from "./publisher.js";
 import { app, type SystemUnderLoad, secret } from "./system-under-load.js";
-
-export interface LaneOptions {
-  readonly users: number;
-  readonly ackMessagesMax: number;
-  readonly ackDelayMs: number;
-}
 
 export interface Rates {
   /** The least of the three: a push counts when it is answered ok, delivered and acked. */
@@ -23,6 +17,8 @@ export interface Rates {
   readonly answeredPerSecond: number;
   readonly deliveredPerSecond: number;
   readonly ackedPerSecond: number;
+  /** Of all processes, the publisher and the clients too. */
+  readonly cpuUsPerPush: number;
   /** Cores used, by process. */
   readonly cores: Record<string, number>;
 }
@@ -43,26 +39,23 @@ export class Lane implements AsyncDisposable {
   ) {}
 
   /** All users are connected and served when it resolves. */
-  static async open(system: SystemUnderLoad, options: LaneOptions): Promise<Lane> {
-    const uids = Array.from({ length: options.users }, (_, at) => `u${at}`);
+  static async open(system: SystemUnderLoad, users: number, acks: AckPolicy): Promise<Lane> {
+    const uids = Array.from({ length: users }, (_, at) => `u${at}`);
     const publisher = WorkerProcess.start("load/publisher.js");
     const clients = WorkerProcess.start("load/clients.js");
     const lane = new Lane(system, publisher, clients, uids);
     const { user, pass: password, inboxPrefix } = system.nats.credentials.app(app);
     const service: PublisherOptions = { url: system.nats.url, user, password, inboxPrefix, app, uids };
     await publisher.ask("connect", service);
-    const { ackMessagesMax, ackDelayMs } = options;
-    const devices: ClientsOptions = {
-      speech: system.speech,
-      urls: system.edgeUrls,
-      app,
-      secret,
-      ackMessagesMax,
-      ackDelayMs,
-    };
+    const { speech, edgeUrls: urls } = system;
+    const devices: ClientsOptions = { speech, urls, app, secret, acks };
     await clients.ask("setUp", devices);
     await clients.ask("connect", { uids, from: 0 } satisfies UserRange);
     return lane;
+  }
+
+  setAcks(acks: AckPolicy): Promise<void> {
+    return this.clients.ask("setAcks", acks);
   }
 
   /** So many in flight, each answer followed by the next push. */
@@ -119,12 +112,16 @@ export class Lane implements AsyncDisposable {
     const answered = rate(after.publisher.accepted - before.publisher.accepted, spanPublisherMs);
     const delivered = rate(after.clients.unique - before.clients.unique, spanClientsMs);
     const acked = rate(after.clients.acked - before.clients.acked, spanClientsMs);
+    const perSecond = Math.min(answered, delivered, acked);
+    const cores = meter.shares();
+    const usedCores = Object.values(cores).reduce((sum, share) => sum + share, 0);
     return {
-      perSecond: Math.min(answered, delivered, acked),
+      perSecond,
       answeredPerSecond: answered,
       deliveredPerSecond: delivered,
       ackedPerSecond: acked,
-      cores: meter.shares(),
+      cpuUsPerPush: (usedCores * 1e6) / perSecond,
+      cores,
     };
   }
 

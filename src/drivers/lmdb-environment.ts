@@ -13,7 +13,13 @@
  * second process that gets past the holder record (another pid namespace on the same
  * folder, two starts at once) makes the first one's writes fail, never mix.
  */
-import { ABORT, type Database, open, type RootDatabase, type RootDatabaseOptionsWithPath } from "lmdb";
+import {
+  ABORT,
+  type Database,
+  open,
+  type RootDatabase,
+  type RootDatabaseOptionsWithPath,
+} from "lmdb";
 import { Fault } from "../base/result.js";
 import type { WriteBatch } from "./lmdb-bytes.js";
 import type { KeyRange } from "./lmdb-layout.js";

@@ -63,7 +63,10 @@ export class MemoryBus implements Bus {
 
   /** Returns how many subscribers there are. */
   private deliver(subject: string, payload: Uint8Array, reply: string | undefined): number {
-    assert(payload.length <= this.payloadMax, `${payload.length} bytes are too many for one message`);
+    assert(
+      payload.length <= this.payloadMax,
+      `${payload.length} bytes are too many for one message`,
+    );
     const subscribers: Subscriber[] = [];
     this.interest.collect(subject.split("."), 0, subscribers);
     for (const subscriber of subscribers) {

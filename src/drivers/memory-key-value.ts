@@ -4,7 +4,7 @@
  */
 import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
-import { accepted, refused, type Result } from "../base/result.js";
+import { accepted, type Result, refused } from "../base/result.js";
 import type { KeyValue, KeyValueEntry } from "../ports/key-value.js";
 
 interface Watcher {

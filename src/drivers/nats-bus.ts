@@ -18,7 +18,10 @@ export class NatsBus implements Bus {
   }
 
   publish(subject: string, payload: Uint8Array, options?: PublishOptions): void {
-    assert(payload.length <= this.payloadMax, `${payload.length} bytes are too many for one message`);
+    assert(
+      payload.length <= this.payloadMax,
+      `${payload.length} bytes are too many for one message`,
+    );
     const { connection } = this;
     if (!connection.isConnected) {
       connection.droppedPublishes += 1;

@@ -6,12 +6,13 @@
  * protocol.js, sendCommand and prepare). So here it is dropped at once and counted,
  * which at most once allows; subscriptions are kept and sent again by the client.
  */
+
+import { setTimeout as delay } from "node:timers/promises";
 import {
   AuthorizationError,
-  connect,
   type NatsConnection as Client,
+  connect,
 } from "@nats-io/transport-node";
-import { setTimeout as delay } from "node:timers/promises";
 import { fullJitterMs } from "../base/random.js";
 import { Fault } from "../base/result.js";
 import { systemRandom } from "./system-clock.js";
@@ -150,7 +151,8 @@ async function dialUntil(options: NatsOptions): Promise<Client> {
     } catch (cause) {
       const waitMs = fullJitterMs(systemRandom, attempt, retryBaseMs, retryCapMs);
       const isFinal = cause instanceof AuthorizationError;
-      if (isFinal || performance.now() + waitMs > deadlineMs) throw unreachableFault(options, cause);
+      if (isFinal || performance.now() + waitMs > deadlineMs)
+        throw unreachableFault(options, cause);
       await delay(waitMs);
     }
   }

@@ -142,10 +142,7 @@ class NatsKeyValue implements KeyValue {
 }
 
 /** Rejects with a TimeoutError and aborts when `run` has not ended in time. */
-async function within(
-  limitMs: number,
-  run: (signal: AbortSignal) => Promise<void>,
-): Promise<void> {
+async function within(limitMs: number, run: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const signal = AbortSignal.timeout(limitMs);
   const late = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => reject(new TimeoutError()));

@@ -8,12 +8,17 @@ import { randomBytes } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join, relative, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { Fault } from "../base/result.js";
 import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection } from "../drivers/nats-connection.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
 import type { KeyValue } from "../ports/key-value.js";
 import { appRecordVersion, encodeAppRecord } from "../protocol/app-record.js";
+import { type Shard, sessionKey, shardCount } from "../protocol/shards.js";
+import { shardPushSubject } from "../protocol/subjects.js";
+import type { Bus } from "../runtime/ports.js";
 import { checkNats } from "./check-nats.js";
 import { demoApp } from "./http.js";
 import type { NodeReady } from "./node.js";
@@ -30,6 +35,7 @@ const nodeNames = ["a", "b"];
 const restartDelayMs = 1_000;
 const readyDeadlineMs = 60_000;
 const stopGraceMs = 30_000;
+const servedDeadlineMs = 30_000;
 
 interface NatsAccess {
   readonly url: string;
@@ -40,13 +46,23 @@ interface NatsAccess {
 
 class Run {
   private readonly children = new Map<string, ChildProcess>();
-  private isStopping = false;
+  private starting: Promise<void> = Promise.resolve();
+  private stopping: Promise<void> | undefined;
   private nats: PrivateNats | undefined;
   private connection: NatsConnection | undefined;
 
   constructor(private readonly ledger: RunLedger) {}
 
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.starting = this.startAll();
+    return this.starting;
+  }
+
+  get isStopping(): boolean {
+    return this.stopping !== undefined;
+  }
+
+  private async startAll(): Promise<void> {
     const access = await this.findNats();
     this.connection = await connectNats({ ...access, name: "belfry run" });
     await checkNats(this.connection, new NatsBus(this.connection));
@@ -56,12 +72,13 @@ class Run {
     const passwordFile = join(home, "nats", "node.password");
     if (access.password !== undefined) await writePrivately(passwordFile, access.password);
     const environment = nodeEnvironment(access, passwordFile);
-    const ports = [await freePort(8080), await freePort(8081)];
     const ready: NodeReady[] = [];
     for (const [index, name] of nodeNames.entries()) {
-      ready.push(await this.startNode(name, { ...environment, BELFRY_PORT: String(ports[index]) }));
+      const port = String(await portOrAny(8080 + index));
+      ready.push(await this.startNode(name, { ...environment, BELFRY_PORT: port }));
     }
-    await this.report(access, ready);
+    await untilServed(new NatsBus(this.connection), () => this.isStopping);
+    if (!this.isStopping) await this.report(access, ready);
   }
 
   private async findNats(): Promise<NatsAccess> {
@@ -102,8 +119,10 @@ class Run {
     });
   }
 
+  /** Rejects when it ends before it is ready; once it was ready it is started again. */
   private startNode(name: string, environment: NodeJS.ProcessEnv): Promise<NodeReady> {
     return new Promise((resolve, reject) => {
+      if (this.isStopping) return reject(new Error("this run is stopping"));
       const child = fork(nodeProgram, [], {
         env: { ...process.env, ...environment, BELFRY_NAME: name },
         execArgv: ["--enable-source-maps"],
@@ -112,30 +131,37 @@ class Run {
       });
       if (child.pid !== undefined) this.ledger.record(`node ${name}`, child.pid);
       this.children.set(name, child);
+      let ready: NodeReady | undefined;
       const late = setTimeout(() => {
         reject(new Error(`node ${name} was not ready within ${readyDeadlineMs / 1_000} s`));
+        child.kill("SIGKILL");
       }, readyDeadlineMs);
       child.once("message", (message) => {
         clearTimeout(late);
-        resolve(message as NodeReady);
+        ready = message as NodeReady;
+        resolve(ready);
       });
       child.once("exit", (code, signal) => {
         clearTimeout(late);
         if (child.pid !== undefined) this.ledger.forget(child.pid);
         this.children.delete(name);
-        reject(new Error(`node ${name} ended (${signal ?? code})`));
-        if (!this.isStopping) this.startAgain(name, environment, signal ?? String(code));
+        const how = signal ?? String(code);
+        if (ready === undefined) return reject(new Error(`node ${name} ended (${how})`));
+        // At its address, where its clients look for it.
+        const { port } = new URL(ready.httpUrl);
+        this.startAgain(name, { ...environment, BELFRY_PORT: port }, how);
       });
     });
   }
 
   private startAgain(name: string, environment: NodeJS.ProcessEnv, how: string): void {
+    if (this.isStopping) return;
     say(`node ${name} ended (${how}); starting it again`);
     setTimeout(() => {
       if (this.isStopping) return;
       this.startNode(name, environment).then(
         (ready) => say(`node ${name} is back on ${ready.edgeUrl}`),
-        () => undefined,
+        () => this.startAgain(name, environment, "before it was ready"),
       );
     }, restartDelayMs);
   }
@@ -160,11 +186,17 @@ Ctrl-C stops everything.
 `);
   }
 
+  /** Resolves when everything is gone, however often it is called. */
+  stop(): Promise<void> {
+    this.stopping ??= this.stopAll();
+    return this.stopping;
+  }
+
   /** Nodes first, while they still have their bus; then NATS. */
-  async stop(): Promise<void> {
-    if (this.isStopping) return;
-    this.isStopping = true;
+  private async stopAll(): Promise<void> {
     await Promise.all([...this.children.values()].map(stopChild));
+    // A start that was interrupted ends here: it starts no node any more.
+    await this.starting.catch(() => undefined);
     await this.connection?.close();
     await this.nats?.stop();
     await rm(join(home, "running.json"), { force: true });
@@ -194,6 +226,8 @@ function nodeEnvironment(access: NatsAccess, passwordFile: string): NodeJS.Proce
     ...(access.inboxPrefix === undefined ? {} : { BELFRY_NATS_INBOX_PREFIX: access.inboxPrefix }),
     BELFRY_DATA_FOLDER: join(home, "data"),
     BELFRY_DEMO: "true",
+    // Each volume's commit holds a thread of the pool for as long as the disk takes.
+    UV_THREADPOOL_SIZE: process.env["UV_THREADPOOL_SIZE"] ?? "16",
     BELFRY_LOG_LEVEL: process.env["BELFRY_LOG_LEVEL"] ?? "warn",
   };
 }
@@ -210,20 +244,39 @@ async function ensureDemoApp(apps: KeyValue): Promise<void> {
   await apps.create(demoApp, record);
 }
 
-/** `wanted` where nobody listens there, else any free port. */
-function freePort(wanted: number): Promise<number> {
-  return new Promise((resolve, reject) => {
+/** `wanted` where nobody listens there, else 0: the system chooses when the node listens. */
+function portOrAny(wanted: number): Promise<number> {
+  return new Promise((resolve) => {
     const probe = createServer();
-    probe.once("error", () => {
-      const any = createServer();
-      any.once("error", reject);
-      any.listen(0, "127.0.0.1", () => {
-        const address = any.address();
-        any.close(() => resolve(typeof address === "object" && address ? address.port : 0));
-      });
-    });
+    probe.once("error", () => resolve(0));
     probe.listen(wanted, "127.0.0.1", () => probe.close(() => resolve(wanted)));
   });
+}
+
+/** Shards of every volume have an owner that listens, so that what is printed works at once. */
+async function untilServed(bus: Bus, isCancelled: () => boolean): Promise<void> {
+  const deadlineMs = performance.now() + servedDeadlineMs;
+  // A user of another shard: refused before anything is stored, and not answered here.
+  const user = sessionKey(demoApp, "nobody");
+  const subjects = Array.from({ length: 16 }, (_, at) =>
+    shardPushSubject(((at * shardCount) / 16) as Shard, user),
+  );
+  while (!isCancelled()) {
+    const heard = await Promise.all(subjects.map((subject) => isHeard(bus, subject)));
+    if (heard.every(Boolean)) return;
+    if (performance.now() > deadlineMs) return say("belfry: not every shard is served yet");
+    await delay(20);
+  }
+}
+
+/** Nobody there is known at once, by the server; who is there lets this request run out. */
+async function isHeard(bus: Bus, subject: string): Promise<boolean> {
+  try {
+    await bus.request(subject, new Uint8Array(0), 200);
+    return true;
+  } catch (error) {
+    return error instanceof Fault && error.code === "TIMEOUT";
+  }
 }
 
 function say(text: string): void {
@@ -248,6 +301,7 @@ async function main(): Promise<void> {
   try {
     await run.start();
   } catch (error) {
+    if (run.isStopping) return;
     process.stderr.write(`belfry: ${(error as Error).message}\n`);
     stop(1);
   }

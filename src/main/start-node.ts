@@ -101,6 +101,7 @@ export async function startNode(
     limits,
     log,
     view,
+    giveUp: onFatal,
   };
   const system = startActors(context, onFatal);
   log.info("node started", { incarnation, httpUrl, edgeUrl: context.edgeUrl, pid: process.pid });

@@ -11,7 +11,7 @@ export interface Bus {
    * One answer from whoever serves `subject`.
    * Throws Fault("NO_RESPONDERS", "not-done") at once when nobody subscribes,
    * Fault("TIMEOUT", "unknown") at the deadline,
-   * Fault("DISCONNECTED", "unknown") when the bus is gone.
+   * Fault("DISCONNECTED", "not-done") when the bus is gone already, "unknown" when it goes.
    */
   request(subject: string, payload: Uint8Array, deadlineMs: number): Promise<Uint8Array>;
   /** Resolves when the server has processed all that was published and subscribed before. */

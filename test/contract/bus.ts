@@ -38,7 +38,10 @@ function publishContract(current: Current): void {
     for (const { messages } of [first, second]) {
       await until("all arrived", () => messages.length === 101);
       const expected = [...Array.from({ length: 100 }, (_, at) => `${at}`), "end"];
-      assert.deepEqual(messages.map(({ payload }) => text(payload)), expected);
+      assert.deepEqual(
+        messages.map(({ payload }) => text(payload)),
+        expected,
+      );
       assert.equal(messages[0]?.subject, `${base}.order`);
       assert.equal(messages[0]?.reply, undefined);
       assert.equal(messages[100]?.reply, `${base}.answer`);
@@ -76,7 +79,11 @@ function publishContract(current: Current): void {
     await until("the last arrived", () => end.messages.length === 1);
     for (const [at, [pattern, matches]] of cases.entries()) {
       const subjects = collected[at]?.messages.map(({ subject }) => subject);
-      assert.deepEqual(subjects, matches.map((match) => `${base}.${match}`), pattern);
+      assert.deepEqual(
+        subjects,
+        matches.map((match) => `${base}.${match}`),
+        pattern,
+      );
       collected[at]?.unsubscribe();
     }
     end.unsubscribe();

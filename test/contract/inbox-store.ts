@@ -4,29 +4,39 @@
  */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
-import {
-  changesKept,
-  type Change,
-  type CommitAnswer,
-  type InboxGroup,
-  type InboxStore,
-  type NumberedChange,
-  type SessionRecord,
-  type SessionWrite,
-  type ShardWrite,
-  type StoredEntry,
+import type {
+  InboxGroup,
+  InboxStore,
+  SessionRecord,
+  SessionWrite,
 } from "../../src/ports/inbox-store.js";
-import { encodeMsgId } from "../../src/protocol/msg-id.js";
-import { sessionKey, type Shard } from "../../src/protocol/shards.js";
+import { type Shard, sessionKey } from "../../src/protocol/shards.js";
+import { changeContract, dueContract } from "./inbox-indexes.js";
+import {
+  alice,
+  byId,
+  type Current,
+  commit,
+  entries,
+  entry,
+  fence,
+  idempotencyKey,
+  numbered,
+  one,
+  type Reopen,
+  raise,
+  record,
+  seqs,
+  shardWrite,
+  snapshot,
+  stored,
+  two,
+} from "./inbox-samples.js";
 
 export interface InboxFixture {
   readonly store: InboxStore;
   dispose(): Promise<void>;
 }
-
-const one = 7 as Shard;
-const two = 8 as Shard;
-const alice = sessionKey("demo", "alice");
 
 export function inboxStoreContract(name: string, make: () => Promise<InboxFixture>): void {
   describe(`inbox store: ${name}`, () => {
@@ -54,9 +64,6 @@ export function inboxStoreContract(name: string, make: () => Promise<InboxFixtur
     changeContract(() => group, reopen);
   });
 }
-
-type Current = () => InboxGroup;
-type Reopen = () => Promise<void>;
 
 function groupsCover(store: () => InboxStore): void {
   test("every shard is in one group, and neighbours share it", () => {
@@ -238,10 +245,7 @@ function sessionContract(group: Current, reopen: Reopen): void {
 
   test("lastSeq survives drops in one commit, out of order", async () => {
     await commit(group(), { append: [entry(1), entry(2)] });
-    await group().commit([
-      shardWrite({ drop: [2] }),
-      shardWrite({ drop: [1] }),
-    ]);
+    await group().commit([shardWrite({ drop: [2] }), shardWrite({ drop: [1] })]);
     assert.equal((await group().loadSession(one, alice))?.record.lastSeq, 2);
   });
 
@@ -301,7 +305,10 @@ function entryContract(group: Current, reopen: Reopen): void {
     await commit(group(), { append: many });
     assert.deepEqual(await seqs(group()), [1, 2, 255, 256, 300, 70_000, 2 ** 40]);
     const read = await group().readEntries(one, alice, 2, 3, 1_000_000);
-    assert.deepEqual(read.map(({ seq }) => seq), [255, 256, 300]);
+    assert.deepEqual(
+      read.map(({ seq }) => seq),
+      [255, 256, 300],
+    );
     assert.deepEqual(await group().readEntries(one, alice, 2 ** 40, 3, 1_000_000), []);
   });
 
@@ -342,200 +349,4 @@ function entryContract(group: Current, reopen: Reopen): void {
     );
     assert.deepEqual(await seqs(group()), [50]);
   });
-}
-
-function dueContract(group: Current, reopen: Reopen): void {
-  test("due sessions come earliest first, up to a time and a count", async () => {
-    const bob = sessionKey("demo", "bob");
-    await group().commit([
-      shardWrite({ addDue: [1_700_000_000_300, 1_700_000_000_100] }),
-      shardWrite({ key: bob, addDue: [1_700_000_000_200, 255, 256] }),
-    ]);
-    const expected = [
-      { atMs: 255, key: bob },
-      { atMs: 256, key: bob },
-      { atMs: 1_700_000_000_100, key: alice },
-      { atMs: 1_700_000_000_200, key: bob },
-      { atMs: 1_700_000_000_300, key: alice },
-    ];
-    const read = (untilMs: number, countMax: number) => group().readDue(one, untilMs, countMax);
-    assert.deepEqual(await read(Number.MAX_SAFE_INTEGER, 100), expected);
-    assert.deepEqual(await read(1_700_000_000_200, 100), expected.slice(0, 4));
-    assert.deepEqual(await read(Number.MAX_SAFE_INTEGER, 3), expected.slice(0, 3));
-    assert.deepEqual(await read(254, 3), []);
-    await reopen();
-    assert.deepEqual(await read(Number.MAX_SAFE_INTEGER, 100), expected);
-  });
-
-  test("a due time that is removed is gone, and moving it keeps one", async () => {
-    await commit(group(), { addDue: [100, 200] });
-    await commit(group(), { removeDue: [100, 999], addDue: [300] });
-    await commit(group(), { removeDue: [300], addDue: [300] });
-    const due = await group().readDue(one, 1_000, 10);
-    assert.deepEqual(due.map(({ atMs }) => atMs), [200, 300]);
-  });
-}
-
-function changeContract(group: Current, reopen: Reopen): void {
-  test("changes of every kind come back, numbered in the order given", async () => {
-    const changes: Change[] = [
-      stored(2 ** 40),
-      { kind: "acked", device: "phone", seq: 3 },
-      { kind: "dropped", seqs: [1, 2, 300], reason: "acked" },
-      { kind: "dropped", seqs: [], reason: "expired" },
-      { kind: "dropped", seqs: [9], reason: "collapsed" },
-      { kind: "device-added", device: "tablet-ü", platform: "android" },
-      { kind: "device-removed", device: "tablet", reason: "replaced" },
-    ];
-    await commit(group(), { changes: changes.slice(0, 3) });
-    const answer = await commit(group(), { changes: changes.slice(3) });
-    assert.deepEqual(answer, { ok: true, value: { lastChange: 7 }, epoch: 0 });
-    const expected = changes.map((change, at) => numbered(at + 1, change));
-    assert.deepEqual(await group().readChanges(one, 0, 100), expected);
-    await reopen();
-    assert.deepEqual(await group().readChanges(one, 0, 100), expected);
-    assert.deepEqual(await group().readChanges(one, 2, 3), expected.slice(2, 5));
-    assert.deepEqual(await group().readChanges(one, 7, 3), []);
-    assert.deepEqual(await raise(group(), one, 1), fence(0, 7, 1));
-  });
-
-  test("changes of several sessions of a shard share one numbering", async () => {
-    const bob = sessionKey("demo", "bob");
-    const write = shardWrite({ changes: [stored(1)] });
-    const [session] = write.sessions;
-    assert.ok(session);
-    await group().commit([
-      { ...write, sessions: [session, { ...session, key: bob }, session] },
-    ]);
-    assert.deepEqual(
-      (await group().readChanges(one, 0, 9)).map(({ number, key }) => [number, key]),
-      [
-        [1, alice],
-        [2, bob],
-        [3, alice],
-      ],
-    );
-  });
-
-  test("the newest changes survive trimming, older ones are bounded", async () => {
-    const total = 5 * changesKept + 17;
-    for (let written = 0; written < total; ) {
-      const count = Math.min(1 + (written % 97), total - written);
-      const changes = Array.from({ length: count }, (_, at) => stored(written + at + 1));
-      await commit(group(), { changes });
-      written += count;
-      // Reopening in the middle must neither lose nor repeat a number.
-      if (written % 5 === 0) await reopen();
-    }
-    const kept = await group().readChanges(one, 0, total);
-    assert.ok(kept.length >= changesKept, `${kept.length} are kept`);
-    assert.ok(kept.length <= 2.5 * changesKept, `${kept.length} are kept`);
-    assert.deepEqual(
-      kept,
-      kept.map((_, at) => {
-        const number = total - kept.length + at + 1;
-        return numbered(number, stored(number));
-      }),
-    );
-  });
-
-  test("one commit may carry more changes than are kept", async () => {
-    const total = 3 * changesKept;
-    const changes = Array.from({ length: total }, (_, at) => stored(at + 1));
-    await commit(group(), { changes });
-    const kept = await group().readChanges(one, total - changesKept, total);
-    assert.equal(kept.length, changesKept);
-    assert.deepEqual(kept.at(-1), numbered(total, stored(total)));
-  });
-}
-
-function raise(group: InboxGroup, shard: Shard, epoch: number, reserveUntilMs = 0) {
-  return group.raise([{ shard, epoch, reserveUntilMs }]).then(([answer]) => {
-    assert.ok(answer, "a raise has one answer per request");
-    return answer;
-  });
-}
-
-function fence(previousReservedUntilMs: number, lastChange: number, epoch: number) {
-  return { ok: true, value: { previousReservedUntilMs, lastChange }, epoch };
-}
-
-function shardWrite(
-  session: Partial<SessionWrite>,
-  shard: Partial<Omit<ShardWrite, "sessions">> = {},
-): ShardWrite {
-  return {
-    shard: one,
-    // High enough for the tests that are not about fences.
-    epoch: 100,
-    ...shard,
-    sessions: [{ key: alice, changes: [], ...session }],
-  };
-}
-
-async function commit(
-  group: InboxGroup,
-  session: Partial<SessionWrite>,
-  shard: Partial<Omit<ShardWrite, "sessions">> = {},
-): Promise<CommitAnswer> {
-  const [answer] = await group.commit([shardWrite(session, shard)]);
-  assert.ok(answer, "a commit has one answer per write");
-  return answer;
-}
-
-async function entries(group: InboxGroup, key = alice): Promise<StoredEntry[]> {
-  const read = await group.readEntries(one, key, 0, 1_000, 100_000_000);
-  // Plain arrays of bytes, so that a Buffer equals a Uint8Array.
-  return read.map((each) => ({ ...each, record: new Uint8Array(each.record) }));
-}
-
-async function seqs(group: InboxGroup, key = alice): Promise<number[]> {
-  return (await entries(group, key)).map(({ seq }) => seq);
-}
-
-async function snapshot(group: InboxGroup) {
-  return {
-    session: await group.loadSession(one, alice),
-    entries: await entries(group),
-    due: await group.readDue(one, Number.MAX_SAFE_INTEGER, 100),
-    changes: await group.readChanges(one, 0, 100),
-  };
-}
-
-function entry(seq: number, more: Partial<StoredEntry> = {}): StoredEntry {
-  return {
-    seq,
-    id: encodeMsgId({ timeMs: 1_700_000_000_000, shard: one, idc: 1, sequence: seq % 65_536 }),
-    expiresAtMs: 1_700_000_600_000 + seq,
-    record: new Uint8Array([seq % 256, 2, 3]),
-    ...more,
-  };
-}
-
-function record(lastSeq: number): SessionRecord {
-  return {
-    generation: 16_777_217,
-    lastSeq,
-    devices: [
-      { id: "phone", platform: "ios", connect: 3, ackedSeq: 2, seenAtMs: 1_700_000_000_000 },
-      { id: "ключ", platform: "web", connect: 2 ** 40, ackedSeq: 0, seenAtMs: 0 },
-    ],
-  };
-}
-
-function idempotencyKey(id: string) {
-  const msgId = encodeMsgId({ timeMs: 1_700_000_000_001, shard: one, idc: 1, sequence: 4 });
-  return { id, digest: 0xfedc_ba98, msgId, seq: 12, untilMs: 1_700_000_600_000 };
-}
-
-function byId<Item extends { readonly id: string }>(items: readonly Item[]): Item[] {
-  return [...items].sort((a, b) => (a.id < b.id ? -1 : 1));
-}
-
-function stored(seq: number): Change {
-  return { kind: "stored", seq, id: entry(seq).id };
-}
-
-function numbered(number: number, change: Change, key = alice): NumberedChange {
-  return { number, key, change };
 }

@@ -1,9 +1,14 @@
 /** What the NATS drivers do when the server goes, comes back, or should not be used. */
 import assert from "node:assert/strict";
-import { createServer, type AddressInfo } from "node:net";
+import { execFileSync } from "node:child_process";
+import { type AddressInfo, createServer } from "node:net";
 import { describe, test } from "node:test";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
-import { connectNats, type NatsOptions, type NatsStatus } from "../../src/drivers/nats-connection.js";
+import {
+  connectNats,
+  type NatsOptions,
+  type NatsStatus,
+} from "../../src/drivers/nats-connection.js";
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
 import { type NatsFixture, startNats } from "../support/nats-server.js";
 import { until } from "../support/until.js";
@@ -177,6 +182,7 @@ describe("NATS key-value", () => {
     const created = await kv.create("lease", bytes("1"));
     assert.ok(created.ok);
     nats.kill("SIGSTOP");
+    await until("the server has stopped", () => stateOf(nats.pid).startsWith("T"));
     const unanswered = kv.update("lease", bytes("2"), created.value);
     await assert.rejects(unanswered, { name: "Fault", outcome: "unknown" });
     nats.kill("SIGCONT");
@@ -202,6 +208,10 @@ function fakeServer(version: string) {
     });
     socket.on("error", () => socket.destroy());
   });
+}
+
+function stateOf(pid: number): string {
+  return execFileSync("ps", ["-o", "state=", "-p", `${pid}`], { encoding: "utf8" }).trim();
 }
 
 async function freePort(): Promise<number> {

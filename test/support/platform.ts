@@ -114,6 +114,7 @@ export class Platform implements AsyncDisposable {
         BELFRY_NATS_INBOX_PREFIX: inboxPrefix,
         BELFRY_DATA_FOLDER: join(this.folder, "data"),
         BELFRY_PORT: "0",
+        UV_THREADPOOL_SIZE: "16",
         BELFRY_LOG_LEVEL: process.env["BELFRY_LOG_LEVEL"] ?? "error",
         ...this.environment,
       },

@@ -86,6 +86,7 @@ export class ShardBench {
       limits: { ...defaultLimits, ...limits },
       log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
       view,
+      giveUp: (reason) => void this.crashes.push(reason),
     };
     this.system = new ActorSystem({
       ...member,
