@@ -43,7 +43,7 @@ export class CommitQueue {
   take(): readonly PendingWrite[] {
     this.flying = this.waiting;
     this.waiting = [];
-    for (const write of this.flying) write.isTaken = true;
+    for (const write of this.flying) write.take();
     return this.flying;
   }
 

@@ -7,7 +7,7 @@
  */
 
 import type { DeviceRecord } from "../src/ports/inbox-store.js";
-import type { ConnectionRef } from "../src/protocol/messages.js";
+import type { Attach, ConnectionRef } from "../src/protocol/messages.js";
 import type { Target } from "../src/protocol/push-command.js";
 
 export class Device {
@@ -63,10 +63,21 @@ export class Device {
     return bytesMax - this.unackedBytes;
   }
 
-  connectTo(ref: ConnectionRef, baseSeq: number): void {
-    this.edge = ref.edge;
-    this.connection = ref.connection;
-    this.rewind(baseSeq);
+  /** Served on the connection of this attach from now on. */
+  take(attach: Attach, nowWallMs: number): void {
+    this.edge = attach.edge;
+    this.connection = attach.connection;
+    this.connect = attach.connect;
+    this.platform = attach.platform;
+    this.seenAtMs = nowWallMs;
+    this.rewind(this.ackedSeq);
+  }
+
+  /** By the client's own word it has everything up to `seq`. */
+  noteTaken(seq: number): void {
+    if (seq <= this.sentSeq) return;
+    this.sentSeq = seq;
+    this.passedSeq = seq;
   }
 
   disconnect(nowWallMs: number): void {
@@ -126,6 +137,15 @@ export class Device {
       connect: this.connect,
       ackedSeq: this.ackedSeq,
       seenAtMs: this.seenAtMs,
+    };
+  }
+
+  inspect(): Record<string, unknown> {
+    return {
+      ...this.toRecord(),
+      sentSeq: this.sentSeq,
+      unacked: this.unackedCount,
+      connection: this.isConnected ? `${this.edge}/${this.connection}` : null,
     };
   }
 }

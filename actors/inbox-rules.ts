@@ -1,32 +1,29 @@
 /** Which entries leave an inbox, and when to look. Pure. */
 import type { EntrySummary } from "../src/ports/inbox-store.js";
 
+export type DeliveryPolicy = "each-device" | "first-ack";
+
 interface Cursor {
   readonly ackedSeq: number;
 }
 
 /**
- * The entries that nobody needs any more. `each-device`: acked by all live devices;
- * `first-ack`: by any. Without devices nothing goes: nobody has acked it.
+ * How many leading entries nobody needs any more. `each-device`: acked by all live
+ * devices; `first-ack`: by any. Without devices none: nobody has acked them.
  */
-export function trimmableSeqs(
+export function countTrimmable(
   entries: readonly EntrySummary[],
   devices: readonly Cursor[],
-  policy: "each-device" | "first-ack",
-): number[] {
-  if (devices.length === 0) return [];
-  const cursors = devices.map((device) => device.ackedSeq);
-  const through = policy === "each-device" ? Math.min(...cursors) : Math.max(...cursors);
-  const seqs: number[] = [];
-  for (const entry of entries) {
-    if (entry.seq > through) break;
-    seqs.push(entry.seq);
+  policy: DeliveryPolicy,
+): number {
+  if (devices.length === 0) return 0;
+  let through = devices[0]?.ackedSeq ?? 0;
+  for (const { ackedSeq } of devices) {
+    through = policy === "each-device" ? Math.min(through, ackedSeq) : Math.max(through, ackedSeq);
   }
-  return seqs;
-}
-
-export function expiredAt(entries: readonly EntrySummary[], nowMs: number): number[] {
-  return entries.filter((entry) => entry.expiresAtMs <= nowMs).map((entry) => entry.seq);
+  let count = 0;
+  while (count < entries.length && (entries[count]?.seq ?? 0) <= through) count++;
+  return count;
 }
 
 const minuteMs = 60_000;

@@ -26,8 +26,10 @@ export interface AwaitingAnswer {
 }
 
 export class PendingWrite implements SessionWrite {
-  /** Set by the group; what comes later goes into the next write. */
+  /** What comes later goes into the next write. */
   isTaken = false;
+  /** The session's record is to be written, as it stands when the write is taken. */
+  isRecordDue = false;
   record?: SessionRecord;
   readonly drop: number[] = [];
   readonly append: StoredEntry[] = [];
@@ -43,10 +45,16 @@ export class PendingWrite implements SessionWrite {
   constructor(
     readonly session: Ref,
     /** The instance that made it: a restarted session is another. */
-    readonly author: object,
+    readonly author: { toRecord(): SessionRecord },
     readonly shard: Shard,
     readonly key: SessionKey,
   ) {}
+
+  /** Into a commit: everything that the session wanted up to now, and nothing later. */
+  take(): void {
+    this.isTaken = true;
+    if (this.isRecordDue) this.record = this.author.toRecord();
+  }
 }
 
 /** To the session: `write` is on disk. */

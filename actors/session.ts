@@ -6,17 +6,11 @@
  *   Acked ──▶ cursor ──▶ drop what every live device has acked
  *
  * Invariants: a seq is never given twice; nothing is answered or delivered before it
- * is on disk; per device messages leave in seq order, each naming the one before it.
- * A turn that reads the store holds the mailbox, so catch-up and live never overlap.
+ * is on disk.
  */
-import { unreachable } from "../src/base/assert.js";
-import type {
-  DropReason,
-  EntrySummary,
-  SessionRecord,
-  StoredEntry,
-} from "../src/ports/inbox-store.js";
-import { type ErrorCode, errorAnswer } from "../src/protocol/errors.js";
+import { assert, unreachable } from "../src/base/assert.js";
+import type { SessionRecord } from "../src/ports/inbox-store.js";
+import type { ErrorCode } from "../src/protocol/errors.js";
 import { packRecord } from "../src/protocol/message-record.js";
 import type {
   AcceptPush,
@@ -26,22 +20,23 @@ import type {
   EdgeGone,
   FromEdge,
   Resend,
+  ToEdge,
 } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
-import { makeGeneration, type Position } from "../src/protocol/position.js";
-import { encodeAnswer, pushAccepted } from "../src/protocol/push-answer.js";
-import type { PushCommand, Target } from "../src/protocol/push-command.js";
+import type { PushCommand } from "../src/protocol/push-command.js";
 import { appOfKey, type SessionKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { Address } from "../src/runtime/address.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { Deliveries, type Outlet } from "./deliveries.js";
 import { Device } from "./device.js";
 import { admitDevice } from "./device-admission.js";
-import { dueBucketMs, expiredAt, trimmableSeqs } from "./inbox-rules.js";
-import { digestOf, KeyMemory } from "./key-memory.js";
+import { Inbox } from "./inbox.js";
+import { digestOf } from "./key-memory.js";
 import { type Committed, PendingWrite } from "./pending-write.js";
+import { answerAccepted, answerRefused } from "./push-answering.js";
 import type { ShardContext } from "./shard-context.js";
 
 export interface ViewSession {
@@ -77,21 +72,14 @@ const sessionKind: ActorKind = {
 
 const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
 
-export class Session extends Actor<SessionMessage> {
-  private generation = 0;
-  private lastSeq = 0;
-  private committedSeq = 0;
-  private devices: Device[] = [];
-  /** Everything in the inbox, ascending by seq, also what is not on disk yet. */
-  private entries: EntrySummary[] = [];
-  private entryBytes = 0;
-  private keys: KeyMemory | undefined = undefined;
+export class Session extends Actor<SessionMessage> implements Outlet {
+  private inbox: Inbox | undefined = undefined;
+  private deliveries: Deliveries | undefined = undefined;
   /** Collects until the group takes it. */
   private pending: PendingWrite | undefined = undefined;
   private outstandingWrites = 0;
   /** Pushes that wait for a MsgID reservation, in order. */
   private waiting: AcceptPush[] | undefined = undefined;
-  private lastDueMs = 0;
   private isAckWaitArmed = false;
 
   constructor(private readonly context: ShardContext) {
@@ -102,7 +90,7 @@ export class Session extends Actor<SessionMessage> {
     return sessionKind;
   }
 
-  private get sessionKey(): SessionKey {
+  get sessionKey(): SessionKey {
     return this.key as SessionKey;
   }
 
@@ -110,52 +98,49 @@ export class Session extends Actor<SessionMessage> {
     const { context } = this;
     await context.commits.whenSettled(this.sessionKey);
     const stored = await context.inbox.loadSession(context.shard, this.sessionKey);
-    if (stored === undefined) {
-      this.generation = makeGeneration(0, context.node.idcNumber, 1);
-      return;
-    }
-    this.generation = stored.record.generation;
-    this.lastSeq = stored.record.lastSeq;
-    this.committedSeq = stored.record.lastSeq;
-    this.devices = stored.record.devices.map((record) => new Device(record));
-    this.entries = [...stored.entries];
-    this.entryBytes = this.entries.reduce((sum, entry) => sum + entry.bytes, 0);
-    if (stored.keys.length > 0) this.keys = new KeyMemory(stored.keys);
+    this.inbox = new Inbox(stored, context.node.idcNumber);
+    this.deliveries = new Deliveries(context, this.inbox, this);
+    this.deliveries.devices = (stored?.record.devices ?? []).map((record) => new Device(record));
   }
 
   protected override mayPassivate(): boolean {
-    return this.outstandingWrites === 0 && this.devices.every((device) => !device.isConnected);
+    return this.outstandingWrites === 0 && this.deliveries?.isAnybodyConnected !== true;
   }
 
   /** Who was connected is known to this instance only: after a crash the edges attach again. */
   protected override stopping(reason: StopReason): void {
     if (reason === "normal") return;
     const shards = [this.context.shard];
-    for (const edge of new Set(this.devices.map((device) => device.edge))) {
-      this.tellEdge({ edge }, { kind: "AttachAgain", shards, key: this.sessionKey });
+    for (const edge of new Set(this.deliveries?.devices.map((device) => device.edge))) {
+      this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey });
     }
   }
 
   receive(message: SessionMessage, from: Asker | undefined): void | Promise<void> {
+    const { inbox, deliveries } = this;
+    assert(inbox !== undefined && deliveries !== undefined, "a session has loaded before it works");
     switch (message.kind) {
       case "AcceptPush":
-        return this.onAcceptPush(message);
+        return this.onAcceptPush(message, inbox, deliveries);
       case "Committed":
-        return this.onCommitted(message.write);
+        return this.onCommitted(message.write, inbox, deliveries);
       case "Acked":
-        return this.onAcked(message);
+        return this.onAcked(message, inbox, deliveries);
       case "Attach":
-        return this.onAttach(message);
+        return this.onAttach(message, inbox, deliveries);
       case "Detach":
-        return this.onDetach(message);
+        return this.onDetach(message, deliveries);
       case "Resend":
-        return this.onResend(message);
+        return this.onResend(message, inbox, deliveries);
       case "EdgeGone":
-        return this.onEdgeGone(message);
+        return this.onEdgeGone(message, deliveries);
       case "AckWaitTick":
-        return this.onAckWaitTick();
+        this.isAckWaitArmed = false;
+        deliveries.resendOverdue();
+        return deliveries.catchUp();
       case "DueTick":
-        return this.onDueTick(message);
+        inbox.expire(message.atMs, this.context.node.clock.wallMs(), this.write());
+        return;
       case "ViewSession":
         from?.answer(this.inspect());
         return;
@@ -166,423 +151,220 @@ export class Session extends Actor<SessionMessage> {
 
   // ---- accepting ----
 
-  private onAcceptPush(push: AcceptPush): void {
-    const { command } = push;
+  private onAcceptPush(push: AcceptPush, inbox: Inbox, deliveries: Deliveries): void {
+    const { command, reply } = push;
+    const { bus, clock } = this.context.node;
     if (this.waiting !== undefined) {
       this.postpone(push);
       return;
     }
-    if (command.id !== undefined && this.answerKnownKey(command.id, push)) return;
-    const refusal = this.refusalOf(command);
+    if (command.id !== undefined && this.answerKnownKey(command.id, push, inbox)) return;
+    const refusal = this.refusalOf(command, inbox);
     if (refusal !== undefined) {
-      this.refuse(push, refusal);
+      answerRefused(bus, reply, refusal);
       return;
     }
-    const id = this.context.ids.next(this.context.node.clock.wallMs());
-    if (id === undefined) {
-      this.postpone(push);
-      return;
-    }
-    if (command.qos === 0) this.acceptPassing(push, id);
-    else this.acceptStored(push, id);
+    const id = this.context.ids.next(clock.wallMs());
+    if (id === undefined) this.postpone(push);
+    else if (command.qos === 0) this.acceptPassing(push, id, inbox, deliveries);
+    else this.acceptStored(push, id, inbox);
   }
 
-  private refusalOf(command: PushCommand): ErrorCode | undefined {
+  private refusalOf(command: PushCommand, inbox: Inbox): ErrorCode | undefined {
+    const { limits } = this.context.node;
     if (this.context.commits.isFull) return "OVERLOADED";
-    if (command.id !== undefined && this.keys?.isFull(this.context.node.limits.keysMax)) {
-      return "KEYS_FULL";
-    }
-    if (command.qos === 0) return undefined;
-    const { inboxMessagesMax, inboxBytesMax } = this.context.node.limits;
-    const isFull = this.entries.length >= inboxMessagesMax || this.entryBytes >= inboxBytesMax;
-    return isFull ? "INBOX_FULL" : undefined;
+    if (command.id !== undefined && inbox.areKeysFull(limits)) return "KEYS_FULL";
+    return command.qos === 1 && inbox.isFull(limits) ? "INBOX_FULL" : undefined;
   }
 
-  private acceptStored(push: AcceptPush, id: MsgId): void {
-    const { command } = push;
-    const wallMs = this.context.node.clock.wallMs();
-    const expiresAtMs = wallMs + command.ttlSeconds * 1_000;
-    const entry: StoredEntry = {
-      seq: ++this.lastSeq,
-      id,
-      expiresAtMs,
-      record: packRecord(id, command),
-      ...(command.collapse === undefined ? {} : { collapse: command.collapse }),
-      ...(command.target === undefined ? {} : { target: command.target }),
-    };
+  private acceptStored(push: AcceptPush, id: MsgId, inbox: Inbox): void {
     const write = this.write();
-    if (command.collapse !== undefined) this.dropCollapsed(command.collapse, write);
-    if (entry.seq === 1) write.record = this.toRecord();
-    write.append.push(entry);
-    write.changes.push({ kind: "stored", seq: entry.seq, id });
-    this.addEntry(entry);
-    this.noteDue(expiresAtMs, command.ttlSeconds * 1_000, write);
-    this.rememberKey(push, id, entry.seq, write);
-    this.awaitCommit(push, id, entry.seq, false, write);
+    const { seq } = inbox.append(push.command, id, this.context.node.clock.wallMs(), write);
+    // The generation is stored with the first; the seqs stand in the entries themselves.
+    if (seq === 1) write.isRecordDue = true;
+    this.rememberKey(push.command, id, seq, inbox, write);
+    this.answerOnCommit(push, id, seq, false, write);
   }
 
   /** At most once: goes out at once, unless its key must be remembered first. */
-  private acceptPassing(push: AcceptPush, id: MsgId): void {
-    const { command } = push;
+  private acceptPassing(
+    { command, reply }: AcceptPush,
+    id: MsgId,
+    inbox: Inbox,
+    deliveries: Deliveries,
+  ): void {
     const record = packRecord(id, command);
     if (command.id === undefined) {
-      this.deliverPassing(record, command.target);
-      this.answer(push.reply, id, 0, false);
+      deliveries.deliverPassing(record, command.target);
+      answerAccepted(this.context.node.bus, reply, id, 0, false);
       return;
     }
     const write = this.write();
-    this.rememberKey(push, id, 0, write);
+    this.rememberKey(command, id, 0, inbox, write);
     write.passing.push({ record, target: command.target });
-    this.awaitCommit(push, id, 0, false, write);
+    this.answerOnCommit({ kind: "AcceptPush", command, reply }, id, 0, false, write);
   }
 
-  private answerKnownKey(keyId: string, push: AcceptPush): boolean {
-    const nowMs = this.context.node.clock.wallMs();
-    const known = this.keys?.find(keyId, nowMs);
+  private answerKnownKey(keyId: string, push: AcceptPush, inbox: Inbox): boolean {
+    const { bus, clock } = this.context.node;
+    const known = inbox.findKey(keyId, clock.wallMs());
     if (known === undefined) return false;
     if (known.digest !== digestOf(push.command)) {
-      this.refuse(push, "KEY_REUSED");
-      return true;
+      answerRefused(bus, push.reply, "KEY_REUSED");
+    } else if (this.outstandingWrites === 0) {
+      answerAccepted(bus, push.reply, known.msgId, known.seq, true);
+    } else {
+      // The first may still be on its way to disk; this answer must not overtake it.
+      this.answerOnCommit(push, known.msgId, known.seq, true, this.write());
     }
-    // The first may still be on its way to disk; this answer must not overtake it.
-    if (this.outstandingWrites === 0) this.answer(push.reply, known.msgId, known.seq, true);
-    else this.awaitCommit(push, known.msgId, known.seq, true, this.write());
     return true;
   }
 
-  private rememberKey(push: AcceptPush, msgId: MsgId, seq: number, write: PendingWrite): void {
-    const { id } = push.command;
-    if (id === undefined) return;
+  private rememberKey(
+    command: PushCommand,
+    msgId: MsgId,
+    seq: number,
+    inbox: Inbox,
+    write: PendingWrite,
+  ): void {
     const { clock, limits } = this.context.node;
-    this.keys ??= new KeyMemory([]);
-    const untilMs = clock.wallMs() + limits.keyWindowMs;
-    const key = { id, digest: digestOf(push.command), msgId, seq, untilMs };
-    write.remember.push(key);
-    write.forget.push(...this.keys.remember(key, clock.wallMs()));
-    this.noteDue(untilMs, limits.keyWindowMs, write);
+    inbox.rememberKey(command, { msgId, seq }, clock.wallMs(), limits.keyWindowMs, write);
   }
 
   /** Waits for the shard to have MsgID time reserved in the store; keeps the order of arrival. */
   private postpone(push: AcceptPush): void {
+    const { bus, limits } = this.context.node;
     this.waiting ??= [];
-    if (this.waiting.length >= this.context.node.limits.inboxMessagesMax) {
-      this.refuse(push, "OVERLOADED");
+    if (this.waiting.length >= limits.inboxMessagesMax) {
+      answerRefused(bus, push.reply, "OVERLOADED");
       return;
     }
     this.waiting.push(push);
     if (this.waiting.length === 1) this.write();
   }
 
-  private awaitCommit(
-    push: AcceptPush,
+  private answerOnCommit(
+    { reply }: AcceptPush,
     id: MsgId,
     seq: number,
     isDuplicate: boolean,
     write: PendingWrite,
   ): void {
-    write.answers.push({ reply: push.reply, id, seq, isDuplicate });
+    write.answers.push({ reply, id, seq, isDuplicate });
     this.context.commits.countPush();
   }
 
-  private answer(reply: AcceptPush["reply"], id: MsgId, seq: number, duplicate: boolean): void {
-    if (reply === undefined) return;
-    const answer = pushAccepted(id, seq, duplicate);
-    this.context.node.bus.publish(reply.subject, encodeAnswer(answer, reply.encoding));
-  }
-
-  private refuse(push: AcceptPush, code: ErrorCode): void {
-    if (push.reply === undefined) return;
-    const { subject, encoding } = push.reply;
-    this.context.node.bus.publish(subject, encodeAnswer(errorAnswer(code), encoding));
-  }
-
-  private onCommitted(write: PendingWrite): void | Promise<void> {
+  private onCommitted(
+    write: PendingWrite,
+    inbox: Inbox,
+    deliveries: Deliveries,
+  ): void | Promise<void> {
     // A predecessor that crashed may have submitted it; its answers are still owed.
     if (write.author === this) this.outstandingWrites--;
     if (this.pending === write) this.pending = undefined;
     for (const { reply, id, seq, isDuplicate } of write.answers) {
-      this.answer(reply, id, seq, isDuplicate);
+      answerAccepted(this.context.node.bus, reply, id, seq, isDuplicate);
     }
-    for (const { record, target } of write.passing) this.deliverPassing(record, target);
-    this.deliverCommitted(write.append);
+    for (const { record, target } of write.passing) deliveries.deliverPassing(record, target);
+    deliveries.deliverCommitted(write.append);
     const { waiting } = this;
     if (waiting !== undefined) {
       this.waiting = undefined;
-      for (const push of waiting) this.onAcceptPush(push);
+      for (const push of waiting) this.onAcceptPush(push, inbox, deliveries);
     }
-    return this.catchUp();
-  }
-
-  // ---- delivering ----
-
-  private deliverCommitted(appended: readonly StoredEntry[]): void {
-    const first = appended[0];
-    const last = appended.at(-1);
-    if (first === undefined || last === undefined) return;
-    // Another instance of this session may have submitted it, and have read it since.
-    if (last.seq <= this.committedSeq) return;
-    const before = this.committedSeq;
-    this.committedSeq = last.seq;
-    for (const device of this.devices) {
-      // Only who has all that came before takes it from memory; others read the store.
-      if (device.isConnected && device.passedSeq === before) this.send(device, appended);
-    }
-  }
-
-  /** Reads the store for each device that is behind and has room. */
-  private catchUp(): void | Promise<void> {
-    for (const device of this.devices) {
-      if (this.isBehind(device)) return this.readAndSend();
-    }
-  }
-
-  private isBehind(device: Device): boolean {
-    if (!device.isConnected || device.passedSeq >= this.committedSeq) return false;
-    const { windowMessagesMax, windowBytesMax } = this.context.node.limits;
-    return device.roomMessages(windowMessagesMax) > 0 && device.roomBytes(windowBytesMax) > 0;
-  }
-
-  private async readAndSend(): Promise<void> {
-    const { inbox, shard, node } = this.context;
-    const { windowMessagesMax, windowBytesMax } = node.limits;
-    for (const device of this.devices) {
-      while (this.isBehind(device)) {
-        const passedSeq = device.passedSeq;
-        const countMax = device.roomMessages(windowMessagesMax);
-        const bytesMax = device.roomBytes(windowBytesMax);
-        const entries = await inbox.readEntries(
-          shard,
-          this.sessionKey,
-          passedSeq,
-          countMax,
-          bytesMax,
-        );
-        this.send(device, entries);
-        // Nothing stored behind it, or only what another instance has yet to commit.
-        if (entries.length === 0) device.notePassed(this.committedSeq);
-        if (device.passedSeq === passedSeq) break;
-      }
-    }
-  }
-
-  /** Sends what fits into the window, in order; stops at the first that does not. */
-  private send(device: Device, entries: readonly StoredEntry[]): void {
-    const { clock, limits } = this.context.node;
-    const wallMs = clock.wallMs();
-    const nowMs = clock.monotonicMs();
-    const prev = device.sentSeq;
-    const seqs: number[] = [];
-    const records: Uint8Array[] = [];
-    for (const entry of entries) {
-      if (entry.expiresAtMs <= wallMs || !device.isTargetOf(entry.target)) {
-        device.notePassed(entry.seq);
-        continue;
-      }
-      if (device.roomMessages(limits.windowMessagesMax) <= 0) break;
-      if (device.roomBytes(limits.windowBytesMax) <= 0) break;
-      device.noteSent(entry.seq, entry.record.length, nowMs);
-      seqs.push(entry.seq);
-      records.push(entry.record);
-    }
-    if (seqs.length === 0) return;
-    this.tellEdge(device, {
-      kind: "Deliver",
-      connection: device.connection,
-      key: this.sessionKey,
-      epoch: this.context.epoch,
-      generation: this.generation,
-      prev,
-      seqs,
-      records,
-    });
-    this.armAckWait();
-  }
-
-  private deliverPassing(record: Uint8Array, target: Target | undefined): void {
-    for (const device of this.devices) {
-      if (!device.isConnected || !device.isTargetOf(target)) continue;
-      this.tellEdge(device, { kind: "DeliverPassing", connection: device.connection, record });
-    }
-  }
-
-  private tellEdge(ref: { edge: string | undefined }, message: object): void {
-    if (ref.edge !== undefined) this.tell(ref.edge as Address, message);
-  }
-
-  private armAckWait(): void {
-    if (this.isAckWaitArmed) return;
-    this.isAckWaitArmed = true;
-    this.timer(this.context.node.limits.ackWaitMs, ackWaitTick);
-  }
-
-  /** Sends again what has waited too long for its ack; the client drops what it has. */
-  private onAckWaitTick(): void | Promise<void> {
-    this.isAckWaitArmed = false;
-    const { clock, limits } = this.context.node;
-    const nowMs = clock.monotonicMs();
-    for (const device of this.devices) {
-      if (!device.isConnected || device.ackedSeq >= device.sentSeq) continue;
-      this.armAckWait();
-      if (nowMs - device.sentAtMs < limits.ackWaitMs) continue;
-      this.attachAt(device, device.ackedSeq);
-    }
-    return this.catchUp();
+    return deliveries.catchUp();
   }
 
   // ---- devices ----
 
-  private onAttach(attach: Attach): void | Promise<void> {
-    const admission = admitDevice(
-      this.devices,
-      attach,
-      this.lastSeq,
-      this.entries,
-      this.context.node,
-    );
+  private onAttach(attach: Attach, inbox: Inbox, deliveries: Deliveries): void | Promise<void> {
+    const { devices } = deliveries;
+    const { node } = this.context;
+    const admission = admitDevice(devices, attach, inbox.lastSeq, inbox.summaries, node);
     if (admission.kind === "outdated") {
-      this.closeReplaced(attach);
+      this.closeReplaced(attach.edge, attach.connection);
       return;
     }
     const { device, isNew, removed } = admission;
     const write = this.write();
     for (const old of removed) {
-      if (old.isConnected) this.closeReplaced(old as ConnectionRef);
+      this.closeReplaced(old.edge, old.connection);
       write.changes.push({ kind: "device-removed", device: old.id, reason: "too many devices" });
     }
-    this.devices = this.devices.filter((other) => !removed.includes(other));
     if (isNew) {
-      this.devices.push(device);
+      deliveries.devices = [...devices.filter((other) => !removed.includes(other)), device];
       write.changes.push({ kind: "device-added", device: device.id, platform: device.platform });
-    } else if (device.isConnected && !device.isServedOn(attach)) {
-      this.closeReplaced(device as ConnectionRef);
+    } else if (!device.isServedOn(attach)) {
+      this.closeReplaced(device.edge, device.connection);
     }
-    device.connect = attach.connect;
-    device.platform = attach.platform;
-    device.seenAtMs = this.context.node.clock.wallMs();
-    device.connectTo(attach, device.ackedSeq);
-    if (attach.taken !== undefined && this.isOwnPosition(attach.taken)) {
-      device.sentSeq = Math.max(device.sentSeq, attach.taken.seq);
-      device.passedSeq = device.sentSeq;
-      this.noteAck(device, attach.taken.seq);
+    device.take(attach, node.clock.wallMs());
+    const { taken, sent } = attach;
+    if (taken !== undefined && inbox.covers(taken)) {
+      device.noteTaken(taken.seq);
+      this.noteAck(device, taken.seq, inbox, deliveries);
     }
-    write.record = this.toRecord();
-    const { sent } = attach;
-    const wasSent = sent !== undefined && this.isOwnPosition(sent) ? sent.seq : 0;
-    this.attachAt(device, Math.max(device.ackedSeq, wasSent));
-    return this.catchUp();
+    write.isRecordDue = true;
+    const wasSentSeq = sent !== undefined && inbox.covers(sent) ? sent.seq : 0;
+    deliveries.attachAt(device, Math.max(device.ackedSeq, wasSentSeq));
+    return deliveries.catchUp();
   }
 
-  private isOwnPosition(position: Position): boolean {
-    return position.generation === this.generation && position.seq <= this.committedSeq;
+  private closeReplaced(edge: string | undefined, connection: number): void {
+    this.tellEdge(edge, { kind: "CloseConnection", connection, close: "REPLACED" });
   }
 
-  /** Tells the edge where the chain of `prev` (re)starts. */
-  private attachAt(device: Device, baseSeq: number): void {
-    device.rewind(baseSeq);
-    device.sentAtMs = this.context.node.clock.monotonicMs();
-    this.tellEdge(device, {
-      kind: "Attached",
-      connection: device.connection,
-      key: this.sessionKey,
-      epoch: this.context.epoch,
-      base: { generation: this.generation, seq: baseSeq },
-    });
-    if (device.ackedSeq < baseSeq) this.armAckWait();
-  }
-
-  private closeReplaced(ref: ConnectionRef): void {
-    this.tellEdge(ref, {
-      kind: "CloseConnection",
-      connection: ref.connection,
-      close: "REPLACED",
-    });
-  }
-
-  private onDetach(ref: ConnectionRef): void {
-    const device = this.devices.find((candidate) => candidate.isServedOn(ref));
+  private onDetach(ref: ConnectionRef, { devices }: Deliveries): void {
+    const device = devices.find((candidate) => candidate.isServedOn(ref));
     if (device === undefined) return;
     device.disconnect(this.context.node.clock.wallMs());
-    this.write().record = this.toRecord();
+    this.write().isRecordDue = true;
   }
 
-  private onEdgeGone({ edge }: EdgeGone): void {
-    for (const device of this.devices) {
+  private onEdgeGone({ edge }: EdgeGone, { devices }: Deliveries): void {
+    for (const device of devices) {
       if (device.edge === edge) device.disconnect(this.context.node.clock.wallMs());
     }
   }
 
-  private onAcked(acked: Acked): void | Promise<void> {
-    const device = this.devices.find((candidate) => candidate.isServedOn(acked));
-    if (device === undefined || acked.position.generation !== this.generation) return;
+  private onAcked(acked: Acked, inbox: Inbox, deliveries: Deliveries): void | Promise<void> {
+    const device = deliveries.devices.find((candidate) => candidate.isServedOn(acked));
+    if (device === undefined || acked.position.generation !== inbox.generation) return;
     // An ack above what this attach was sent cannot be true of it.
-    const seq = Math.min(acked.position.seq, device.sentSeq);
-    if (this.noteAck(device, seq)) this.write().record = this.toRecord();
-    return this.catchUp();
+    this.noteAck(device, Math.min(acked.position.seq, device.sentSeq), inbox, deliveries);
+    return deliveries.catchUp();
   }
 
-  private noteAck(device: Device, seq: number): boolean {
-    if (!device.ackThrough(seq, this.context.node.clock.monotonicMs())) return false;
+  /** Moves the device's cursor and lets go what nobody needs any more. */
+  private noteAck(device: Device, seq: number, inbox: Inbox, deliveries: Deliveries): void {
+    const { apps, clock } = this.context.node;
+    if (!device.ackThrough(seq, clock.monotonicMs())) return;
     const write = this.write();
     write.changes.push({ kind: "acked", device: device.id, seq: device.ackedSeq });
-    const app = this.context.node.apps.find(decodeToken(appOfKey(this.sessionKey)) ?? "");
-    const policy = app?.delivery ?? "each-device";
-    this.dropEntries(trimmableSeqs(this.entries, this.devices, policy), "acked", write);
-    return true;
+    const app = apps.find(decodeToken(appOfKey(this.sessionKey)) ?? "");
+    inbox.trim(deliveries.devices, app?.delivery ?? "each-device", write);
+    write.isRecordDue = true;
   }
 
-  private onResend(resend: Resend): void | Promise<void> {
-    const device = this.devices.find((candidate) => candidate.isServedOn(resend));
+  private onResend(resend: Resend, inbox: Inbox, deliveries: Deliveries): void | Promise<void> {
+    const device = deliveries.devices.find((candidate) => candidate.isServedOn(resend));
     if (device === undefined) return;
     const { position } = resend;
-    const isKnown = this.isOwnPosition(position) && position.seq <= device.sentSeq;
-    this.attachAt(device, isKnown ? Math.max(device.ackedSeq, position.seq) : device.ackedSeq);
-    return this.catchUp();
+    const isKnown = inbox.covers(position) && position.seq <= device.sentSeq;
+    const fromSeq = isKnown ? Math.max(device.ackedSeq, position.seq) : device.ackedSeq;
+    deliveries.attachAt(device, fromSeq);
+    return deliveries.catchUp();
   }
 
-  // ---- the inbox ----
+  // ---- ways out ----
 
-  private onDueTick({ atMs }: DueTick): void {
-    const nowMs = this.context.node.clock.wallMs();
-    const write = this.write();
-    write.removeDue.push(atMs);
-    this.dropEntries(expiredAt(this.entries, nowMs), "expired", write);
-    if (this.keys !== undefined) write.forget.push(...this.keys.forgetExpired(nowMs));
+  tellEdge(edge: string | undefined, message: ToEdge): void {
+    if (edge !== undefined) this.tell(edge as Address, message);
   }
 
-  private dropCollapsed(collapse: string, write: PendingWrite): void {
-    const seqs = this.entries
-      .filter((entry) => entry.collapse === collapse)
-      .map((entry) => entry.seq);
-    this.dropEntries(seqs, "collapsed", write);
-  }
-
-  private dropEntries(seqs: readonly number[], reason: DropReason, write: PendingWrite): void {
-    if (seqs.length === 0) return;
-    const dropped = new Set(seqs);
-    // An append that waits in the same write would come after the drop: take it out.
-    const waiting = write.append.filter((entry) => dropped.has(entry.seq));
-    for (const entry of waiting) write.append.splice(write.append.indexOf(entry), 1);
-    write.drop.push(...seqs);
-    write.changes.push({ kind: "dropped", seqs, reason });
-    // The highest seq may have gone with its entry: the record must carry it on.
-    write.record = this.toRecord();
-    this.entries = this.entries.filter((entry) => !dropped.has(entry.seq));
-    this.entryBytes = this.entries.reduce((sum, entry) => sum + entry.bytes, 0);
-  }
-
-  private addEntry(entry: StoredEntry): void {
-    const { seq, expiresAtMs, collapse, record } = entry;
-    const summary = { seq, expiresAtMs, bytes: record.length };
-    this.entries.push(collapse === undefined ? summary : { ...summary, collapse });
-    this.entryBytes += record.length;
-  }
-
-  /** Due times are rounded up into buckets, so that a busy session has few of them. */
-  private noteDue(atMs: number, spanMs: number, write: PendingWrite): void {
-    const bucket = dueBucketMs(atMs, spanMs);
-    if (bucket === this.lastDueMs) return;
-    this.lastDueMs = bucket;
-    write.addDue.push(bucket);
+  armAckWait(): void {
+    if (this.isAckWaitArmed) return;
+    this.isAckWaitArmed = true;
+    this.timer(this.context.node.limits.ackWaitMs, ackWaitTick);
   }
 
   private write(): PendingWrite {
@@ -594,28 +376,27 @@ export class Session extends Actor<SessionMessage> {
     return write;
   }
 
-  private toRecord(): SessionRecord {
+  /** As it stands when the group takes the write that wants it. */
+  toRecord(): SessionRecord {
+    const { inbox, deliveries } = this;
+    assert(inbox !== undefined && deliveries !== undefined, "only a loaded session writes");
     return {
-      generation: this.generation,
-      lastSeq: this.lastSeq,
-      devices: this.devices.map((device) => device.toRecord()),
+      generation: inbox.generation,
+      lastSeq: inbox.lastSeq,
+      devices: deliveries.devices.map((device) => device.toRecord()),
     };
   }
 
   override inspect(): Record<string, unknown> {
+    const { inbox, deliveries, context } = this;
     return {
-      shard: this.context.shard,
-      epoch: this.context.epoch,
-      generation: this.generation,
-      lastSeq: this.lastSeq,
-      committedSeq: this.committedSeq,
-      inbox: { messages: this.entries.length, bytes: this.entryBytes },
-      devices: this.devices.map((device) => ({
-        ...device.toRecord(),
-        sentSeq: device.sentSeq,
-        unacked: device.unackedCount,
-        connection: device.isConnected ? `${device.edge}/${device.connection}` : null,
-      })),
+      shard: context.shard,
+      epoch: context.epoch,
+      generation: inbox?.generation,
+      lastSeq: inbox?.lastSeq,
+      committedSeq: inbox?.committedSeq,
+      inbox: inbox?.size,
+      devices: deliveries?.devices.map((device) => device.inspect()),
     };
   }
 }

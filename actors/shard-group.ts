@@ -10,10 +10,8 @@
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
 import type { CommitAnswer, InboxGroup, ShardWrite } from "../src/ports/inbox-store.js";
-import { errorAnswer } from "../src/protocol/errors.js";
 import type { EdgeGone } from "../src/protocol/messages.js";
 import { MsgIdSource } from "../src/protocol/msg-id.js";
-import { encodeAnswer, pushAccepted } from "../src/protocol/push-answer.js";
 import type { Shard as ShardNumber } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, addressOn } from "../src/runtime/address.js";
@@ -23,6 +21,7 @@ import { CommitQueue } from "./commit-queue.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
+import { answerAccepted, answerRefused } from "./push-answering.js";
 import { type ForSession, Shard } from "./shard.js";
 import type { ShardContext } from "./shard-context.js";
 
@@ -131,7 +130,7 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.inbox = undefined;
     await this.flight;
     if (reason === "normal") {
-      const left = this.commits.abandon().filter((write) => !write.isTaken);
+      const left = this.commits.take();
       await inbox.commit(this.gather(left)).then(
         (answers) => this.answerDurable(left, answers),
         () => this.answerUnknown(left),
@@ -254,9 +253,7 @@ export class ShardGroup extends Actor<GroupMessage> {
 
   private answerUnknown(writes: readonly PendingWrite[]): void {
     for (const { reply } of writes.flatMap((write) => write.answers)) {
-      if (reply === undefined) continue;
-      const answer = encodeAnswer(errorAnswer("STORE_UNAVAILABLE"), reply.encoding);
-      this.node.bus.publish(reply.subject, answer);
+      answerRefused(this.node.bus, reply, "STORE_UNAVAILABLE");
     }
   }
 
@@ -264,9 +261,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private answerDurable(writes: readonly PendingWrite[], answers: readonly CommitAnswer[]): void {
     if (answers.some((answer) => !answer.ok)) return;
     for (const { reply, id, seq, isDuplicate } of writes.flatMap((write) => write.answers)) {
-      if (reply === undefined) continue;
-      const answer = pushAccepted(id, seq, isDuplicate);
-      this.node.bus.publish(reply.subject, encodeAnswer(answer, reply.encoding));
+      answerAccepted(this.node.bus, reply, id, seq, isDuplicate);
     }
   }
 

@@ -5,9 +5,8 @@
  * Subscribes `shard.<n>.>` while it lives; its epoch was fenced before it was made.
  */
 import { unreachable } from "../src/base/assert.js";
-import { type ErrorCode, errorAnswer } from "../src/protocol/errors.js";
+import type { ErrorCode } from "../src/protocol/errors.js";
 import type { AttachAgain, EdgeGone, FromEdge, ReplyTo } from "../src/protocol/messages.js";
-import { encodeAnswer } from "../src/protocol/push-answer.js";
 import { decodePushCommand, encodingOf } from "../src/protocol/push-command.js";
 import { type SessionKey, sessionKey, shardOf } from "../src/protocol/shards.js";
 import {
@@ -24,6 +23,7 @@ import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusMessage, BusSubscription } from "../src/runtime/ports.js";
 import { nodeNameOf } from "./placement-view.js";
+import { answerRefused } from "./push-answering.js";
 import { type DueTick, Session, type ViewSession } from "./session.js";
 import type { ShardContext } from "./shard-context.js";
 
@@ -140,9 +140,7 @@ export class Shard extends Actor<ShardMessage> {
 
   private refuse(reply: ReplyTo | undefined, code: ErrorCode, message?: string): void {
     this.refusedPushes++;
-    if (reply === undefined) return;
-    const answer = encodeAnswer(errorAnswer(code, message), reply.encoding);
-    this.context.node.bus.publish(reply.subject, answer);
+    answerRefused(this.context.node.bus, reply, code, message);
   }
 
   private tellSession(key: SessionKey, message: unknown): boolean {

@@ -13,10 +13,10 @@ import { type Runner, timeSpawns, timeTells } from "./runtime/runner.js";
 
 const runs = 7;
 const ringSize = 1_000;
-const belfryHops = 2_000_000;
-const nactHops = 200_000;
-const belfrySpawns = 50_000;
-const nactSpawns = 20_000;
+const belfryHops = 20_000_000;
+const nactHops = 1_000_000;
+const belfrySpawns = 200_000;
+const nactSpawns = 50_000;
 /** Twice as many: maps that double are filled alike at both. */
 const memoryCounts = [50_000, 100_000];
 const boundMs = 60_000;

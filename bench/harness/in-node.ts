@@ -5,20 +5,10 @@
  */
 import { writeFileSync } from "node:fs";
 import { Session } from "node:inspector/promises";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { collect } from "./collect.js";
 import { answerRequests } from "./worker-process.js";
 
 let session: Session | undefined;
-
-/** Twice: the first finds what finalizers of the second free. */
-function collect(): NodeJS.MemoryUsage {
-  setFlagsFromString("--expose-gc");
-  const gc = runInNewContext("gc") as () => void;
-  gc();
-  gc();
-  return process.memoryUsage();
-}
 
 async function startProfile(): Promise<void> {
   session = new Session();

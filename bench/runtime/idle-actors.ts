@@ -88,12 +88,20 @@ function contextOf(
     limits: defaultLimits,
     log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
     view,
+    giveUp: (reason) => {
+      throw new Error(reason);
+    },
     ...changes,
   };
 }
 
+/** Until the process ends, so that a heap snapshot finds the actors after the measuring. */
+const alive: ActorSystem[] = [];
+
 function systemOf(member: typeof owner, clock: VirtualClock, bus: ProcessBus): ActorSystem {
-  return new ActorSystem({ ...member, clock, bus, random: { next: () => 0.5 } });
+  const system = new ActorSystem({ ...member, clock, bus, random: { next: () => 0.5 } });
+  alive.push(system);
+  return system;
 }
 
 const standInKind: ActorKind = {

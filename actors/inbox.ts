@@ -1,0 +1,170 @@
+/**
+ * What one user has waiting: seqs given, entries not yet let go, idempotency keys.
+ * Every change goes into the session's pending write; nothing here knows of devices
+ * but how far they have acked.
+ *
+ * Invariant: entries are ascending by seq, and lastSeq is at least the last one's.
+ */
+
+import type {
+  DropReason,
+  EntrySummary,
+  IdempotencyKey,
+  StoredEntry,
+  StoredSession,
+} from "../src/ports/inbox-store.js";
+import { packRecord } from "../src/protocol/message-record.js";
+import type { MsgId } from "../src/protocol/msg-id.js";
+import { makeGeneration, type Position } from "../src/protocol/position.js";
+import type { PushCommand } from "../src/protocol/push-command.js";
+import { countTrimmable, type DeliveryPolicy, dueBucketMs } from "./inbox-rules.js";
+import { digestOf, KeyMemory } from "./key-memory.js";
+import type { Limits } from "./limits.js";
+import type { PendingWrite } from "./pending-write.js";
+
+export class Inbox {
+  readonly generation: number;
+  lastSeq: number;
+  /** Up to here everything given is on disk, or gone again. */
+  committedSeq: number;
+  /** Also what is not on disk yet. */
+  private entries: EntrySummary[];
+  private bytes: number;
+  private keys: KeyMemory | undefined;
+  private lastDueMs = 0;
+
+  constructor(stored: StoredSession | undefined, idcNumber: number) {
+    this.generation = stored?.record.generation ?? makeGeneration(0, idcNumber, 1);
+    this.lastSeq = stored?.record.lastSeq ?? 0;
+    this.committedSeq = this.lastSeq;
+    this.entries = [...(stored?.entries ?? [])];
+    this.bytes = this.entries.reduce((sum, entry) => sum + entry.bytes, 0);
+    this.keys =
+      stored !== undefined && stored.keys.length > 0 ? new KeyMemory(stored.keys) : undefined;
+  }
+
+  get size(): { readonly messages: number; readonly bytes: number } {
+    return { messages: this.entries.length, bytes: this.bytes };
+  }
+
+  get summaries(): readonly EntrySummary[] {
+    return this.entries;
+  }
+
+  isFull(limits: Limits): boolean {
+    return this.entries.length >= limits.inboxMessagesMax || this.bytes >= limits.inboxBytesMax;
+  }
+
+  areKeysFull(limits: Limits): boolean {
+    return this.keys?.isFull(limits.keysMax) ?? false;
+  }
+
+  /** Of this generation, and not above what is on disk. */
+  covers(position: Position): boolean {
+    return position.generation === this.generation && position.seq <= this.committedSeq;
+  }
+
+  /** Gives the command its seq. Returns whether the session's record must be written, too. */
+  append(command: PushCommand, id: MsgId, wallMs: number, write: PendingWrite): StoredEntry {
+    const { collapse, target } = command;
+    if (collapse !== undefined) {
+      this.dropWhere((older) => older.collapse === collapse, "collapsed", write);
+    }
+    const ttlMs = command.ttlSeconds * 1_000;
+    const entry: StoredEntry = {
+      seq: ++this.lastSeq,
+      id,
+      expiresAtMs: wallMs + ttlMs,
+      record: packRecord(id, command),
+      ...(collapse === undefined ? {} : { collapse }),
+      ...(target === undefined ? {} : { target }),
+    };
+    const { seq, expiresAtMs, record } = entry;
+    const summary = { seq, expiresAtMs, bytes: record.length };
+    this.entries.push(collapse === undefined ? summary : { ...summary, collapse });
+    this.bytes += record.length;
+    write.append.push(entry);
+    write.changes.push({ kind: "stored", seq, id });
+    this.noteDue(expiresAtMs, ttlMs, write);
+    return entry;
+  }
+
+  findKey(id: string, wallMs: number): IdempotencyKey | undefined {
+    return this.keys?.find(id, wallMs);
+  }
+
+  /** Remembers what a keyed command was answered; nothing for one without a key. */
+  rememberKey(
+    command: PushCommand,
+    answered: { readonly msgId: MsgId; readonly seq: number },
+    wallMs: number,
+    windowMs: number,
+    write: PendingWrite,
+  ): void {
+    if (command.id === undefined) return;
+    this.keys ??= new KeyMemory([]);
+    const key = {
+      id: command.id,
+      digest: digestOf(command),
+      untilMs: wallMs + windowMs,
+      ...answered,
+    };
+    write.remember.push(key);
+    write.forget.push(...this.keys.remember(key, wallMs));
+    this.noteDue(key.untilMs, windowMs, write);
+  }
+
+  /** Lets go what all who must have acked. */
+  trim(
+    devices: readonly { readonly ackedSeq: number }[],
+    policy: DeliveryPolicy,
+    write: PendingWrite,
+  ): void {
+    const count = countTrimmable(this.entries, devices, policy);
+    if (count > 0) this.noteDropped(this.entries.splice(0, count), "acked", write);
+  }
+
+  /** What was due in the bucket `atMs`: expired entries and keys. */
+  expire(atMs: number, wallMs: number, write: PendingWrite): void {
+    write.removeDue.push(atMs);
+    this.dropWhere((entry) => entry.expiresAtMs <= wallMs, "expired", write);
+    if (this.keys !== undefined) write.forget.push(...this.keys.forgetExpired(wallMs));
+  }
+
+  private dropWhere(
+    isDropped: (entry: EntrySummary) => boolean,
+    reason: DropReason,
+    write: PendingWrite,
+  ): void {
+    const dropped = this.entries.filter(isDropped);
+    if (dropped.length === 0) return;
+    this.entries = this.entries.filter((entry) => !isDropped(entry));
+    // A write's drops come before its appends: what still waits to be appended is taken out.
+    const seqs = new Set(dropped.map((entry) => entry.seq));
+    const kept = write.append.filter((entry) => !seqs.has(entry.seq));
+    if (kept.length < write.append.length) write.append.splice(0, write.append.length, ...kept);
+    this.noteDropped(dropped, reason, write);
+  }
+
+  private noteDropped(
+    dropped: readonly EntrySummary[],
+    reason: DropReason,
+    write: PendingWrite,
+  ): void {
+    for (const entry of dropped) {
+      this.bytes -= entry.bytes;
+      write.drop.push(entry.seq);
+    }
+    write.changes.push({ kind: "dropped", seqs: dropped.map((entry) => entry.seq), reason });
+    // The highest seq may have gone with its entry: the record carries it on.
+    write.isRecordDue = true;
+  }
+
+  /** Due times are rounded up into buckets, so that a busy session has few of them. */
+  private noteDue(atMs: number, spanMs: number, write: PendingWrite): void {
+    const bucket = dueBucketMs(atMs, spanMs);
+    if (bucket === this.lastDueMs) return;
+    this.lastDueMs = bucket;
+    write.addDue.push(bucket);
+  }
+}

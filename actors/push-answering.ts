@@ -1,0 +1,27 @@
+/** Answers to publishers, in the encoding they asked in; none where none was wanted. */
+import { type ErrorCode, errorAnswer } from "../src/protocol/errors.js";
+import type { ReplyTo } from "../src/protocol/messages.js";
+import type { MsgId } from "../src/protocol/msg-id.js";
+import { encodeAnswer, pushAccepted } from "../src/protocol/push-answer.js";
+import type { Bus } from "../src/runtime/ports.js";
+
+export function answerAccepted(
+  bus: Bus,
+  reply: ReplyTo | undefined,
+  id: MsgId,
+  seq: number,
+  isDuplicate: boolean,
+): void {
+  if (reply === undefined) return;
+  bus.publish(reply.subject, encodeAnswer(pushAccepted(id, seq, isDuplicate), reply.encoding));
+}
+
+export function answerRefused(
+  bus: Bus,
+  reply: ReplyTo | undefined,
+  code: ErrorCode,
+  message?: string,
+): void {
+  if (reply === undefined) return;
+  bus.publish(reply.subject, encodeAnswer(errorAnswer(code, message), reply.encoding));
+}
