@@ -11,12 +11,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import { figureOf, shown, slope } from "./harness/figures.js";
 import { type KernelMemory, kernelMemory, memoryOf } from "./harness/process-usage.js";
 import { bench, type Figures, note } from "./harness/report.js";
-import { Asking, WorkerProcess } from "./harness/worker-process.js";
+import { type Asking, WorkerProcess } from "./harness/worker-process.js";
 import type { ClientsCounts, ClientsOptions, UserRange } from "./load/clients.js";
 import { app, BelfryUnderLoad, secret } from "./load/system-under-load.js";
 
-/** Twice as many: maps that double are filled alike at both. */
-const counts = [8_000, 16_000];
+/** Four times as many: maps that double are filled alike at both. */
+const counts = [4_000, 16_000];
 /** For acks, commits and closing handshake timers to come to rest. */
 const restMs = 5_000;
 const boundMs = 120_000;
@@ -81,10 +81,13 @@ async function measure(
     const startMs = performance.now();
     await clients.ask("connect", { uids, from } satisfies UserRange);
     const seconds = (performance.now() - startMs) / 1_000;
-    note(`${name}: ${shown(uids.length)} more connected, ${shown(Math.round(uids.length / seconds))}/s`);
+    note(
+      `${name}: ${shown(uids.length)} more connected, ${shown(Math.round(uids.length / seconds))}/s`,
+    );
     measured.push(await rest(count, host));
     const { connected, firstLoss } = await clients.ask<ClientsCounts>("counts");
-    if (connected !== count) throw new Error(`${name}: ${connected} of ${count} left: ${firstLoss}`);
+    if (connected !== count)
+      throw new Error(`${name}: ${connected} of ${count} left: ${firstLoss}`);
   }
   await clients.ask("close");
   for (const idle of measured) note(`  ${idleLine(idle)}`);

@@ -84,7 +84,9 @@ async function measureMemory(): Promise<Figures> {
 async function measureIn(what: string): Promise<MemoryCurve> {
   await using worker = WorkerProcess.start("runtime/idle-actors.js", ["--expose-gc"]);
   const curve = await worker.ask<MemoryCurve>(what, memoryCounts);
-  const points = curve.points.map(({ count, bytes }) => `${shown(count)}: ${shown(bytes)} B of heap`);
+  const points = curve.points.map(
+    ({ count, bytes }) => `${shown(count)}: ${shown(bytes)} B of heap`,
+  );
   note(`${what}: ${points.join(", ")}, ${curve.slotBytes.toFixed(0)} B of arrays a slot`);
   return curve;
 }

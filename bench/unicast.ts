@@ -12,10 +12,10 @@
  */
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type CpuProfile, hotFunctions, partShares } from "./harness/hot-functions.js";
 import { figureOf, median, medianOf, ratioOf, shown } from "./harness/figures.js";
+import { type CpuProfile, hotFunctions, partShares } from "./harness/hot-functions.js";
 import { type LatencySummary, latencyLine } from "./harness/latency.js";
-import { sharesLine } from "./harness/process-usage.js";
+import { cpuLine } from "./harness/process-usage.js";
 import { bench, type Figures, note } from "./harness/report.js";
 import type { AckPolicy } from "./load/clients.js";
 import { Lane, type Rates } from "./load/lane.js";
@@ -27,7 +27,8 @@ const ackEach: AckPolicy = { messagesMax: 1, delayMs: 0 };
 const inFlightTried = [500, 1_000, 2_000];
 /** A longer queue that brings less than this is only latency. */
 const kneeGain = 1.05;
-const kneeSpanMs = 2_000;
+const kneeSpanMs = 1_500;
+const coldMs = 4_000;
 const warmMs = 1_500;
 const runs = 3;
 const runSpanMs = 10_000;
@@ -56,7 +57,7 @@ await bench("unicast", boundMs, async () => {
   const half = Math.floor(median(perSecondOf(oursRates)) / 2);
   const open = await ours.openLoop(half, warmMs, openSpanMs);
   note(`open loop at ${shown(half)}/s, delivered ${shown(Math.round(open.deliveredPerSecond))}/s`);
-  note(`  ${latencyLine(open.latencies)}\n  ${sharesLine(open.cores)}`);
+  note(`  ${latencyLine(open.latencies)}\n  ${cpuLine(open.cpu)}`);
   if (profileFolder !== undefined) await profile(belfry, ours, oursInFlight, profileFolder);
   note(await ours.verify());
   note(await theirs.verify());
@@ -83,6 +84,10 @@ function figuresOf(
     bare_acked_per_s: medianOf(theirsPerSecond, { unit: "1/s", better: "higher" }),
     // Of all processes: what other work on the machine disturbs least.
     lmdb_cpu_us_per_push: medianOf(cpuUs(ours), { unit: "µs", better: "lower" }),
+    other_load_cores: medianOf(
+      [...ours, ...theirs].map(({ cpu }) => cpu.elsewhere),
+      { unit: "cores", better: "lower" },
+    ),
     bare_cpu_us_per_push: medianOf(cpuUs(theirs), { unit: "µs", better: "lower" }),
   };
 }
@@ -91,8 +96,9 @@ function perSecondOf(rates: readonly Rates[]): number[] {
   return rates.map(({ perSecond }) => perSecond);
 }
 
-/** The shortest queue that brings nearly what a longer one would; warms up as well. */
+/** The shortest queue that brings nearly what a longer one would; first warms all up. */
 async function findKnee(lane: Lane): Promise<number> {
+  await lane.closedLoop(inFlightTried[0] ?? 1, coldMs, kneeSpanMs);
   let best = { inFlight: 0, perSecond: 0 };
   for (const inFlight of inFlightTried) {
     const { perSecond } = await lane.closedLoop(inFlight, warmMs, kneeSpanMs);
@@ -110,7 +116,7 @@ async function measure(lane: Lane, inFlight: number): Promise<Rates> {
 
 function noteRates(lane: Lane, inFlight: number, rates: Rates): void {
   note(`${lane.system.name}: ${shown(Math.round(rates.perSecond))}/s with ${inFlight} in flight`);
-  note(`  ${sharesLine(rates.cores)}; ${rates.cpuUsPerPush.toFixed(0)} µs of processor a push`);
+  note(`  ${cpuLine(rates.cpu)}; ${rates.cpuUsPerPush.toFixed(0)} µs of processor a push`);
 }
 
 /** A run of its own: the profiler costs a few percent. */

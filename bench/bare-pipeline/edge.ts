@@ -8,7 +8,14 @@ import type { Duplex } from "node:stream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { WebSocket, WebSocketServer } from "ws";
 import { serve } from "../harness/worker-process.js";
-import { ackBytes, acksSubject, type BareOptions, deliveriesSubject, deliveryBytes, writePair } from "./wire.js";
+import {
+  ackBytes,
+  acksSubject,
+  type BareOptions,
+  deliveriesSubject,
+  deliveryBytes,
+  writePair,
+} from "./wire.js";
 
 interface Peer {
   readonly ws: WebSocket;
@@ -60,7 +67,8 @@ class BareEdge {
   private flushAcks(): void {
     const count = this.ackCount;
     this.ackCount = 0;
-    if (count > 0) this.client.publish(acksSubject, Buffer.from(this.acks.subarray(0, count * ackBytes)));
+    if (count > 0)
+      this.client.publish(acksSubject, Buffer.from(this.acks.subarray(0, count * ackBytes)));
   }
 }
 
@@ -74,7 +82,11 @@ serve({
         edge.onDeliveries(Buffer.from(data.buffer, data.byteOffset, data.length)),
     });
     const server = createServer();
-    const websockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, clientTracking: false });
+    const websockets = new WebSocketServer({
+      noServer: true,
+      perMessageDeflate: false,
+      clientTracking: false,
+    });
     server.on("upgrade", (request, socket, head) => {
       const number = Number(request.url?.split("user=")[1]);
       websockets.handleUpgrade(request, socket, head, (ws) => edge.adopt(ws, socket, number));

@@ -41,7 +41,9 @@ class BareShard {
     const user = Number(message.subject.slice(message.subject.lastIndexOf(".") + 2));
     const seq = (this.lastSeq.get(user) ?? 0) + 1;
     this.lastSeq.set(user, seq);
-    const body = bodyOf(Buffer.from(message.data.buffer, message.data.byteOffset, message.data.length));
+    const body = bodyOf(
+      Buffer.from(message.data.buffer, message.data.byteOffset, message.data.length),
+    );
     this.waiting.push({ key: pair(user, seq), body, reply: message.reply ?? "" });
     this.commitSoon();
   }

@@ -5,8 +5,8 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
-import { serve } from "../harness/worker-process.js";
 import { collect } from "../harness/collect.js";
+import { serve } from "../harness/worker-process.js";
 
 interface Presence {
   readonly user: string;

@@ -74,7 +74,8 @@ function rowOf(name: string, figure: Figure): string[] {
   const { value, unit, better, goal, runs } = figure;
   const verdict = meetsGoal(figure);
   const sign = better === "higher" ? "≥" : "≤";
-  const goalText = goal === undefined ? "" : `${sign} ${goal} ${verdict === true ? "met" : "MISSED"}`;
+  const goalText =
+    goal === undefined ? "" : `${sign} ${goal} ${verdict === true ? "met" : "MISSED"}`;
   if (runs === undefined || runs.length < 2) return [name, shown(value), unit, goalText, "", ""];
   const [least, most] = [Math.min(...runs), Math.max(...runs)];
   const spread = `${(((most - least) / value) * 100).toFixed(0)} %`;

@@ -25,6 +25,8 @@ export async function bench(
   boundMs: number,
   measure: () => Promise<Figures>,
 ): Promise<void> {
+  // An exit removes the folders, and children end when their parent is gone.
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
   const startedMs = performance.now();
   const overdue = setTimeout(() => {
     process.stderr.write(`${name}: not done after its bound of ${boundMs / 1_000} s\n`);
@@ -66,7 +68,11 @@ function machine() {
 function commitOf(folder: string): string {
   try {
     const run = (...args: string[]) =>
-      execFileSync("git", args, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+      execFileSync("git", args, {
+        cwd: folder,
+        encoding: "utf8",
+        stdio: ["ignore", "pipe", "ignore"],
+      });
     const commit = run("rev-parse", "HEAD").trim();
     return run("status", "--porcelain").trim() === "" ? commit : `${commit}-dirty`;
   } catch {

@@ -61,7 +61,8 @@ export class Asking {
   }
 
   private onExit(how: number | string | null): void {
-    for (const { reject } of this.waiting.values()) reject(new Error(`${this.name} ended (${how})`));
+    for (const { reject } of this.waiting.values())
+      reject(new Error(`${this.name} ended (${how})`));
     this.waiting.clear();
   }
 

@@ -5,13 +5,13 @@
  */
 import { JwtTokens } from "../../src/drivers/jwt-tokens.js";
 import type { AppSecret } from "../../src/ports/tokens.js";
+import { Latencies, type LatencySummary, sharedMs } from "../harness/latency.js";
+import { serve } from "../harness/worker-process.js";
 import { ArrivalCheck, type ArrivalCounts } from "./arrival-check.js";
 import { BareDevice } from "./bare-device.js";
 import { BelfryDevice } from "./belfry-device.js";
-import type { Device, DeviceEvents } from "./device.js";
-import { Latencies, type LatencySummary, sharedMs } from "../harness/latency.js";
-import { serve } from "../harness/worker-process.js";
 import { readBody } from "./body.js";
+import type { Device, DeviceEvents } from "./device.js";
 
 /** When a device acknowledges: after so many messages, or so long after the first of them. */
 export interface AckPolicy {

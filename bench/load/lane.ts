@@ -2,11 +2,12 @@
  * One publisher process and one process of clients on one system under load, and
  * what is measured of them.
  */
-import { CpuMeter } from "../harness/process-usage.js";
-import type { LatencySummary } from "../harness/latency.js";
-import { WorkerProcess } from "../harness/worker-process.js";
+
 import { setTimeout as delay } from "node:timers/promises";
 import { until } from "../../test/support/until.js";
+import type { LatencySummary } from "../harness/latency.js";
+import { CpuMeter, type CpuUse } from "../harness/process-usage.js";
+import { WorkerProcess } from "../harness/worker-process.js";
 import type { AckPolicy, ClientsCounts, ClientsOptions, UserRange } from "./clients.js";
 import type { PublisherCounts, PublisherOptions } from "./publisher.js";
 import { app, type SystemUnderLoad, secret } from "./system-under-load.js";
@@ -19,8 +20,7 @@ export interface Rates {
   readonly ackedPerSecond: number;
   /** Of all processes, the publisher and the clients too. */
   readonly cpuUsPerPush: number;
-  /** Cores used, by process. */
-  readonly cores: Record<string, number>;
+  readonly cpu: CpuUse;
 }
 
 interface Counts {
@@ -45,7 +45,14 @@ export class Lane implements AsyncDisposable {
     const clients = WorkerProcess.start("load/clients.js");
     const lane = new Lane(system, publisher, clients, uids);
     const { user, pass: password, inboxPrefix } = system.nats.credentials.app(app);
-    const service: PublisherOptions = { url: system.nats.url, user, password, inboxPrefix, app, uids };
+    const service: PublisherOptions = {
+      url: system.nats.url,
+      user,
+      password,
+      inboxPrefix,
+      app,
+      uids,
+    };
     await publisher.ask("connect", service);
     const { speech, edgeUrls: urls } = system;
     const devices: ClientsOptions = { speech, urls, app, secret, acks };
@@ -95,14 +102,20 @@ export class Lane implements AsyncDisposable {
       [clients.lost, `connections lost (${clients.firstLoss})`],
       [await this.untilTrimmed(), "delivered, acked and still stored"],
     ] as const;
-    const found = faults.filter(([count]) => count !== 0).map(([count, what]) => `${count} ${what}`);
+    const found = faults
+      .filter(([count]) => count !== 0)
+      .map(([count, what]) => `${count} ${what}`);
     if (found.length > 0) throw new Error(`${this.system.name}: ${found.join(", ")}`);
     return `${this.system.name}: ${publisher.accepted} pushes, each delivered once and in order, none left stored`;
   }
 
   private async watch(spanMs: number): Promise<Rates> {
     const { pids } = this.system;
-    const meter = new CpuMeter({ ...pids, publisher: this.publisher.pid, clients: this.clients.pid });
+    const meter = new CpuMeter({
+      ...pids,
+      publisher: this.publisher.pid,
+      clients: this.clients.pid,
+    });
     const before = await this.counts();
     await delay(spanMs);
     const after = await this.counts();
@@ -113,15 +126,14 @@ export class Lane implements AsyncDisposable {
     const delivered = rate(after.clients.unique - before.clients.unique, spanClientsMs);
     const acked = rate(after.clients.acked - before.clients.acked, spanClientsMs);
     const perSecond = Math.min(answered, delivered, acked);
-    const cores = meter.shares();
-    const usedCores = Object.values(cores).reduce((sum, share) => sum + share, 0);
+    const cpu = meter.use();
     return {
       perSecond,
       answeredPerSecond: answered,
       deliveredPerSecond: delivered,
       ackedPerSecond: acked,
-      cpuUsPerPush: (usedCores * 1e6) / perSecond,
-      cores,
+      cpuUsPerPush: (cpu.cores * 1e6) / perSecond,
+      cpu,
     };
   }
 
@@ -130,11 +142,15 @@ export class Lane implements AsyncDisposable {
     const isDone = async () => {
       const { publisher, clients } = await this.counts();
       const isAnswered = publisher.inFlight === 0;
-      return isAnswered && clients.unique >= publisher.accepted && clients.acked >= clients.delivered;
+      return (
+        isAnswered && clients.unique >= publisher.accepted && clients.acked >= clients.delivered
+      );
     };
-    await until(`${this.system.name} has delivered all`, isDone, settleDeadlineMs).catch(async (error) => {
-      throw new Error(`${(error as Error).message}: ${JSON.stringify(await this.counts())}`);
-    });
+    await until(`${this.system.name} has delivered all`, isDone, settleDeadlineMs).catch(
+      async (error) => {
+        throw new Error(`${(error as Error).message}: ${JSON.stringify(await this.counts())}`);
+      },
+    );
   }
 
   /** The last trims are on their way for a moment. */
@@ -158,9 +174,6 @@ export class Lane implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.clients.ask("close").catch(() => undefined);
-    await Promise.all([
-      this.publisher[Symbol.asyncDispose](),
-      this.clients[Symbol.asyncDispose](),
-    ]);
+    await Promise.all([this.publisher[Symbol.asyncDispose](), this.clients[Symbol.asyncDispose]()]);
   }
 }

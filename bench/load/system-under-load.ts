@@ -3,13 +3,13 @@
  * with. Each has a NATS server of its own, so that neither sees the other's pushes.
  */
 import { join } from "node:path";
-import { app, type Platform, secret, startPlatform } from "../../test/support/platform.js";
-import { type NatsFixture, startNats } from "../../test/support/nats-server.js";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
 import { encodeDesk } from "../../src/protocol/operator-desk.js";
 import { type SessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { operatorSubject } from "../../src/protocol/subjects.js";
+import { type NatsFixture, startNats } from "../../test/support/nats-server.js";
+import { app, type Platform, secret, startPlatform } from "../../test/support/platform.js";
 import { decodeNodeRecord, nodeKey } from "../../topology/node-record.js";
 import type { BareOptions } from "../bare-pipeline/wire.js";
 import { temporaryFolder } from "../harness/temporary-folder.js";
@@ -96,7 +96,9 @@ export class BelfryUnderLoad implements SystemUnderLoad {
       };
       if (answer.ok && answer.value !== undefined) return answer.value.inbox.messages;
     }
-    throw new Error(`no node shows the inbox of ${uid} (${shardOfKey(`${app}.${uid}` as SessionKey)})`);
+    throw new Error(
+      `no node shows the inbox of ${uid} (${shardOfKey(`${app}.${uid}` as SessionKey)})`,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

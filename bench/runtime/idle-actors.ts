@@ -20,7 +20,13 @@ import {
 import { packValue } from "../../src/protocol/codec.js";
 import { clientKinds, protocolVersion } from "../../src/protocol/frames.js";
 import type { ToEdge, ToSession } from "../../src/protocol/messages.js";
-import { type SessionKey, sessionKey, type Shard, shardCount, shardOfKey } from "../../src/protocol/shards.js";
+import {
+  type SessionKey,
+  type Shard,
+  sessionKey,
+  shardCount,
+  shardOfKey,
+} from "../../src/protocol/shards.js";
 import { shardPushSubject, shardWildcard } from "../../src/protocol/subjects.js";
 import { Actor } from "../../src/runtime/actor.js";
 import { type Address, addressOn } from "../../src/runtime/address.js";

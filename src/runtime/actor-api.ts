@@ -17,7 +17,7 @@ export type {
   TerminatedReason,
 } from "./envelope.js";
 export type { ActorDetails, ActorReport, TreeReport } from "./inspection.js";
-export type { ActorKind, OverflowPolicy, RestartPolicy } from "./kind.js";
+export type { ActorKind, OverflowPolicy, RestartPolicy, SupervisionStrategy } from "./kind.js";
 export type { Bus, BusMessage, BusSubscription, PublishOptions } from "./ports.js";
 
 import { ActorSystem } from "./system.js";

@@ -16,7 +16,7 @@ import type { WheelEntry } from "../base/timer-wheel.js";
 import { type ActorKey, type Address, addressOn } from "./address.js";
 import type { Asker, AskResult, Context, Envelope, StopReason } from "./envelope.js";
 import type { ActorKind } from "./kind.js";
-import type { Mailbox } from "./mailbox.js";
+import { AWAITING, type Mailbox, RUNNING } from "./mailbox.js";
 
 export interface Cell {
   _parent: Cell | undefined;
@@ -97,7 +97,8 @@ export class Ending {
   timer: WheelEntry | undefined = undefined;
 
   constructor(
-    public next: "gone" | "restart" | "reactivate",
+    /** "regroup": again with the siblings that its restart takes along. */
+    public next: "gone" | "restart" | "regroup" | "reactivate",
     public reason: StopReason,
     public restartDelayMs: number,
     /** Raised in the parent once this actor is gone. */
@@ -125,7 +126,9 @@ export const IS_WATCHED = 1 << 5;
 export const IS_WATCHING = 1 << 6;
 export const STOP_SELF = 1 << 7;
 export const STOP_PARENT = 1 << 8;
-export const STOP_WANTED = STOP_SELF | STOP_PARENT;
+/** Because a sibling is restarted. */
+export const STOP_GROUP = 1 << 9;
+export const STOP_WANTED = STOP_SELF | STOP_PARENT | STOP_GROUP;
 
 const PROCESSED_SHIFT = 10;
 const PROCESSED_MAX = 2 ** (30 - PROCESSED_SHIFT) - 1;
@@ -138,6 +141,13 @@ export function stateOf(cell: Cell): number {
 export function isAlive(cell: Cell): boolean {
   const state = stateOf(cell);
   return state === LIVE || state === STARTING;
+}
+
+/** In one that runs, or awaits; the root takes none. */
+export function isInTurn(cell: Cell): boolean {
+  if ((cell as Partial<RootCell>).host !== undefined) return false;
+  const phase = cell._mailbox?.phase;
+  return phase === RUNNING || phase === AWAITING;
 }
 
 export function setState(cell: Cell, state: number): void {

@@ -10,6 +10,7 @@
  * ```
  * What follows is decided once, in `begin`; a parent that ends or `stopChild`
  * may still turn a restart into a last end. All of it happens between turns.
+ * Whose restart takes siblings along waits in backoff for its group (group-restarts.ts).
  */
 
 import { hasStopping } from "./actor.js";
@@ -24,16 +25,19 @@ import {
   GONE,
   HAS_STARTED,
   IS_WATCHED,
-  type RootCell,
+  isInTurn,
+  STOP_GROUP,
   STOP_PARENT,
+  STOP_SELF,
   STOP_WANTED,
   setState,
   stateOf,
 } from "./cell.js";
 import type { Counters } from "./counters.js";
 import type { Envelope, StopReason } from "./envelope.js";
+import { GroupRestarts } from "./group-restarts.js";
 import { DEFAULT_STOP_DEADLINE_MS } from "./kind.js";
-import { AWAITING, HELD, type Mailbox, RUNNING } from "./mailbox.js";
+import { AWAITING, HELD, type Mailbox } from "./mailbox.js";
 import type { EndCause } from "./restarts.js";
 import { isThenable, type Scheduler } from "./scheduler.js";
 import type { Supervisor } from "./supervisor.js";
@@ -52,13 +56,20 @@ export interface Departures {
 const STOPS_PER_TURN = 512;
 
 export class Endings {
+  readonly groups: GroupRestarts;
+
   constructor(
     private readonly scheduler: Scheduler,
     private readonly timers: Timers,
     private readonly supervisor: Supervisor,
     private readonly counters: Counters,
     private readonly departures: Departures,
-  ) {}
+  ) {
+    this.groups = new GroupRestarts(timers, {
+      stopForGroup: (cell) => this.endFor(cell, "group"),
+      remake: (cell) => this.remake(cell),
+    });
+  }
 
   /** Reports, tells who asked, and ends the instance. */
   crash(cell: Cell, error: unknown, type: string, envelope: Envelope | undefined): void {
@@ -74,8 +85,9 @@ export class Endings {
     // A stop that the parent asked for is the last, even if the actor crashes on the way to it.
     const isAskedFor = (cell._flags & STOP_PARENT) !== 0;
     cell._flags &= ~STOP_WANTED;
-    const ending = this.supervisor.planEnding(cell, isAskedFor ? "parent" : cause, wasAbandoned);
+    const ending = this.plan(cell, isAskedFor ? "parent" : cause, wasAbandoned);
     setState(cell, ENDING);
+    this.groups.drop(cell);
     const extras = extrasOf(cell);
     extras.ending = ending;
     for (const timer of extras.timers ?? []) this.timers.cancel(timer);
@@ -90,6 +102,15 @@ export class Endings {
     if (ending.next === "gone") this.scheduler.drain(cell, drainCode(ending));
     if (extras.children !== undefined) ending.order = [...extras.children.values()];
     this.proceed(cell, ending);
+  }
+
+  private plan(cell: Cell, cause: EndCause, wasAbandoned: boolean): Ending {
+    const isMember = this.groups.covers(cell);
+    const ending = this.supervisor.planEnding(cell, cause, wasAbandoned, isMember);
+    if (ending.next === "regroup" && !isMember && cell._parent !== undefined) {
+      this.groups.open(cell, cell._parent, ending.restartDelayMs);
+    }
+    return ending;
   }
 
   /** Stops what children are left, then itself; comes again when a child that took time is gone. */
@@ -110,20 +131,20 @@ export class Endings {
     if ((order?.length ?? 0) === 0) this.runStopping(cell, ending);
   }
 
-  /** Ends `cell` because its parent ends, which waits for it; from outside its turns. */
-  endFor(cell: Cell, cause: "parent"): void {
+  /** Ends `cell` with its parent, or its group, which waits for it; from outside its turns. */
+  endFor(cell: Cell, cause: "parent" | "group"): void {
     const state = stateOf(cell);
     if (state === ENDING || state === BACKOFF) {
-      this.endForGood(cell);
+      if (cause === "parent") this.endForGood(cell);
       return;
     }
+    cell._flags |= cause === "parent" ? STOP_PARENT : STOP_GROUP;
     const mailbox = cell._mailbox;
     if (mailbox?.phase === AWAITING) {
-      cell._flags |= STOP_PARENT;
       mailbox.attention = true;
       this.armTurnDeadline(cell, mailbox);
     } else {
-      this.begin(cell, cause, false);
+      this.begin(cell, stopCauseOf(cell), false);
     }
   }
 
@@ -185,7 +206,12 @@ export class Endings {
           return;
         }
         setState(cell, BACKOFF);
-        this.remakeInParentsTurn(cell);
+        if (this.groups.covers(cell)) this.groups.onStopped(cell);
+        else this.remakeInParentsTurn(cell);
+        return;
+      case "regroup":
+        setState(cell, BACKOFF);
+        this.groups.onStopped(cell);
         return;
       case "restart":
         setState(cell, BACKOFF);
@@ -206,6 +232,8 @@ export class Endings {
   remake(cell: Cell): void {
     const parent = cell._parent;
     if (parent === undefined || stateOf(cell) !== BACKOFF) return;
+    // A member waits for its group, which lets go of it first.
+    if (this.groups.covers(cell)) return;
     if (stateOf(parent) === ENDING) {
       this.endForGood(cell);
       return;
@@ -215,7 +243,7 @@ export class Endings {
       fresh = makeChild(parent, cell._key);
     } catch (error) {
       this.supervisor.report(cell, error, "createChild");
-      const ending = this.supervisor.planEnding(cell, "crashed", false);
+      const ending = this.plan(cell, "crashed", false);
       extrasOf(cell).ending = ending;
       if (ending.next === "gone") this.scheduler.drain(cell, drainCode(ending));
       this.settle(cell, ending);
@@ -244,6 +272,7 @@ export class Endings {
     else if (isInTurn(parent))
       parent._mailbox?.notify({ type: "child-stopped", child: cell, reason });
     else this.removeChild(parent, cell, reason);
+    this.groups.onStopped(cell);
   }
 
   private leaveEnding(parent: Cell, child: Cell): void {
@@ -289,14 +318,14 @@ export class Endings {
     const asker = cell._mailbox.currentEnvelope?.from;
     this.scheduler.abandonTurn(cell);
     asker?.refuse("STOPPED", `${cell.kind.name} did not end its turn before its stop deadline`);
-    this.begin(cell, (cell._flags & STOP_PARENT) !== 0 ? "parent" : "self", true);
+    this.begin(cell, stopCauseOf(cell), true);
   }
 }
 
-function isInTurn(cell: Cell): boolean {
-  if ((cell as Partial<RootCell>).host !== undefined) return false;
-  const phase = cell._mailbox?.phase;
-  return phase === RUNNING || phase === AWAITING;
+/** Whose wish to stop it goes by: the parent's, else its own, else the group's. */
+export function stopCauseOf(cell: Cell): "parent" | "self" | "group" {
+  if ((cell._flags & STOP_PARENT) !== 0) return "parent";
+  return (cell._flags & STOP_SELF) !== 0 ? "self" : "group";
 }
 
 function stopDeadlineOf(cell: Cell): number {

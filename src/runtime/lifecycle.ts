@@ -33,7 +33,7 @@ import {
   stateOf,
 } from "./cell.js";
 import type { Counters } from "./counters.js";
-import type { Endings } from "./endings.js";
+import { type Endings, stopCauseOf } from "./endings.js";
 import { type Envelope, messageType } from "./envelope.js";
 import { AWAITING, type Mailbox, type Notice } from "./mailbox.js";
 import { isThenable, type Scheduler, type TurnEvents } from "./scheduler.js";
@@ -97,7 +97,7 @@ export class Lifecycle implements TurnEvents {
     this.endings.disarmTurnDeadline(mailbox);
     for (;;) {
       if ((cell._flags & STOP_WANTED) !== 0) {
-        this.endings.begin(cell, (cell._flags & STOP_PARENT) !== 0 ? "parent" : "self", false);
+        this.endings.begin(cell, stopCauseOf(cell), false);
         return false;
       }
       if (stateOf(cell) === STARTING) {
@@ -152,6 +152,9 @@ export class Lifecycle implements TurnEvents {
         break;
       case "remake-child":
         this.endings.remake(notice.child);
+        break;
+      case "advance-group":
+        this.endings.groups.advance(cell);
         break;
       case "timer":
         if (notice.timer.cancelled) return true;

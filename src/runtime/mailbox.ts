@@ -38,7 +38,8 @@ export type Notice<Owner> =
   | { readonly type: "message"; readonly message: unknown }
   | { readonly type: "timer"; readonly timer: { readonly message: unknown; cancelled: boolean } }
   | { readonly type: "child-stopped"; readonly child: Owner; readonly reason: StopReason }
-  | { readonly type: "remake-child"; readonly child: Owner };
+  | { readonly type: "remake-child"; readonly child: Owner }
+  | { readonly type: "advance-group" };
 
 const INITIAL_SLOTS = 16;
 const KEPT_SLOTS_MAX = 512;

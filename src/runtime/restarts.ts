@@ -1,12 +1,13 @@
 /**
- * What a supervisor does about a child that ended: pure, one-for-one, after
- * OTP's supervisor. The intensity counts the restarts of all children together;
- * the backoff grows with one child's ends in a row.
+ * What a supervisor does about a child that ended: pure, after OTP's supervisor.
+ * The intensity counts the restarts of all children together, that of a group
+ * once; the backoff grows with one child's restarts in a row, with a group or not.
  */
 import { fullJitterMs, type Random } from "../base/random.js";
 import { type ActorKind, DEFAULT_BACKOFF, DEFAULT_INTENSITY } from "./kind.js";
 
-export type EndCause = "crashed" | "self" | "parent" | "passivated";
+/** "group": stopped because a sibling is restarted; see `SupervisionStrategy`. */
+export type EndCause = "crashed" | "self" | "parent" | "passivated" | "group";
 
 export type RestartPlan =
   | { readonly act: "leave" }
@@ -36,12 +37,12 @@ export function planRestart(
   return { act: "restart", delayMs: fullJitterMs(random, history.attempt, baseMs, capMs) };
 }
 
-function wantsRestart(child: ActorKind, cause: EndCause): boolean {
+export function wantsRestart(child: ActorKind, cause: EndCause): boolean {
   switch (child.restart) {
     case "permanent":
-      return cause === "crashed" || cause === "self";
+      return cause === "crashed" || cause === "self" || cause === "group";
     case "transient":
-      return cause === "crashed";
+      return cause === "crashed" || cause === "group";
     case "temporary":
       return false;
   }

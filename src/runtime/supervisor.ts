@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../base/clock.js";
 import type { Random } from "../base/random.js";
-import { addressOf, type Cell, Ending, extrasOf, type RootCell } from "./cell.js";
+import { addressOf, type Cell, Ending, extrasOf, isAlive, type RootCell } from "./cell.js";
 import type { Counters } from "./counters.js";
 import {
   type CrashReport,
@@ -15,7 +15,7 @@ import {
 } from "./crash-report.js";
 import type { StopReason } from "./envelope.js";
 import { DEFAULT_INTENSITY } from "./kind.js";
-import { type EndCause, planRestart } from "./restarts.js";
+import { type EndCause, planRestart, wantsRestart } from "./restarts.js";
 
 export class Supervisor {
   constructor(
@@ -39,8 +39,11 @@ export class Supervisor {
     });
   }
 
-  /** Decides what follows, and records it in the history. The root never ends this way. */
-  planEnding(cell: Cell, cause: EndCause, wasAbandoned: boolean): Ending {
+  /**
+   * Decides what follows, and records it in the history. The root never ends this
+   * way. What `isMember` of a group that is being restarted is no restart of its own.
+   */
+  planEnding(cell: Cell, cause: EndCause, wasAbandoned: boolean, isMember: boolean): Ending {
     const reason: StopReason = cause === "crashed" ? "crashed" : "normal";
     if (cause === "passivated") return new Ending("reactivate", reason, 0, undefined, wasAbandoned);
     const parent = cell._parent;
@@ -49,6 +52,10 @@ export class Supervisor {
     const nowMs = this.clock.monotonicMs();
     const restartsAtMs = parent._extras?.childRestartsAtMs ?? [];
     const attempt = this.attemptOf(cell, parent, nowMs);
+    if (isMember && wantsRestart(cell.kind, cause)) {
+      this.recordOwn(cell, attempt, nowMs);
+      return new Ending("regroup", reason, 0, undefined, wasAbandoned);
+    }
     const history = { restartsAtMs, attempt };
     const plan = planRestart(cell.kind, parent.kind, cause, history, nowMs, this.random);
     switch (plan.act) {
@@ -57,8 +64,9 @@ export class Supervisor {
       case "escalate":
         return new Ending("gone", "gave-up", 0, tooManyRestarts(cell, parent), wasAbandoned);
       case "restart":
-        this.record(cell, parent, attempt, nowMs);
-        return new Ending("restart", reason, plan.delayMs, undefined, wasAbandoned);
+        this.recordOwn(cell, attempt, nowMs);
+        this.recordFamily(parent, nowMs);
+        return new Ending(nextUnder(parent), reason, plan.delayMs, undefined, wasAbandoned);
     }
   }
 
@@ -69,18 +77,27 @@ export class Supervisor {
     return extras.lastEndMs > nowMs - withinMs ? extras.attempt : 0;
   }
 
-  private record(cell: Cell, parent: Cell, attempt: number, nowMs: number): void {
+  private recordOwn(cell: Cell, attempt: number, nowMs: number): void {
     this.counters.restarts++;
     const own = extrasOf(cell);
     own.restarts++;
     own.attempt = attempt + 1;
     own.lastEndMs = nowMs;
+  }
+
+  private recordFamily(parent: Cell, nowMs: number): void {
     const { withinMs } = parent.kind.intensity ?? DEFAULT_INTENSITY;
     const family = extrasOf(parent);
     const recent = family.childRestartsAtMs?.filter((atMs) => atMs > nowMs - withinMs) ?? [];
     recent.push(nowMs);
     family.childRestartsAtMs = recent;
   }
+}
+
+function nextUnder(parent: Cell): "restart" | "regroup" {
+  const { strategy = "one-for-one" } = parent.kind;
+  // A parent that ends stops its children itself, each in its turn.
+  return strategy === "one-for-one" || !isAlive(parent) ? "restart" : "regroup";
 }
 
 function tooManyRestarts(cell: Cell, parent: Cell): Error {

@@ -33,7 +33,7 @@ export class Watching {
   watch(watcher: Cell, target: Party | undefined, address: Address): void {
     if (!isAlive(watcher)) return;
     const own = refOf(watcher);
-    if (target === undefined || (target instanceof Ref && stateOf(target.cell) === GONE)) {
+    if (isGone(target)) {
       this.announce([own], address, "no-such-actor");
       return;
     }
@@ -67,7 +67,7 @@ export class Watching {
 
   onRemoteWatch(path: string, watcher: Address): void {
     const target = this.find(path);
-    if (target === undefined) this.remote().terminated(watcher, path, "no-such-actor");
+    if (isGone(target)) this.remote().terminated(watcher, path, "no-such-actor");
     else if (!this.table.add(watcher, target)) {
       this.remote().terminated(watcher, path, "unreachable");
     }
@@ -93,4 +93,9 @@ export class Watching {
       }
     }
   }
+}
+
+/** No actor, or one that its parent's map still holds until the end of the parent's turn. */
+function isGone(target: Party | undefined): target is undefined {
+  return target === undefined || (target instanceof Ref && stateOf(target.cell) === GONE);
 }

@@ -1,5 +1,6 @@
 /** The demo page in a real browser: a push from the bus to a row on the page and its ack. */
 import assert from "node:assert/strict";
+import { get } from "node:http";
 import { after, before, beforeEach, test } from "node:test";
 import type { Page } from "playwright-core";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
@@ -86,6 +87,34 @@ test("shows each message once over a reload in the middle of a burst", async () 
   await page.close();
   assert.deepEqual(browser.troubles, []);
 });
+
+test("serves no file of another folder, and refuses paths that are none", async () => {
+  const { httpUrl } = platform.node("a");
+  assert.equal((await fetch(`${httpUrl}/modules/base/clock.js`)).status, 200);
+  for (const path of [
+    "/modules/%2e%2e%2f%2e%2e%2fscripts%2fprepare.js",
+    "/modules/..%2ftest%2fe2e%2fdemo-page.test.js",
+    "/demo/%2e%2e/%2e%2e/main/http.js",
+    "/modules/%E0%A4.js",
+    "/demo/nothing.js",
+    "/demo/",
+  ]) {
+    const wanted = path === "/demo/" ? 200 : 404;
+    assert.equal(await statusOf(httpUrl, path), wanted, path);
+  }
+  assert.equal(await statusOf(httpUrl, "//"), 400);
+});
+
+/** Of a path as it stands: `fetch` would tidy it first. */
+function statusOf(httpUrl: string, path: string): Promise<number | undefined> {
+  const { hostname, port } = new URL(httpUrl);
+  return new Promise((resolve, reject) => {
+    get({ hostname, port, path, agent: false }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    }).once("error", reject);
+  });
+}
 
 function openDemo(): Promise<Page> {
   return browser.open(`${platform.node("a").httpUrl}/`);

@@ -3,7 +3,7 @@
  * prints works, and what it started is gone when it is, however it went.
  */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -54,7 +54,7 @@ after(() => {
 });
 
 test("prints addresses that work, and stops all it started at Ctrl-C", async () => {
-  await using scratch = await Scratch.create("run");
+  await using scratch = await createHome();
   const run = await startRun(scratch);
   const running = readRunning(scratch);
   assert.equal(statSync(join(scratch.folder, "running.json")).mode & 0o777, 0o600);
@@ -79,7 +79,7 @@ test("prints addresses that work, and stops all it started at Ctrl-C", async () 
 });
 
 test("answers a push in its own encoding and delivers it over either node", async () => {
-  await using scratch = await Scratch.create("run");
+  await using scratch = await createHome();
   await startRun(scratch);
   const running = readRunning(scratch);
   const received: unknown[][] = running.nodes.map(() => []);
@@ -102,7 +102,7 @@ test("answers a push in its own encoding and delivers it over either node", asyn
 
 for (const started of ["nats-server", "node a", "node b"]) {
   test(`stops at Ctrl-C while it starts, just after ${started}`, async () => {
-    await using scratch = await Scratch.create("run");
+    await using scratch = await createHome();
     const run = launch(scratch);
     await until(`${started} is noted`, () =>
       ledgerOf(scratch).some(({ what }) => what === started),
@@ -116,7 +116,7 @@ for (const started of ["nats-server", "node a", "node b"]) {
 }
 
 test("starts a killed node again at its address", async () => {
-  await using scratch = await Scratch.create("run");
+  await using scratch = await createHome();
   const run = await startRun(scratch);
   const running = readRunning(scratch);
   const url = running.nodes[0]?.httpUrl ?? "";
@@ -131,7 +131,7 @@ test("starts a killed node again at its address", async () => {
 });
 
 test("refuses a second run beside a live one, which runs on", async () => {
-  await using scratch = await Scratch.create("run");
+  await using scratch = await createHome();
   const run = await startRun(scratch);
   const second = launch(scratch);
   assert.equal(await second.ends(), 1);
@@ -143,7 +143,7 @@ test("refuses a second run beside a live one, which runs on", async () => {
 });
 
 test("leaves nothing in the way of the next run when it is killed", async () => {
-  await using scratch = await Scratch.create("run");
+  await using scratch = await createHome();
   const run = await startRun(scratch);
   const body = Buffer.from('{"body":1}');
   const before = await pushAs(readRunning(scratch))("alice", body);
@@ -161,7 +161,7 @@ test("leaves nothing in the way of the next run when it is killed", async () => 
 test("ends its nodes and its server by themselves when it is killed", {
   skip: needsProc,
 }, async () => {
-  await using scratch = await Scratch.create("run");
+  await using scratch = await createHome();
   const run = await startRun(scratch);
   const leftovers = processesOf(scratch);
   assert.ok(leftovers.length >= 4, "a launcher, two nodes, a server");
@@ -170,7 +170,7 @@ test("ends its nodes and its server by themselves when it is killed", {
 });
 
 test("refuses a NATS server that does not map pushes to shards", async () => {
-  await using scratch = await Scratch.create("run");
+  await using scratch = await createHome();
   const args = ["-a", "127.0.0.1", "-p", "-1", "-js", "-sd", join(scratch.folder, "js")];
   const nats = scratch.start(await findNatsServer(), args);
   const [, port] = await nats.says(/Listening for client connections on 127\.0\.0\.1:(\d+)/);
@@ -182,6 +182,26 @@ test("refuses a NATS server that does not map pushes to shards", async () => {
   assert.equal(run.out, "");
   assert.equal(nats.end, undefined, "a server of others is left alone");
 });
+
+test("says in one line that its folder cannot be made", async () => {
+  await using scratch = await createHome();
+  const file = join(scratch.folder, "file");
+  writeFileSync(file, "");
+  const run = launch(scratch, { BELFRY_HOME: join(file, "home") });
+  assert.equal(await run.ends(), 1);
+  assert.match(run.err, /^belfry: ENOTDIR: .*\/file\/home'\n$/);
+});
+
+/** A home for a run; whatever of the run still lives at the test's end is killed first. */
+async function createHome(): Promise<Scratch> {
+  const scratch = await Scratch.create("run");
+  scratch.defer(async () => {
+    const left = processesOf(scratch);
+    for (const each of left) if (isStillRunning(each)) process.kill(each.pid, "SIGKILL");
+    await untilGone(left);
+  });
+  return scratch;
+}
 
 /** Resolves when the addresses are printed. */
 async function startRun(scratch: Scratch): Promise<Program> {

@@ -250,6 +250,25 @@ describe("watch between two nodes", () => {
     clock.runSoon();
     assert.equal(b.system.counters().watches, 0);
   });
+
+  // Such a watch was kept for ever, and nobody was told: found by the random tree, seed 89.
+  it("is answered at once when the actor is gone and its parent's turn has yet to learn it", async () => {
+    const { clock, a, b } = pair();
+    const parent = script({}, { children: () => new Scripted(script()) });
+    const p = b.system.spawnRoot("p", () => new Scripted(parent));
+    p.tell(run((self) => self.doSpawn("c")));
+    p.tell(run(() => gate().promise));
+    clock.runSoon();
+    b.system.find("p/c")?.tell(run((self) => self.doStopSelf()));
+    clock.runSoon();
+    const s = script();
+    const watcher = a.system.spawnRoot("w", () => new Scripted(s));
+    const child = "dc1-b.x7/p/c" as Address;
+    watcher.tell(run((self) => self.doWatch(child)));
+    await clock.settle();
+    assert.deepEqual(s.log, [{ kind: "Terminated", address: child, reason: "no-such-actor" }]);
+    assert.deepEqual([a.system.counters().watches, b.system.counters().watches], [0, 0]);
+  });
 });
 
 describe("a node that is gone", () => {

@@ -8,7 +8,13 @@ import type { Random } from "../../src/base/random.js";
 import { Actor } from "../../src/runtime/actor.js";
 import type { ActorKey, Address } from "../../src/runtime/address.js";
 import type { Asker } from "../../src/runtime/envelope.js";
-import type { ActorKind, OverflowPolicy, RestartPolicy } from "../../src/runtime/kind.js";
+import type { TreeReport } from "../../src/runtime/inspection.js";
+import type {
+  ActorKind,
+  OverflowPolicy,
+  RestartPolicy,
+  SupervisionStrategy,
+} from "../../src/runtime/kind.js";
 import { ActorSystem } from "../../src/runtime/system.js";
 import { VirtualClock } from "../support/virtual-clock.js";
 import { LocalBus } from "./local-bus.js";
@@ -136,6 +142,10 @@ function randomAddress(world: World): Address {
   return `${pick(random, world.nodes)}/${path}` as Address;
 }
 
+function pickStrategy(random: Random): SupervisionStrategy {
+  return pick(random, ["one-for-one", "one-for-all", "rest-for-one"] as const);
+}
+
 function randomKinds(random: Random): ActorKind[] {
   return Array.from(
     { length: 6 },
@@ -146,6 +156,7 @@ function randomKinds(random: Random): ActorKind[] {
         onFull: pick<OverflowPolicy>(random, ["reject", "drop-oldest", "drop-newest"]),
       },
       restart: pick<RestartPolicy>(random, ["permanent", "transient", "temporary"]),
+      strategy: pickStrategy(random),
       quantum: 1 + Math.floor(random.next() * 10),
       stopDeadlineMs: 40,
       backoff: { baseMs: 5, capMs: 20 },
@@ -182,6 +193,7 @@ async function runSeed(seed: number): Promise<string> {
     name: "root",
     mailbox: { max: 50, onFull: "reject" },
     restart: "permanent",
+    strategy: pickStrategy(random),
     intensity: { restarts: 1_000_000, withinMs: 1_000 },
     backoff: { baseMs: 5, capMs: 20 },
     stopDeadlineMs: 200,
@@ -199,12 +211,19 @@ async function runSeed(seed: number): Promise<string> {
     }
     await clock.advanceAndSettle(random.next() * 30);
   }
+  // Nobody stays between two instances, or half stopped, once it is quiet.
+  await clock.advanceAndSettle(30_000);
+  for (const system of systems) assert.deepEqual(statesOf(system.inspectTree(9, 9)), ["live"]);
   await Promise.all([
     ...systems.map((system) => system.stop(60_000)),
     clock.advanceAndSettle(60_000),
   ]);
   check(world, systems);
   return JSON.stringify([world.processed, systems.map((system) => system.counters())]);
+}
+
+function statesOf(report: TreeReport): string[] {
+  return [...new Set([report.state, ...report.children.flatMap(statesOf)])];
 }
 
 function check(world: World, systems: readonly ActorSystem[]): void {

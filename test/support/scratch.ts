@@ -80,6 +80,7 @@ export class Program {
 
 export class Scratch implements AsyncDisposable {
   private readonly programs: Program[] = [];
+  private readonly endings: (() => Promise<void>)[] = [];
   private readonly clear = (): void => {
     for (const { child } of this.programs) child.kill("SIGKILL");
     rmSync(this.folder, { recursive: true, force: true });
@@ -116,7 +117,13 @@ export class Scratch implements AsyncDisposable {
     return program.out;
   }
 
+  /** `end` is called before the folder goes, the last one first. */
+  defer(end: () => Promise<void>): void {
+    this.endings.unshift(end);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const end of this.endings) await end();
     const running = this.programs.filter((program) => program.end === undefined);
     for (const { child } of running) child.kill("SIGKILL");
     await Promise.all(running.map((program) => program.ends()));
