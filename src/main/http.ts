@@ -57,7 +57,12 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const { pathname } = new URL(request.url ?? "/", "http://node");
+  const target = request.url ?? "/";
+  if (!URL.canParse(target, "http://node")) {
+    send(response, 400, "no URL");
+    return;
+  }
+  const { pathname } = new URL(target, "http://node");
   if (pathname === "/healthz") {
     send(response, options.isHealthy() ? 200 : 503, options.isHealthy() ? "ok" : "no lease");
     return;
@@ -122,8 +127,9 @@ async function sendFile(pathname: string, response: ServerResponse): Promise<voi
     return;
   }
   const [prefix, folder] = place;
-  const file = normalize(join(folder, decodeURIComponent(pathname.slice(prefix.length))));
   try {
+    // Throws for what is no encoding of a name.
+    const file = normalize(join(folder, decodeURIComponent(pathname.slice(prefix.length))));
     if (!file.startsWith(folder + sep)) throw new Error("outside of the folder");
     const bytes = await readFile(file);
     response.writeHead(200, {

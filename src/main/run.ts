@@ -308,7 +308,9 @@ async function main(): Promise<void> {
 }
 
 main().catch((error) => {
-  const text = error instanceof RunInProgress ? error.message : (error.stack ?? String(error));
+  // A folder that cannot be written is the user's to mend: its sentence names it.
+  const isExpected = error instanceof RunInProgress || typeof error.code === "string";
+  const text = isExpected ? error.message : (error.stack ?? String(error));
   process.stderr.write(`belfry: ${text}\n`);
   process.exit(1);
 });
