@@ -2,26 +2,30 @@
  * The writes of one shard group on their way to disk: those that wait, and the one
  * commit in flight. What arrives while it flies becomes the next commit.
  *
- * Bounded by `uncommittedMax` pushes: sessions ask `isFull` before they accept.
+ * Bounded in pushes and bytes: sessions ask `isFull` before they accept.
  */
 import type { SessionKey } from "../src/protocol/shards.js";
+import type { Limits } from "./limits.js";
 import type { PendingWrite } from "./pending-write.js";
 
 export class CommitQueue {
   private waiting: PendingWrite[] = [];
   private flying: readonly PendingWrite[] = [];
   private pushCount = 0;
+  private pushBytes = 0;
+  private flyingBytes = 0;
   private settleCallbacks = new Map<SessionKey, (() => void)[]>();
   private readonly unsettled = new Map<SessionKey, number>();
 
   /** `wake` is called when a write waits and no commit is in flight. */
   constructor(
     private readonly wake: () => void,
-    private readonly uncommittedMax: number,
+    private readonly limits: Limits,
   ) {}
 
   get isFull(): boolean {
-    return this.pushCount >= this.uncommittedMax;
+    const { uncommittedMax, uncommittedBytesMax } = this.limits;
+    return this.pushCount >= uncommittedMax || this.pushBytes >= uncommittedBytesMax;
   }
 
   get uncommitted(): number {
@@ -29,8 +33,9 @@ export class CommitQueue {
   }
 
   /** A push was put into a submitted write. */
-  countPush(): void {
+  countPush(bytes: number): void {
     this.pushCount++;
+    this.pushBytes += bytes;
   }
 
   submit(write: PendingWrite): void {
@@ -42,6 +47,7 @@ export class CommitQueue {
   /** All that waits, from now on in flight; empty when there is nothing. */
   take(): readonly PendingWrite[] {
     this.flying = this.waiting;
+    this.flyingBytes = this.pushBytes;
     this.waiting = [];
     for (const write of this.flying) write.take();
     return this.flying;
@@ -51,6 +57,7 @@ export class CommitQueue {
   settle(): void {
     const settled = this.flying;
     this.flying = [];
+    this.pushBytes -= this.flyingBytes;
     for (const write of settled) this.settleOne(write);
     if (this.waiting.length > 0) this.wake();
   }

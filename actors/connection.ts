@@ -10,7 +10,7 @@
  * sent here, so that a lost hop can never be acked over.
  */
 import { unreachable } from "../src/base/assert.js";
-import type { Result } from "../src/base/result.js";
+import { type Result, refused } from "../src/base/result.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
 import type { Claims, TokenError } from "../src/ports/tokens.js";
 import type { CloseName } from "../src/protocol/close-codes.js";
@@ -127,6 +127,11 @@ export class Connection extends Actor<ConnectionMessage> {
     return this.key as ConnectionId;
   }
 
+  /** However it ends, the session must not go on believing in it. */
+  protected override stopping(): void {
+    if (this.session !== undefined) this.toSession({ kind: "Detach", ...this.connectionRef() });
+  }
+
   receive(message: ConnectionMessage): void {
     switch (message.kind) {
       case "ReceiveFrame":
@@ -158,7 +163,7 @@ export class Connection extends Actor<ConnectionMessage> {
         this.close(message.close as CloseName);
         return;
       case "Closed":
-        this.onClosed();
+        this.stopSelf();
         return;
       default:
         unreachable(message);
@@ -205,6 +210,7 @@ export class Connection extends Actor<ConnectionMessage> {
     const { system, ref } = this;
     this.edge.node.tokens
       .verify(token)
+      .catch(() => refused("UNAUTHORIZED" as const, "the token cannot be verified now"))
       .then((result) => system.tell(ref, { kind: "TokenVerified", result, hello }));
   }
 
@@ -338,11 +344,6 @@ export class Connection extends Actor<ConnectionMessage> {
 
   private askResend(position: Position): void {
     this.toSession({ kind: "Resend", ...this.connectionRef(), position });
-  }
-
-  private onClosed(): void {
-    if (this.session !== undefined) this.toSession({ kind: "Detach", ...this.connectionRef() });
-    this.stopSelf();
   }
 
   private toSession(message: FromEdge): void {

@@ -8,7 +8,7 @@
  */
 
 import type { StoredEntry } from "../src/ports/inbox-store.js";
-import type { ToEdge } from "../src/protocol/messages.js";
+import type { Attach, ToEdge } from "../src/protocol/messages.js";
 import type { Target } from "../src/protocol/push-command.js";
 import type { SessionKey } from "../src/protocol/shards.js";
 import type { Device } from "./device.js";
@@ -22,6 +22,8 @@ export interface Outlet {
   /** Something was sent that must be acked in time. */
   armAckWait(): void;
 }
+
+const attachAgainMs = 2_000;
 
 export class Deliveries {
   devices: Device[] = [];
@@ -69,7 +71,9 @@ export class Deliveries {
   /** Tells the edge where the chain of `prev` (re)starts; what follows is sent by `catchUp`. */
   attachAt(device: Device, baseSeq: number): void {
     device.rewind(baseSeq);
-    device.sentAtMs = this.context.node.clock.monotonicMs();
+    const nowMs = this.context.node.clock.monotonicMs();
+    device.sentAtMs = nowMs;
+    device.attachedAtMs = nowMs;
     this.outlet.tellEdge(device.edge, {
       kind: "Attached",
       connection: device.connection,
@@ -78,6 +82,12 @@ export class Deliveries {
       base: { generation: this.inbox.generation, seq: baseSeq },
     });
     if (device.ackedSeq < baseSeq) this.outlet.armAckWait();
+  }
+
+  /** The same attach was answered a moment ago. */
+  wasJustAttached(device: Device, attach: Attach): boolean {
+    const isSame = device.isServedOn(attach) && device.connect === attach.connect;
+    return isSame && this.context.node.clock.monotonicMs() - device.attachedAtMs < attachAgainMs;
   }
 
   /** Begins again behind the cursor of each device that owes an ack for too long. */

@@ -3,10 +3,10 @@
  * new device it makes.
  */
 
-import type { EntrySummary } from "../src/ports/inbox-store.js";
 import type { Start } from "../src/protocol/frames.js";
 import type { Attach } from "../src/protocol/messages.js";
 import { Device } from "./device.js";
+import type { Inbox } from "./inbox.js";
 import type { NodeContext } from "./node-context.js";
 
 export type DeviceAdmission =
@@ -22,8 +22,7 @@ export type DeviceAdmission =
 export function admitDevice(
   devices: readonly Device[],
   attach: Attach,
-  lastSeq: number,
-  entries: readonly EntrySummary[],
+  inbox: Inbox,
   node: NodeContext,
 ): DeviceAdmission {
   const nowMs = node.clock.wallMs();
@@ -36,7 +35,7 @@ export function admitDevice(
     id: attach.device,
     platform: attach.platform,
     connect: attach.connect,
-    ackedSeq: startSeq(attach.start, lastSeq, entries),
+    ackedSeq: startSeq(attach, inbox),
     seenAtMs: nowMs,
   });
   return { kind: "admitted", device, isNew: true, removed: retired(devices, nowMs, node) };
@@ -55,10 +54,22 @@ function retired(devices: readonly Device[], nowMs: number, node: NodeContext): 
   return [...unseen, ...left.slice(0, Math.max(0, left.length - devicesMax + 1))];
 }
 
-function startSeq(start: Start, lastSeq: number, entries: readonly EntrySummary[]): number {
-  if (start === "new") return lastSeq;
+/**
+ * Never above what is on disk, and never above what the device says it was sent: it may
+ * be known from an attach whose commit failed.
+ */
+function startSeq({ start, sent, taken }: Attach, inbox: Inbox): number {
+  const positions = [sent, taken].filter((position) => position && inbox.covers(position));
+  const seqs = positions.map((position) => position?.seq ?? 0);
+  return Math.min(startOf(start, inbox), ...seqs);
+}
+
+function startOf(start: Start, inbox: Inbox): number {
+  const { committedSeq } = inbox;
+  if (start === "new") return committedSeq;
   if (start === "all") return 0;
   const count = Number(start.slice("tail:".length));
-  if (count === 0) return lastSeq;
-  return (entries.at(-count)?.seq ?? entries[0]?.seq ?? lastSeq + 1) - 1;
+  if (count === 0) return committedSeq;
+  const entries = inbox.summaries.filter((entry) => entry.seq <= committedSeq);
+  return (entries.at(-count)?.seq ?? entries[0]?.seq ?? committedSeq + 1) - 1;
 }

@@ -2,8 +2,9 @@
  * One client installation of a session: how far it has acked, how far it was sent,
  * and the connection it is served on, if any. Plain state; the session decides.
  *
- * Invariant: ackedSeq <= sentSeq <= passedSeq <= the session's committed seq.
- * passedSeq runs ahead of sentSeq over entries that are not for this device.
+ * Invariant: sentSeq and ackedSeq <= passedSeq <= the session's committed seq.
+ * passedSeq runs ahead of sentSeq over entries that are not for this device, and
+ * ackedSeq follows it when nothing is unacked.
  */
 
 import type { DeviceRecord } from "../src/ports/inbox-store.js";
@@ -26,6 +27,7 @@ export class Device {
   private unackedBytes = 0;
   /** When the oldest unacked message was sent, monotonic. */
   sentAtMs = 0;
+  attachedAtMs = 0;
 
   constructor(record: DeviceRecord) {
     this.id = record.id;
@@ -108,7 +110,7 @@ export class Device {
   /** Everything up to `seq` was considered; entries for other devices count as acked here. */
   notePassed(seq: number): void {
     this.passedSeq = seq;
-    if (this.ackedSeq === this.sentSeq && this.unacked === undefined) this.ackedSeq = seq;
+    if (this.unacked === undefined && this.ackedSeq >= this.sentSeq) this.ackedSeq = seq;
   }
 
   /** Returns false when it acks nothing new. `seq` is at most what was sent. */

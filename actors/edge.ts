@@ -4,7 +4,7 @@
  *
  * The transport's callbacks run between turns; they only spawn, count and tell.
  */
-import { unreachable } from "../src/base/assert.js";
+import { ignoreUnknown } from "../src/base/assert.js";
 import type { ConnectionId, HandshakeRefusal, Subprotocol } from "../src/ports/edge-transport.js";
 import { clientFrameBytesMax, decodeClientFrame } from "../src/protocol/frames.js";
 import type {
@@ -17,7 +17,7 @@ import type {
 import { type SessionKey, type Shard, shardOfKey } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, addressOn } from "../src/runtime/address.js";
-import type { StopReason } from "../src/runtime/envelope.js";
+import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { type Closed, Connection, type ReceiveFrame } from "./connection.js";
 import { EdgeContext } from "./edge-context.js";
@@ -63,7 +63,8 @@ export class Edge extends Actor<EdgeMessage> {
       onMessage: (connection, bytes, isText) => this.onBytes(context, connection, bytes, isText),
       onClose: (connection) => {
         context.forget(connection);
-        this.tellChild(connection, { kind: "Closed" } satisfies Closed);
+        const closed: Closed = { kind: "Closed" };
+        if (!this.tellChild(connection, closed)) this.stopChild(connection);
       },
     });
     this.timer(sweepEveryMs, { kind: "SweepTick" });
@@ -83,11 +84,13 @@ export class Edge extends Actor<EdgeMessage> {
     if (reason !== "normal") this.context?.close(key as ConnectionId, "INTERNAL");
   }
 
-  receive(message: EdgeMessage): void {
+  receive(message: EdgeMessage, from: Asker | undefined): void {
     switch (message.kind) {
       case "Deliver":
       case "Attached":
-        if (!this.tellChild(message.connection, message)) this.reportGone(message);
+        // Dropped by a full mailbox it is sent again; only who is gone is a ghost.
+        if (this.hasChild(message.connection)) this.tellChild(message.connection, message);
+        else this.reportGone(message);
         return;
       case "DeliverPassing":
       case "CloseConnection":
@@ -96,6 +99,7 @@ export class Edge extends Actor<EdgeMessage> {
         return;
       case "AttachAgain":
         this.onAttachAgain(message);
+        from?.answer(true);
         return;
       case "PlacementChanged":
         this.onPlacementChanged();
@@ -105,7 +109,7 @@ export class Edge extends Actor<EdgeMessage> {
         this.timer(sweepEveryMs, message);
         return;
       default:
-        unreachable(message);
+        ignoreUnknown(message);
     }
   }
 

@@ -1,29 +1,51 @@
 /** Which entries leave an inbox, and when to look. Pure. */
+
 import type { EntrySummary } from "../src/ports/inbox-store.js";
+import type { Target } from "../src/protocol/push-command.js";
 
 export type DeliveryPolicy = "each-device" | "first-ack";
 
 interface Cursor {
   readonly ackedSeq: number;
+  isTargetOf(target: Target | undefined): boolean;
 }
 
 /**
- * How many leading entries nobody needs any more. `each-device`: acked by all live
- * devices; `first-ack`: by any. Without devices none: nobody has acked them.
+ * What an ack by `device` from behind `oldSeq` up to its cursor lets go: entries that
+ * it was sent in that range, and that nobody else must still ack. `first-ack`: nobody
+ * else must. `each-device`: every other live device they are for must have passed them.
+ *
+ * Only what is acked now is looked at, so an entry never goes without having been
+ * sent to somebody and acked, wherever cursors began.
  */
-export function countTrimmable(
+export function ackedEntries(
   entries: readonly EntrySummary[],
   devices: readonly Cursor[],
+  device: Cursor,
+  oldSeq: number,
   policy: DeliveryPolicy,
-): number {
-  if (devices.length === 0) return 0;
-  let through = devices[0]?.ackedSeq ?? 0;
-  for (const { ackedSeq } of devices) {
-    through = policy === "each-device" ? Math.min(through, ackedSeq) : Math.max(through, ackedSeq);
+): EntrySummary[] {
+  const acked: EntrySummary[] = [];
+  for (const entry of entries) {
+    if (entry.seq > device.ackedSeq) break;
+    if (entry.seq <= oldSeq || !device.isTargetOf(entry.target)) continue;
+    const isWaitedFor =
+      policy === "each-device" &&
+      devices.some((other) => other.ackedSeq < entry.seq && other.isTargetOf(entry.target));
+    if (!isWaitedFor) acked.push(entry);
   }
-  let count = 0;
-  while (count < entries.length && (entries[count]?.seq ?? 0) <= through) count++;
-  return count;
+  return acked;
+}
+
+/** What nobody needs any more once a device has left: all others it is for have passed it. */
+export function abandonedEntries(
+  entries: readonly EntrySummary[],
+  devices: readonly Cursor[],
+): EntrySummary[] {
+  return entries.filter((entry) => {
+    const targets = devices.filter((device) => device.isTargetOf(entry.target));
+    return targets.length > 0 && targets.every((device) => device.ackedSeq >= entry.seq);
+  });
 }
 
 const minuteMs = 60_000;

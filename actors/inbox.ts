@@ -6,6 +6,7 @@
  * Invariant: entries are ascending by seq, and lastSeq is at least the last one's.
  */
 
+import type { Random } from "../src/base/random.js";
 import type {
   DropReason,
   EntrySummary,
@@ -15,9 +16,10 @@ import type {
 } from "../src/ports/inbox-store.js";
 import { packRecord } from "../src/protocol/message-record.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
-import { makeGeneration, type Position } from "../src/protocol/position.js";
-import type { PushCommand } from "../src/protocol/push-command.js";
-import { countTrimmable, type DeliveryPolicy, dueBucketMs } from "./inbox-rules.js";
+import { generationCounters, makeGeneration, type Position } from "../src/protocol/position.js";
+import type { PushCommand, Target } from "../src/protocol/push-command.js";
+import type { Device } from "./device.js";
+import { abandonedEntries, ackedEntries, type DeliveryPolicy, dueBucketMs } from "./inbox-rules.js";
 import { digestOf, KeyMemory } from "./key-memory.js";
 import type { Limits } from "./limits.js";
 import type { PendingWrite } from "./pending-write.js";
@@ -33,8 +35,13 @@ export class Inbox {
   private keys: KeyMemory | undefined;
   private lastDueMs = 0;
 
-  constructor(stored: StoredSession | undefined, idcNumber: number) {
-    this.generation = stored?.record.generation ?? makeGeneration(0, idcNumber, 1);
+  /**
+   * Where nothing is stored the generation is a new one: a client may hold positions of
+   * a store that was lost, and they must not count as acks here.
+   */
+  constructor(stored: StoredSession | undefined, idcNumber: number, random: Random) {
+    const counter = 1 + Math.floor(random.next() * (generationCounters - 1));
+    this.generation = stored?.record.generation ?? makeGeneration(0, idcNumber, counter);
     this.lastSeq = stored?.record.lastSeq ?? 0;
     this.committedSeq = this.lastSeq;
     this.entries = [...(stored?.entries ?? [])];
@@ -64,12 +71,10 @@ export class Inbox {
     return position.generation === this.generation && position.seq <= this.committedSeq;
   }
 
-  /** Gives the command its seq. Returns whether the session's record must be written, too. */
+  /** Gives the command its seq and puts it into the write. */
   append(command: PushCommand, id: MsgId, wallMs: number, write: PendingWrite): StoredEntry {
     const { collapse, target } = command;
-    if (collapse !== undefined) {
-      this.dropWhere((older) => older.collapse === collapse, "collapsed", write);
-    }
+    if (collapse !== undefined) this.drop(this.replacedBy(collapse, target), "collapsed", write);
     const ttlMs = command.ttlSeconds * 1_000;
     const entry: StoredEntry = {
       seq: ++this.lastSeq,
@@ -81,7 +86,11 @@ export class Inbox {
     };
     const { seq, expiresAtMs, record } = entry;
     const summary = { seq, expiresAtMs, bytes: record.length };
-    this.entries.push(collapse === undefined ? summary : { ...summary, collapse });
+    this.entries.push({
+      ...summary,
+      ...(collapse === undefined ? {} : { collapse }),
+      ...(target === undefined ? {} : { target }),
+    });
     this.bytes += record.length;
     write.append.push(entry);
     write.changes.push({ kind: "stored", seq, id });
@@ -114,33 +123,50 @@ export class Inbox {
     this.noteDue(key.untilMs, windowMs, write);
   }
 
-  /** Lets go what all who must have acked. */
+  /** Lets go what `device` acked just now, from behind `oldSeq`, and nobody else must. */
   trim(
-    devices: readonly { readonly ackedSeq: number }[],
+    devices: readonly Device[],
+    device: Device,
+    oldSeq: number,
     policy: DeliveryPolicy,
     write: PendingWrite,
   ): void {
-    const count = countTrimmable(this.entries, devices, policy);
-    if (count > 0) this.noteDropped(this.entries.splice(0, count), "acked", write);
+    this.drop(ackedEntries(this.entries, devices, device, oldSeq, policy), "acked", write);
+  }
+
+  /** After a device has left. */
+  trimAbandoned(devices: readonly Device[], write: PendingWrite): void {
+    this.drop(abandonedEntries(this.entries, devices), "acked", write);
   }
 
   /** What was due in the bucket `atMs`: expired entries and keys. */
   expire(atMs: number, wallMs: number, write: PendingWrite): void {
     write.removeDue.push(atMs);
-    this.dropWhere((entry) => entry.expiresAtMs <= wallMs, "expired", write);
+    // The wall clock may have been set back since: what is in this bucket is due all the same.
+    const dueMs = Math.max(atMs, wallMs);
+    this.drop(
+      this.entries.filter((entry) => entry.expiresAtMs <= dueMs),
+      "expired",
+      write,
+    );
     if (this.keys !== undefined) write.forget.push(...this.keys.forgetExpired(wallMs));
   }
 
-  private dropWhere(
-    isDropped: (entry: EntrySummary) => boolean,
-    reason: DropReason,
-    write: PendingWrite,
-  ): void {
-    const dropped = this.entries.filter(isDropped);
+  /** A newer push replaces those of its key that are for the same devices. */
+  private replacedBy(collapse: string, target: Target | undefined): EntrySummary[] {
+    return this.entries.filter(
+      (older) =>
+        older.collapse === collapse &&
+        older.target?.device === target?.device &&
+        older.target?.platform === target?.platform,
+    );
+  }
+
+  private drop(dropped: readonly EntrySummary[], reason: DropReason, write: PendingWrite): void {
     if (dropped.length === 0) return;
-    this.entries = this.entries.filter((entry) => !isDropped(entry));
-    // A write's drops come before its appends: what still waits to be appended is taken out.
     const seqs = new Set(dropped.map((entry) => entry.seq));
+    this.entries = this.entries.filter((entry) => !seqs.has(entry.seq));
+    // A write's drops come before its appends: what still waits to be appended is taken out.
     const kept = write.append.filter((entry) => !seqs.has(entry.seq));
     if (kept.length < write.append.length) write.append.splice(0, write.append.length, ...kept);
     this.noteDropped(dropped, reason, write);

@@ -15,7 +15,7 @@ export interface Limits {
   readonly keyWindowMs: number;
   /** Pushes of a shard group that wait for their commit. */
   readonly uncommittedMax: number;
-  readonly sessionIdleMs: number;
+  readonly uncommittedBytesMax: number;
   /** MsgID time reserved ahead with the fence. */
   readonly reserveMs: number;
   readonly connectionsMax: number;
@@ -53,7 +53,7 @@ export const defaultLimits: Limits = {
   keysMax: 1_000,
   keyWindowMs: 10 * minute,
   uncommittedMax: 20_000,
-  sessionIdleMs: minute,
+  uncommittedBytesMax: 64 * 1024 * 1024,
   reserveMs: 10 * second,
   connectionsMax: 18_000,
   helloDeadlineMs: 10 * second,

@@ -1,28 +1,22 @@
 /**
- * This node among the others: holds its lease (its record in the placement bucket),
- * answers pings, and keeps the node's view of table, leader and nodes up to date.
- *
- * Invariant: `view.isLeaseHeld` is true only before the deadline that was counted
- * from before the last successful renewal was sent.
+ * This node among the others: renews its lease, answers pings, and keeps the node's
+ * view of table, leader and nodes up to date. Nobody else writes the view.
  */
 import { unreachable } from "../src/base/assert.js";
-import { Fault, type Result, refused } from "../src/base/result.js";
+import { Fault } from "../src/base/result.js";
 import type { KeyValueEntry } from "../src/ports/key-value.js";
 import type { PlacementChanged } from "../src/protocol/messages.js";
 import { pingSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
+import type { StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import { decodeLeader } from "../topology/election.js";
-import {
-  decodeNodeRecord,
-  encodeNodeRecord,
-  nodeKey,
-  nodeKeyPrefix,
-} from "../topology/node-record.js";
+import { decodeNodeRecord, nodeKeyPrefix } from "../topology/node-record.js";
 import { PlacementTable } from "../topology/placement-table.js";
 import type { NodeContext } from "./node-context.js";
+import { NodeLease } from "./node-lease.js";
 import { nodeNameOf } from "./placement-view.js";
 
 export const tableKey = "table";
@@ -34,158 +28,147 @@ interface RecordChanged {
   readonly entry: KeyValueEntry | undefined;
 }
 
-interface RenewTick {
-  readonly kind: "RenewTick";
+interface LeaseTick {
+  readonly kind: "LeaseTick";
 }
 
-export type MembershipMessage = RecordChanged | RenewTick;
+/** A renewal has ended, one way or another. */
+interface Renewed {
+  readonly kind: "Renewed";
+  /** undefined: the record is not this node's any more. */
+  readonly outcome: number | undefined | Fault;
+}
+
+/** The watch has told all that the bucket held when it began. */
+interface WatchOpened {
+  readonly kind: "WatchOpened";
+  readonly outcome: (() => void) | Fault;
+}
+
+export type MembershipMessage = RecordChanged | LeaseTick | Renewed | WatchOpened;
 
 const membershipKind: ActorKind = {
   name: "membership",
   mailbox: { max: 16_384, onFull: "reject" },
   restart: "permanent",
-  intensity: { restarts: 20, withinMs: 60_000 },
 };
 
+/** Of the lease: renewed every third, looked at every twelfth. */
+const renewEvery = 1 / 3;
+const lookEvery = 1 / 12;
+
 export class Membership extends Actor<MembershipMessage> {
-  private revision = 0;
-  private deadlineMs = 0;
+  private readonly lease: NodeLease;
+  private wasHeld = false;
+  private isRenewing = false;
+  private renewedMs = Number.NEGATIVE_INFINITY;
   private renewals = 0;
+  private isOpeningWatch = false;
   private stopWatching: (() => void) | undefined = undefined;
   private pings: BusSubscription | undefined = undefined;
-  private readonly startedAtMs: number;
 
   constructor(private readonly node: NodeContext) {
     super();
-    this.startedAtMs = node.clock.wallMs();
+    this.lease = new NodeLease(node);
   }
 
   get kind(): ActorKind {
     return membershipKind;
   }
 
-  protected override async started(): Promise<void> {
-    const { bus, placement, nodeId, incarnation } = this.node;
+  protected override started(): void {
+    const { bus, nodeId, incarnation } = this.node;
     this.pings = bus.subscribe(pingSubject(nodeId, incarnation), ({ reply }) => {
       if (reply !== undefined) bus.publish(reply, new Uint8Array(0));
     });
-    await this.renew();
-    const { system, ref } = this;
-    this.stopWatching = await placement.watch("", (key, entry) => {
-      system.tell(ref, { kind: "RecordChanged", key, entry });
-    });
-    this.timer(this.renewEveryMs, { kind: "RenewTick" });
+    this.timer(0, { kind: "LeaseTick" });
   }
 
-  /** Gives the lease up at once, so that nobody has to wait for it to run out. */
-  protected override async stopping(): Promise<void> {
+  protected override async stopping(reason: StopReason): Promise<void> {
     this.stopWatching?.();
     this.pings?.unsubscribe();
-    if (this.revision !== 0) await this.node.placement.delete(nodeKey(this.node.nodeId));
+    // After a crash the next instance goes on with the lease.
+    if (reason === "normal") await this.lease.giveUp();
   }
 
-  private get renewEveryMs(): number {
-    return this.node.limits.leaseMs / 3;
-  }
-
-  async receive(message: MembershipMessage): Promise<void> {
+  receive(message: MembershipMessage): void {
     switch (message.kind) {
       case "RecordChanged":
         this.onRecordChanged(message);
         return;
-      case "RenewTick":
-        this.timer(this.renewEveryMs, message);
-        await this.renew().catch((cause) => this.onRenewFailed(cause));
+      case "LeaseTick":
+        this.onLeaseTick();
+        return;
+      case "Renewed":
+        this.onRenewed(message.outcome);
+        return;
+      case "WatchOpened":
+        this.onWatchOpened(message.outcome);
         return;
       default:
         unreachable(message);
     }
   }
 
-  private async renew(): Promise<void> {
-    const { clock, limits, placement, nodeId } = this.node;
-    const sentMs = clock.monotonicMs();
-    const key = nodeKey(nodeId);
-    const record = this.record();
-    let answer =
-      this.revision === 0
-        ? await this.claim(key, record)
-        : await placement.update(key, record, this.revision);
-    if (!answer.ok && this.revision !== 0) answer = await this.adopt(key, record);
-    if (!answer.ok) {
-      // Deleted by the leader that gave this node up, or taken: claim it anew.
-      this.revision = 0;
-      this.setLeaseHeld(false);
+  /** Never waits: a bucket that does not answer must not hide that the deadline has passed. */
+  private onLeaseTick(): void {
+    const { clock, limits } = this.node;
+    this.timer(limits.leaseMs * lookEvery, { kind: "LeaseTick" });
+    this.noteLease();
+    if (this.stopWatching === undefined && !this.isOpeningWatch) this.openWatch();
+    if (this.isRenewing || clock.monotonicMs() - this.renewedMs < limits.leaseMs * renewEvery) {
       return;
     }
-    this.revision = answer.value;
-    this.renewals++;
-    this.deadlineMs = sentMs + limits.leaseMs;
-    this.setLeaseHeld(clock.monotonicMs() < this.deadlineMs);
+    this.isRenewing = true;
+    const { system, ref } = this;
+    const end = (outcome: Renewed["outcome"]) => system.tell(ref, { kind: "Renewed", outcome });
+    this.renewedMs = clock.monotonicMs();
+    this.lease.renew().then(end, (cause: unknown) => end(asFault(cause)));
   }
 
-  /** An own renewal of unknown outcome may have taken effect: go on from it. */
-  private async adopt(key: string, record: Uint8Array): Promise<Result<number, "CONFLICT">> {
-    const { placement, incarnation } = this.node;
-    const present = await placement.get(key);
-    const holder = present && decodeNodeRecord(present.value);
-    if (present === undefined || holder?.incarnation !== incarnation) {
-      return refused("CONFLICT", "the lease is not this node's any more");
+  private onRenewed(outcome: Renewed["outcome"]): void {
+    const { view, log } = this.node;
+    this.isRenewing = false;
+    if (outcome instanceof Fault) {
+      if (outcome.code === "NAME_TAKEN") this.node.giveUp(outcome.message);
+      log.warn("lease not renewed", { code: outcome.code, error: outcome.message });
+    } else {
+      view.leaseDeadlineMs = outcome ?? 0;
+      this.renewals++;
+      // Given up by the leader: claimed anew with the next tick, the shards are gone.
+      if (outcome === undefined) this.renewedMs = Number.NEGATIVE_INFINITY;
     }
-    return placement.update(key, record, present.revision);
+    this.noteLease();
   }
 
-  private async claim(key: string, record: Uint8Array) {
-    const { placement } = this.node;
-    const present = await placement.get(key);
-    if (present === undefined) return placement.create(key, record);
-    const holder = decodeNodeRecord(present.value);
-    const isOwn = holder?.incarnation === this.node.incarnation;
-    if (!isOwn && holder !== undefined && (await this.isAnswering(holder))) {
-      const message = `node ${this.node.nodeId} is running already (pid ${holder.pid})`;
-      throw new Fault("NAME_TAKEN", "not-done", message);
-    }
-    return placement.update(key, record, present.revision);
-  }
-
-  private async isAnswering(holder: { nodeId: string; incarnation: string }): Promise<boolean> {
-    try {
-      const subject = pingSubject(holder.nodeId, holder.incarnation);
-      await this.node.bus.request(subject, new Uint8Array(0), this.node.limits.leaseMs);
-      return true;
-    } catch (cause) {
-      // Silence is not proof of death, but its lease has run out by then.
-      if (cause instanceof Fault) return false;
-      throw cause;
-    }
-  }
-
-  private onRenewFailed(cause: unknown): void {
-    if (cause instanceof Fault && cause.code === "NAME_TAKEN") throw cause;
-    this.node.log.warn("lease not renewed", { error: String(cause) });
-    if (this.node.clock.monotonicMs() >= this.deadlineMs) this.setLeaseHeld(false);
-  }
-
-  private setLeaseHeld(isHeld: boolean): void {
-    const { view, log, nodeId } = this.node;
-    if (view.isLeaseHeld === isHeld) return;
-    view.isLeaseHeld = isHeld;
+  private noteLease(): void {
+    const { view, clock, log, nodeId } = this.node;
+    const isHeld = view.isLeaseHeld(clock.monotonicMs());
+    if (isHeld === this.wasHeld) return;
+    this.wasHeld = isHeld;
     if (!isHeld) log.warn("lease lost: no shard is served here until it is back", { nodeId });
     this.announce();
   }
 
-  private record(): Uint8Array {
-    const { nodeId, incarnation, idc, pid, version, edgeUrl, limits } = this.node;
-    return encodeNodeRecord({
-      nodeId,
-      incarnation,
-      idc,
-      pid,
-      version,
-      edgeUrl,
-      leaseMs: limits.leaseMs,
-      startedAtMs: this.startedAtMs,
-    });
+  private openWatch(): void {
+    this.isOpeningWatch = true;
+    const { system, ref } = this;
+    const end = (outcome: WatchOpened["outcome"]) =>
+      system.tell(ref, { kind: "WatchOpened", outcome });
+    this.node.placement
+      .watch("", (key, entry) => system.tell(ref, { kind: "RecordChanged", key, entry }))
+      .then(end, (cause) => end(asFault(cause)));
+  }
+
+  private onWatchOpened(outcome: WatchOpened["outcome"]): void {
+    this.isOpeningWatch = false;
+    if (outcome instanceof Fault) {
+      this.node.log.warn("the placement cannot be watched yet", { error: outcome.message });
+      return;
+    }
+    this.stopWatching = outcome;
+    this.node.view.isLoaded = true;
+    this.announce();
   }
 
   private onRecordChanged({ key, entry }: RecordChanged): void {
@@ -237,9 +220,14 @@ export class Membership extends Actor<MembershipMessage> {
 
   override inspect(): Record<string, unknown> {
     return {
-      isLeaseHeld: this.node.view.isLeaseHeld,
+      isLeaseHeld: this.node.view.isLeaseHeld(this.node.clock.monotonicMs()),
       renewals: this.renewals,
       nodes: [...this.node.view.nodes.keys()],
     };
   }
+}
+
+function asFault(cause: unknown): Fault {
+  if (cause instanceof Fault) return cause;
+  return new Fault("INTERNAL", "unknown", String(cause), { cause });
 }

@@ -6,6 +6,7 @@ import type { EdgeTransport } from "../src/ports/edge-transport.js";
 import type { InboxStore } from "../src/ports/inbox-store.js";
 import type { KeyValue } from "../src/ports/key-value.js";
 import type { Log } from "../src/ports/log.js";
+import type { Processes } from "../src/ports/processes.js";
 import type { TokenVerifier } from "../src/ports/tokens.js";
 import type { Bus } from "../src/runtime/ports.js";
 import type { Limits } from "./limits.js";
@@ -18,7 +19,6 @@ export interface NodeContext {
   readonly idc: string;
   readonly idcNumber: number;
   readonly version: string;
-  readonly pid: number;
   /** Where clients reach this node's edge. */
   readonly edgeUrl: string;
   readonly clock: Clock;
@@ -32,6 +32,7 @@ export interface NodeContext {
   readonly transport: EdgeTransport;
   readonly limits: Limits;
   readonly log: Log;
+  readonly processes: Processes;
   readonly view: PlacementView;
   /** Ends the process: what it holds can only be had again by another one. */
   readonly giveUp: (reason: string) => void;

@@ -87,7 +87,7 @@ export class OperatorDesk extends Actor<AnswerOperator> {
   }
 
   private status(): Record<string, unknown> {
-    const { nodeId, incarnation, idc, version, pid, edgeUrl } = this.node;
+    const { nodeId, incarnation, idc, version, processes, edgeUrl } = this.node;
     const actors = this.actors();
     const details = roots.map((root) => {
       const address = addressOn(nodeNameOf(this.node), root);
@@ -98,7 +98,7 @@ export class OperatorDesk extends Actor<AnswerOperator> {
       incarnation,
       idc,
       version,
-      pid,
+      pid: processes.own.pid,
       edgeUrl,
       counters: actors.counters(),
       ...Object.fromEntries(details),

@@ -15,8 +15,14 @@ export class PlacementView {
   readonly nodes = new Map<string, NodeRecord>();
   /** When each key of the bucket was last seen to change. */
   readonly sightings = new Map<string, Sighting>();
-  /** False from the lease's deadline on: this node serves no shard then. */
-  isLeaseHeld = false;
+  /** This node's own, monotonic; past it, it serves no shard. */
+  leaseDeadlineMs = 0;
+  /** The bucket's first snapshot has been read: what is not here is not there. */
+  isLoaded = false;
+
+  isLeaseHeld(nowMs: number): boolean {
+    return nowMs < this.leaseDeadlineMs;
+  }
 
   ownerOf(shard: Shard): Ownership | undefined {
     return this.table.ownerOf(shard);

@@ -9,18 +9,20 @@
  * Invariant: the leader writes only before its deadline, and every write is a
  * compare-and-set on the table's revision. Losing the leader stops nothing placed.
  */
-import { unreachable } from "../src/base/assert.js";
+import { ignoreUnknown } from "../src/base/assert.js";
 import { randomToken } from "../src/base/random.js";
 import { Fault } from "../src/base/result.js";
+import type { ProcessIdentity } from "../src/ports/processes.js";
 import type {
   FenceReported,
   GroupReleased,
   PlacementChanged,
   ToPlacement,
 } from "../src/protocol/messages.js";
-import { shardCount } from "../src/protocol/shards.js";
+import { type Shard, shardCount } from "../src/protocol/shards.js";
 import { pingSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
+import { addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import {
   decodeLeader,
@@ -44,7 +46,7 @@ interface WatchTick {
 interface Pinged {
   readonly kind: "Pinged";
   readonly name: string;
-  readonly isSilent: boolean;
+  readonly heard: "answered" | "no responders" | "unknown" | "bus gone";
 }
 
 export type PlacementMessage = ToPlacement | PlacementChanged | WatchTick | Pinged;
@@ -73,12 +75,16 @@ const placementKind: ActorKind = {
 const openMovesMax = 1;
 const decisionsKept = 32;
 const pingDeadlineMs = 1_000;
+const busSettleMs = 1_500;
 
 export class Placement extends Actor<PlacementMessage> {
   private phase: Following | Leading = { role: "following" };
   /** By node name: since when its inbox has had no responders. */
   private readonly silentSince = new Map<string, number>();
   private readonly pinging = new Set<string>();
+  private busSettledMs = 0;
+  /** Given up here, and not yet gone from the view. */
+  private readonly givenUp = new Set<string>();
   private readonly decisions: { at: string; what: string }[] = [];
 
   constructor(private readonly node: NodeContext) {
@@ -121,7 +127,7 @@ export class Placement extends Actor<PlacementMessage> {
         await this.guarded(() => this.onFenceReported(message));
         return;
       default:
-        unreachable(message);
+        ignoreUnknown(message);
     }
   }
 
@@ -141,6 +147,7 @@ export class Placement extends Actor<PlacementMessage> {
       this.pingOthers([...this.node.view.nodes.values()]);
       await this.removeGoneNodes(this.phase);
       await this.place();
+      this.askForReleases();
       return;
     }
     const { leader } = this.node.view;
@@ -149,7 +156,11 @@ export class Placement extends Actor<PlacementMessage> {
       return;
     }
     this.pingOthers([leader]);
-    const reason = this.goneReason(leaderKey, leader);
+    const record = this.node.view.nodes.get(leader.nodeId);
+    const isKnown = record?.incarnation === leader.incarnation;
+    // A leader whose node record is gone can only be waited for.
+    const holder = isKnown ? record : { ...leader, pid: 0, processStart: "" };
+    const reason = await this.goneReason(leaderKey, holder, 0);
     if (reason !== undefined) await this.challenge(reason);
   }
 
@@ -158,7 +169,7 @@ export class Placement extends Actor<PlacementMessage> {
   private async challenge(reason: string): Promise<void> {
     const { view, placement, nodeId, incarnation, limits, clock } = this.node;
     // Who cannot hold its own lease must not lead.
-    if (!view.isLeaseHeld) return;
+    if (!view.isLeaseHeld(clock.monotonicMs()) || !view.isLoaded) return;
     const sentMs = clock.monotonicMs();
     const epoch = Math.max(view.leader?.epoch ?? 0, view.table.masterEpoch) + 1;
     const record = encodeLeader({ nodeId, incarnation, epoch, leaseMs: limits.leaseMs });
@@ -176,6 +187,8 @@ export class Placement extends Actor<PlacementMessage> {
       deadlineMs: sentMs + limits.leaseMs,
       hasWrittenTable: false,
     };
+    // What was silent for a follower may long have come back.
+    this.silentSince.clear();
     this.decide(`leads under epoch ${epoch}: ${reason}`);
   }
 
@@ -227,47 +240,67 @@ export class Placement extends Actor<PlacementMessage> {
       if (member.nodeId === nodeId || this.pinging.has(name)) continue;
       this.pinging.add(name);
       const subject = pingSubject(member.nodeId, member.incarnation);
-      const tell = (isSilent: boolean) => system.tell(ref, { kind: "Pinged", name, isSilent });
+      const tell = (heard: Pinged["heard"]) => system.tell(ref, { kind: "Pinged", name, heard });
       bus.request(subject, new Uint8Array(0), pingDeadlineMs).then(
-        () => tell(false),
-        (cause) => tell(cause instanceof Fault && cause.code === "NO_RESPONDERS"),
+        () => tell("answered"),
+        (cause) => tell(cause instanceof Fault ? silenceOf(cause) : "unknown"),
       );
     }
   }
 
-  private onPinged({ name, isSilent }: Pinged): void {
+  private onPinged({ name, heard }: Pinged): void {
+    const nowMs = this.node.clock.monotonicMs();
     this.pinging.delete(name);
-    if (!isSilent) this.silentSince.delete(name);
-    else if (!this.silentSince.has(name)) {
-      this.silentSince.set(name, this.node.clock.monotonicMs());
+    if (heard === "bus gone") {
+      // Others may be reconnecting, too: their silence says nothing for a while.
+      this.silentSince.clear();
+      this.busSettledMs = nowMs + busSettleMs;
+    } else if (heard !== "no responders") {
+      this.silentSince.delete(name);
+    } else if (!this.silentSince.has(name) && nowMs >= this.busSettledMs) {
+      this.silentSince.set(name, nowMs);
     }
   }
 
-  /** `watchedSinceMs`: silence from before that may have been the bus's, not the member's. */
-  private goneReason(key: string, member: Member, watchedSinceMs = 0): string | undefined {
-    const { view, limits, clock } = this.node;
+  /**
+   * `watchedSinceMs`: a record that did not change before may have been the bus's fault,
+   * not the member's.
+   */
+  private async goneReason(
+    key: string,
+    member: Member & ProcessIdentity,
+    watchedSinceMs: number,
+  ): Promise<string | undefined> {
+    const { view, limits, clock, processes } = this.node;
     const last = view.sightings.get(key);
     if (last === undefined) return undefined;
     const seen = { ...last, sinceMs: Math.max(last.sinceMs, watchedSinceMs) };
     const silentSinceMs = this.silentSince.get(nodeNameOf(member));
     const sighting: Sighting = silentSinceMs === undefined ? seen : { ...seen, silentSinceMs };
-    return goneReason(sighting, clock.monotonicMs(), {
+    const reason = goneReason(sighting, clock.monotonicMs(), {
       leaseMs: limits.leaseMs,
       marginMs: limits.leaseMarginMs,
       silenceMs: limits.silenceMs,
     });
+    // Silence may be a connection that is being made again; a process that is gone stays gone.
+    if (reason === "no responders" && !(await processes.isGone(member))) return undefined;
+    return reason;
   }
 
   /** Takes the record away; every node learns by its watch that this one is gone. */
   private async removeGoneNodes(leading: Leading): Promise<void> {
-    for (const member of [...this.node.view.nodes.values()]) {
-      if (member.nodeId === this.node.nodeId) continue;
-      const reason = this.goneReason(nodeKey(member.nodeId), member, leading.sinceMs);
+    const { view, nodeId, placement } = this.node;
+    const names = new Set([...view.nodes.values()].map(nodeNameOf));
+    for (const name of this.givenUp) if (!names.has(name)) this.givenUp.delete(name);
+    for (const member of view.nodes.values()) {
+      const name = nodeNameOf(member);
+      if (member.nodeId === nodeId || this.givenUp.has(name)) continue;
+      const reason = await this.goneReason(nodeKey(member.nodeId), member, leading.sinceMs);
       if (reason === undefined) continue;
-      this.decide(`gives up ${nodeNameOf(member)}: ${reason}`);
-      this.silentSince.delete(nodeNameOf(member));
-      this.node.view.nodes.delete(member.nodeId);
-      await this.node.placement.delete(nodeKey(member.nodeId));
+      await placement.delete(nodeKey(member.nodeId));
+      this.givenUp.add(name);
+      this.silentSince.delete(name);
+      this.decide(`gives up ${name}: ${reason}`);
     }
   }
 
@@ -295,13 +328,28 @@ export class Placement extends Actor<PlacementMessage> {
     await this.place();
   }
 
+  /** What an owner reported as released may have been lost, or not been written: it says it again. */
+  private askForReleases(): void {
+    const { table } = this.node.view;
+    for (let shard = 0; shard < shardCount; shard += this.unitSize) {
+      const owner = table.ownerOf(shard as Shard);
+      if (owner?.state !== "releasing") continue;
+      const changed: PlacementChanged = { kind: "PlacementChanged" };
+      this.tell(addressOn(nodeNameOf(owner), "shards"), changed);
+    }
+  }
+
   /** The store knows a higher epoch than was given (its data outlived the table): go above. */
-  private async onFenceReported({ group, epoch }: FenceReported): Promise<void> {
+  private async onFenceReported(report: FenceReported): Promise<void> {
+    const { group, epoch } = report;
     await this.changeTable((table) => {
       const shards = unitShards(group, this.unitSize);
-      const owner = table.ownerOf(shards[0] as (typeof shards)[number]);
+      // From one who owns it no more it is only late: the fence is its successor's.
+      const isOwner = shards.every((shard) => table.isOwnedBy(shard, report));
       const isHigher = shards.every((shard) => table.epochOf(shard) > epoch);
-      return owner === undefined || isHigher ? table : table.withOwner(shards, owner, epoch);
+      const { nodeId, incarnation } = report;
+      if (!isOwner || isHigher) return table;
+      return table.withOwner(shards, { nodeId, incarnation }, epoch);
     });
   }
 
@@ -355,6 +403,7 @@ export class Placement extends Actor<PlacementMessage> {
 
   private members(): Member[] {
     return [...this.node.view.nodes.values()]
+      .filter((member) => !this.givenUp.has(nodeNameOf(member)))
       .map(({ nodeId, incarnation }) => ({ nodeId, incarnation }))
       .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   }
@@ -374,4 +423,9 @@ export class Placement extends Actor<PlacementMessage> {
       decisions: this.decisions.slice(-10),
     };
   }
+}
+
+function silenceOf(fault: Fault): Pinged["heard"] {
+  if (fault.code === "NO_RESPONDERS") return "no responders";
+  return fault.code === "DISCONNECTED" ? "bus gone" : "unknown";
 }

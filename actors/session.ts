@@ -8,7 +8,7 @@
  * Invariants: a seq is never given twice; nothing is answered or delivered before it
  * is on disk.
  */
-import { assert, unreachable } from "../src/base/assert.js";
+import { assert, ignoreUnknown } from "../src/base/assert.js";
 import type { SessionRecord } from "../src/ports/inbox-store.js";
 import type { ErrorCode } from "../src/protocol/errors.js";
 import { packRecord } from "../src/protocol/message-record.js";
@@ -70,6 +70,9 @@ const sessionKind: ActorKind = {
   passivateAfterMs: 60_000,
 };
 
+/** A reservation takes one commit; more than this in the meantime is refused. */
+const postponedMax = 256;
+
 const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
 
 export class Session extends Actor<SessionMessage> implements Outlet {
@@ -98,7 +101,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     const { context } = this;
     await context.commits.whenSettled(this.sessionKey);
     const stored = await context.inbox.loadSession(context.shard, this.sessionKey);
-    this.inbox = new Inbox(stored, context.node.idcNumber);
+    this.inbox = new Inbox(stored, context.node.idcNumber, context.node.random);
     this.deliveries = new Deliveries(context, this.inbox, this);
     this.deliveries.devices = (stored?.record.devices ?? []).map((record) => new Device(record));
   }
@@ -145,7 +148,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
         from?.answer(this.inspect());
         return;
       default:
-        return unreachable(message);
+        ignoreUnknown(message);
     }
   }
 
@@ -156,6 +159,10 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     const { bus, clock } = this.context.node;
     if (this.waiting !== undefined) {
       this.postpone(push);
+      return;
+    }
+    if (this.context.commits.isFull) {
+      answerRefused(bus, reply, "OVERLOADED");
       return;
     }
     if (command.id !== undefined && this.answerKnownKey(command.id, push, inbox)) return;
@@ -172,7 +179,6 @@ export class Session extends Actor<SessionMessage> implements Outlet {
 
   private refusalOf(command: PushCommand, inbox: Inbox): ErrorCode | undefined {
     const { limits } = this.context.node;
-    if (this.context.commits.isFull) return "OVERLOADED";
     if (command.id !== undefined && inbox.areKeysFull(limits)) return "KEYS_FULL";
     return command.qos === 1 && inbox.isFull(limits) ? "INBOX_FULL" : undefined;
   }
@@ -233,9 +239,9 @@ export class Session extends Actor<SessionMessage> implements Outlet {
 
   /** Waits for the shard to have MsgID time reserved in the store; keeps the order of arrival. */
   private postpone(push: AcceptPush): void {
-    const { bus, limits } = this.context.node;
+    const { bus } = this.context.node;
     this.waiting ??= [];
-    if (this.waiting.length >= limits.inboxMessagesMax) {
+    if (this.waiting.length >= postponedMax) {
       answerRefused(bus, push.reply, "OVERLOADED");
       return;
     }
@@ -244,14 +250,14 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   }
 
   private answerOnCommit(
-    { reply }: AcceptPush,
+    { command, reply }: AcceptPush,
     id: MsgId,
     seq: number,
     isDuplicate: boolean,
     write: PendingWrite,
   ): void {
     write.answers.push({ reply, id, seq, isDuplicate });
-    this.context.commits.countPush();
+    this.context.commits.countPush(command.body.length);
   }
 
   private onCommitted(
@@ -280,19 +286,22 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   private onAttach(attach: Attach, inbox: Inbox, deliveries: Deliveries): void | Promise<void> {
     const { devices } = deliveries;
     const { node } = this.context;
-    const admission = admitDevice(devices, attach, inbox.lastSeq, inbox.summaries, node);
+    const admission = admitDevice(devices, attach, inbox, node);
     if (admission.kind === "outdated") {
       this.closeReplaced(attach.edge, attach.connection);
       return;
     }
+    // The edge asks again while the answer is on its way: one window at a time is enough.
+    if (deliveries.wasJustAttached(admission.device, attach)) return;
     const { device, isNew, removed } = admission;
     const write = this.write();
     for (const old of removed) {
       this.closeReplaced(old.edge, old.connection);
-      write.changes.push({ kind: "device-removed", device: old.id, reason: "too many devices" });
+      write.changes.push({ kind: "device-removed", device: old.id, reason: "retired" });
     }
     if (isNew) {
       deliveries.devices = [...devices.filter((other) => !removed.includes(other)), device];
+      if (removed.length > 0) inbox.trimAbandoned(deliveries.devices, write);
       write.changes.push({ kind: "device-added", device: device.id, platform: device.platform });
     } else if (!device.isServedOn(attach)) {
       this.closeReplaced(device.edge, device.connection);
@@ -328,7 +337,11 @@ export class Session extends Actor<SessionMessage> implements Outlet {
 
   private onAcked(acked: Acked, inbox: Inbox, deliveries: Deliveries): void | Promise<void> {
     const device = deliveries.devices.find((candidate) => candidate.isServedOn(acked));
-    if (device === undefined || acked.position.generation !== inbox.generation) return;
+    if (device === undefined) {
+      this.askToAttach(acked);
+      return;
+    }
+    if (acked.position.generation !== inbox.generation) return;
     // An ack above what this attach was sent cannot be true of it.
     this.noteAck(device, Math.min(acked.position.seq, device.sentSeq), inbox, deliveries);
     return deliveries.catchUp();
@@ -337,22 +350,33 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   /** Moves the device's cursor and lets go what nobody needs any more. */
   private noteAck(device: Device, seq: number, inbox: Inbox, deliveries: Deliveries): void {
     const { apps, clock } = this.context.node;
+    const oldSeq = device.ackedSeq;
     if (!device.ackThrough(seq, clock.monotonicMs())) return;
+    device.seenAtMs = clock.wallMs();
     const write = this.write();
     write.changes.push({ kind: "acked", device: device.id, seq: device.ackedSeq });
     const app = apps.find(decodeToken(appOfKey(this.sessionKey)) ?? "");
-    inbox.trim(deliveries.devices, app?.delivery ?? "each-device", write);
+    inbox.trim(deliveries.devices, device, oldSeq, app?.delivery ?? "each-device", write);
     write.isRecordDue = true;
   }
 
   private onResend(resend: Resend, inbox: Inbox, deliveries: Deliveries): void | Promise<void> {
     const device = deliveries.devices.find((candidate) => candidate.isServedOn(resend));
-    if (device === undefined) return;
+    if (device === undefined) {
+      this.askToAttach(resend);
+      return;
+    }
     const { position } = resend;
     const isKnown = inbox.covers(position) && position.seq <= device.sentSeq;
     const fromSeq = isKnown ? Math.max(device.ackedSeq, position.seq) : device.ackedSeq;
     deliveries.attachAt(device, fromSeq);
     return deliveries.catchUp();
+  }
+
+  /** A connection believes to be served here and is not known: its attach was lost. */
+  private askToAttach({ edge }: ConnectionRef): void {
+    const shards = [this.context.shard];
+    this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey });
   }
 
   // ---- ways out ----

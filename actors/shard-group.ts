@@ -10,11 +10,11 @@
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
 import type { CommitAnswer, InboxGroup, ShardWrite } from "../src/ports/inbox-store.js";
-import type { EdgeGone } from "../src/protocol/messages.js";
+import type { EdgeGone, FenceReported } from "../src/protocol/messages.js";
 import { MsgIdSource } from "../src/protocol/msg-id.js";
 import type { Shard as ShardNumber } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
-import { type ActorKey, addressOn } from "../src/runtime/address.js";
+import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
 import type { StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { CommitQueue } from "./commit-queue.js";
@@ -47,7 +47,25 @@ interface SweepTick {
   readonly kind: "SweepTick";
 }
 
-export type GroupMessage = ForShard | CommitTick | CommitEnded | SweepTick | EdgeGone;
+/** An edge came up, or back: it may hold connections of these shards. */
+export interface EdgeAppeared {
+  readonly kind: "EdgeAppeared";
+  readonly edge: Address;
+}
+
+interface EdgeConfirmed {
+  readonly kind: "EdgeConfirmed";
+  readonly edge: Address;
+}
+
+export type GroupMessage =
+  | ForShard
+  | CommitTick
+  | CommitEnded
+  | SweepTick
+  | EdgeGone
+  | EdgeAppeared
+  | EdgeConfirmed;
 
 const groupKind: ActorKind = {
   name: "shard-group",
@@ -68,6 +86,12 @@ export class ShardGroup extends Actor<GroupMessage> {
   private inbox: InboxGroup | undefined = undefined;
   /** The commit under way; settles, never rejects. */
   private flight: Promise<void> | undefined = undefined;
+  /** Ended while this actor is told to stop: still to be answered. */
+  private landed: CommitEnded | undefined = undefined;
+  /** Edges that have not confirmed to attach their connections of these shards again. */
+  private readonly unconfirmedEdges = new Set<Address>();
+  /** The highest fence found above this node's epochs; 0 when none was. */
+  private highestFence = 0;
   private sweptTo = 0;
   private commitCount = 0;
 
@@ -78,7 +102,7 @@ export class ShardGroup extends Actor<GroupMessage> {
     private readonly epochs: ReadonlyMap<ShardNumber, number>,
   ) {
     super();
-    this.commits = new CommitQueue(() => this.wake(), node.limits.uncommittedMax);
+    this.commits = new CommitQueue(() => this.wake(), node.limits);
   }
 
   get kind(): ActorKind {
@@ -111,8 +135,11 @@ export class ShardGroup extends Actor<GroupMessage> {
       const ids = new MsgIdSource(request.shard, node.idcNumber, firstIdMs, reserveUntilMs);
       this.startShard(request.shard, request.epoch, inbox, ids);
     }
-    if (highestFence > 0) this.reportFence(highestFence);
+    if (highestFence > 0) this.noteFence(highestFence);
     this.timer(sweepEveryMs, { kind: "SweepTick" });
+    for (const member of node.view.nodes.values()) {
+      this.unconfirmedEdges.add(addressOn(nodeNameOf(member), "edge"));
+    }
     this.askEdges();
     log.info("group opened", { group: this.group, shards: this.contexts.size });
   }
@@ -129,6 +156,7 @@ export class ShardGroup extends Actor<GroupMessage> {
     if (inbox === undefined) return;
     this.inbox = undefined;
     await this.flight;
+    if (this.landed !== undefined) this.answerLanded(this.landed);
     if (reason === "normal") {
       const left = this.commits.take();
       await inbox.commit(this.gather(left)).then(
@@ -158,7 +186,15 @@ export class ShardGroup extends Actor<GroupMessage> {
       case "SweepTick":
         return this.onSweepTick();
       case "EdgeGone":
+        this.unconfirmedEdges.delete(message.edge as Address);
         for (const key of this.childKeys()) this.tellChild(key, message);
+        return;
+      case "EdgeAppeared":
+        this.unconfirmedEdges.add(message.edge);
+        this.askEdges();
+        return;
+      case "EdgeConfirmed":
+        this.unconfirmedEdges.delete(message.edge);
         return;
       default:
         return unreachable(message);
@@ -178,10 +214,14 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private endCommit(ended: CommitEnded): void {
-    if (this.inbox !== undefined) this.system.tell(this.ref, ended);
-    // Stopping: nobody takes messages any more, but the publishers still wait.
-    else if (ended.result instanceof Fault) this.answerUnknown(ended.taken);
-    else this.answerDurable(ended.taken, ended.result);
+    this.landed = ended;
+    this.system.tell(this.ref, ended);
+  }
+
+  /** Stopping: nobody takes messages any more, but the publishers still wait. */
+  private answerLanded({ taken, result }: CommitEnded): void {
+    if (result instanceof Fault) this.answerUnknown(taken);
+    else this.answerDurable(taken, result);
   }
 
   /** One write per shard, with a longer MsgID reservation where half of it is used. */
@@ -214,6 +254,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private onCommitEnded({ writes, taken, result }: CommitEnded): void {
+    this.landed = undefined;
     if (result instanceof Fault) {
       this.failCommit(result);
       return;
@@ -239,7 +280,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private loseShard(shard: ShardNumber, epoch: number): void {
     this.node.log.warn("shard fenced", { shard, epoch });
     this.stopChild(shard);
-    this.reportFence(epoch);
+    this.noteFence(epoch);
   }
 
   /**
@@ -265,17 +306,34 @@ export class ShardGroup extends Actor<GroupMessage> {
     }
   }
 
-  private reportFence(epoch: number): void {
-    const { leader } = this.node.view;
-    if (leader === undefined) return;
-    const message = { kind: "FenceReported", group: this.group, epoch } as const;
-    this.tell(addressOn(nodeNameOf(leader), "placement"), message);
+  private noteFence(epoch: number): void {
+    this.highestFence = Math.max(this.highestFence, epoch);
+    this.reportFence();
   }
 
+  /** Until the leader has given the group above the fence, which ends this actor. */
+  private reportFence(): void {
+    const { leader } = this.node.view;
+    if (leader === undefined || this.highestFence === 0) return;
+    const { nodeId, incarnation } = this.node;
+    const report: FenceReported = {
+      kind: "FenceReported",
+      group: this.group,
+      epoch: this.highestFence,
+      nodeId,
+      incarnation,
+    };
+    this.tell(addressOn(nodeNameOf(leader), "placement"), report);
+  }
+
+  /** Asked again with each sweep until it is confirmed: an edge may be off the bus for a moment. */
   private askEdges(): void {
     const shards = [...this.contexts.keys()];
-    for (const node of this.node.view.nodes.values()) {
-      this.tell(addressOn(nodeNameOf(node), "edge"), { kind: "AttachAgain", shards });
+    const { system, ref } = this;
+    for (const edge of this.unconfirmedEdges) {
+      this.ask(edge, { kind: "AttachAgain", shards }, sweepEveryMs).then((answer) => {
+        if (answer.ok) system.tell(ref, { kind: "EdgeConfirmed", edge });
+      });
     }
   }
 
@@ -292,6 +350,8 @@ export class ShardGroup extends Actor<GroupMessage> {
         this.tellChild(shard, { kind: "ForSession", key, message } satisfies ForSession);
       }
     }
+    this.reportFence();
+    this.askEdges();
     this.timer(sweepEveryMs, { kind: "SweepTick" });
   }
 

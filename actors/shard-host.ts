@@ -4,7 +4,7 @@
  *
  * Invariant: a group runs only under the epochs that the table names for this node.
  */
-import { unreachable } from "../src/base/assert.js";
+import { ignoreUnknown } from "../src/base/assert.js";
 import type { EdgeGone, PlacementChanged, ToSession } from "../src/protocol/messages.js";
 import { type Shard, shardCount, shardOfKey } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
@@ -15,7 +15,7 @@ import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import type { ViewSession } from "./session.js";
 import type { ForSession } from "./shard.js";
-import { type ForShard, ShardGroup } from "./shard-group.js";
+import { type EdgeAppeared, type ForShard, ShardGroup } from "./shard-group.js";
 
 export type HostMessage = ToSession | PlacementChanged | ViewSession;
 
@@ -67,14 +67,14 @@ export class ShardHost extends Actor<HostMessage> {
         this.onToSession(message);
         return;
       case "PlacementChanged":
-        this.announceGoneEdges();
+        this.announceEdges();
         this.reconcile();
         return;
       case "ViewSession":
         this.onViewSession(message, from);
         return;
       default:
-        unreachable(message);
+        ignoreUnknown(message);
     }
   }
 
@@ -111,7 +111,7 @@ export class ShardHost extends Actor<HostMessage> {
   private wantedGroups(): Map<number, Map<Shard, number>> {
     const { store, view } = this.node;
     const wanted = new Map<number, Map<Shard, number>>();
-    if (!view.isLeaseHeld) return wanted;
+    if (!view.isLeaseHeld(this.node.clock.monotonicMs())) return wanted;
     for (let number = 0; number < shardCount; number++) {
       const shard = number as Shard;
       if (view.table.stateOf(shard) !== "serving") continue;
@@ -143,7 +143,7 @@ export class ShardHost extends Actor<HostMessage> {
     this.tell(addressOn(nodeNameOf(leader), "placement"), message);
   }
 
-  private announceGoneEdges(): void {
+  private announceEdges(): void {
     const edges = new Set(
       [...this.node.view.nodes.values()].map((node) => addressOn(nodeNameOf(node), "edge")),
     );
@@ -151,6 +151,11 @@ export class ShardHost extends Actor<HostMessage> {
       if (edges.has(edge as Address)) continue;
       const gone: EdgeGone = { kind: "EdgeGone", edge };
       for (const group of this.running.keys()) this.tellChild(group, gone);
+    }
+    for (const edge of edges) {
+      if (this.knownEdges.has(edge)) continue;
+      const appeared: EdgeAppeared = { kind: "EdgeAppeared", edge };
+      for (const group of this.running.keys()) this.tellChild(group, appeared);
     }
     this.knownEdges = edges;
   }

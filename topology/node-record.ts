@@ -6,6 +6,8 @@ export interface NodeRecord extends Member {
   readonly v: number;
   readonly idc: string;
   readonly pid: number;
+  /** With the pid, names one process for ever. */
+  readonly processStart: string;
   readonly version: string;
   readonly leaseMs: number;
   readonly startedAtMs: number;
@@ -39,6 +41,7 @@ export function decodeNodeRecord(bytes: Uint8Array): NodeRecord | undefined {
     typeof value.incarnation === "string" &&
     typeof value.leaseMs === "number" &&
     typeof value.pid === "number" &&
+    typeof value.processStart === "string" &&
     typeof value.edgeUrl === "string";
   return isWhole ? (value as unknown as NodeRecord) : undefined;
 }

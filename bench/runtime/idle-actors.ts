@@ -69,14 +69,14 @@ function contextOf(
 ): NodeContext {
   const view = new PlacementView();
   view.table = PlacementTable.empty().withOwner(allShards, owner);
-  view.isLeaseHeld = true;
+  view.leaseDeadlineMs = Number.POSITIVE_INFINITY;
   const app = { v: 1, app: "demo", secrets: [], delivery: "each-device", createdAtMs: 0 } as const;
   return {
     ...member,
     idc: "dc1",
     idcNumber: 1,
     version: "bench",
-    pid: process.pid,
+    processes: { own: { pid: 1, processStart: "" }, isGone: async () => false },
     edgeUrl: "",
     clock,
     random: { next: () => 0.5 },

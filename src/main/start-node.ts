@@ -26,6 +26,7 @@ import { connectNats, type NatsConnection } from "../drivers/nats-connection.js"
 import { openKeyValue } from "../drivers/nats-key-value.js";
 import { pinoLog } from "../drivers/pino-log.js";
 import { systemClock, systemRandom } from "../drivers/system-clock.js";
+import { systemProcesses } from "../drivers/system-processes.js";
 import { WsEdge } from "../drivers/ws-edge.js";
 import type { AppDirectory } from "../ports/app-directory.js";
 import type { KeyValue } from "../ports/key-value.js";
@@ -73,7 +74,7 @@ export async function startNode(
   const server = createHttpServer({
     isDemo: settings.demo,
     demo: () => ({ apps, signer: tokens }),
-    isHealthy: () => view.isLeaseHeld,
+    isHealthy: () => view.isLeaseHeld(systemClock.monotonicMs()),
   });
   const port = await listen(server, settings.host, settings.port);
   const httpUrl = `http://${settings.host}:${port}`;
@@ -83,7 +84,7 @@ export async function startNode(
     idc: settings.idc,
     idcNumber: settings.idcNumber,
     version,
-    pid: process.pid,
+    processes: await systemProcesses(),
     edgeUrl: settings.edgeUrl ?? `ws://${settings.host}:${port}${connectPath}`,
     clock: systemClock,
     random: systemRandom,

@@ -151,6 +151,7 @@ export interface EntrySummary {
   readonly bytes: number;
   readonly expiresAtMs: number;
   readonly collapse?: string;
+  readonly target?: Target;
 }
 
 export interface Due {

@@ -34,7 +34,7 @@ export interface PlacementChanged {
   readonly kind: "PlacementChanged";
 }
 
-/** (wire) An owner asks an edge to attach its connections again: of these shards, or of one session. */
+/** (wire, may be asked) An owner asks an edge to attach its connections again: of these shards, or of one session. */
 export interface AttachAgain {
   readonly kind: "AttachAgain";
   readonly shards: readonly Shard[];
@@ -157,11 +157,13 @@ export interface GroupReleased {
   readonly incarnation: string;
 }
 
-/** (wire) The store's fence stands at `epoch`, above what the master gave. */
+/** (wire) The store's fence stands at `epoch`, above what the master gave this owner. */
 export interface FenceReported {
   readonly kind: "FenceReported";
   readonly group: number;
   readonly epoch: number;
+  readonly nodeId: string;
+  readonly incarnation: string;
 }
 
 export type ToPlacement = GroupReleased | FenceReported;

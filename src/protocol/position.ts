@@ -14,6 +14,9 @@ export interface Position {
 
 export const firstGenerationCounter = 1;
 
+/** A counter is below this. */
+export const generationCounters = 2 ** 20;
+
 export function makeGeneration(zoneVersion: number, idc: number, counter: number): number {
   return zoneVersion * 2 ** 24 + idc * 2 ** 20 + counter;
 }

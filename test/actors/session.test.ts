@@ -169,6 +169,29 @@ describe("accepting", () => {
     ]);
   });
 
+  test("collapses only what is for the same devices", async () => {
+    const bench = await ShardBench.start();
+    await bench.pushAll("alice", [
+      { body: 1, collapse: "k", target: { device: "phone" } },
+      { body: 2, collapse: "k", target: { device: "laptop" } },
+      { body: 3, collapse: "k", target: { device: "phone" } },
+    ]);
+    assert.deepEqual(await bench.inbox("alice"), [2, 3]);
+  });
+
+  test("refuses while too many bytes wait for the disk", async () => {
+    const store = new GatedInbox();
+    const bench = await ShardBench.start({ uncommittedBytesMax: 2_000 }, store);
+    store.close();
+    const waiting = [0, 1, 2].map(() => bench.push("alice", { body: "x".repeat(900) }));
+    await bench.clock.settle();
+    const [answer] = await bench.pushAll("alice", [{ body: 1 }]);
+    assert.equal(answer?.ok === false && answer.code, "OVERLOADED");
+    store.open();
+    await bench.clock.settle();
+    assert.ok((await Promise.all(waiting)).every((given) => given.ok));
+  });
+
   test("drops what has expired, and never gives its seq again", async () => {
     const bench = await ShardBench.start();
     await bench.pushAll("alice", [
@@ -258,6 +281,81 @@ describe("delivering", () => {
     await bench.ack("alice", 1, 2);
     await bench.ack("alice", 2, 2);
     assert.deepEqual(await bench.inbox("alice"), []);
+  });
+
+  test("lets go by a first ack only what that device was sent", async () => {
+    const bench = await ShardBench.start();
+    bench.delivery = "first-ack";
+    await bench.attach("alice", 1, { device: "phone" });
+    await bench.tellSession("alice", { kind: "Detach", edge: "dc1-t.i/edge", connection: 1 });
+    await bench.pushAll("alice", numbers(3));
+    await bench.attach("alice", 2, { device: "laptop", start: "new" });
+    await bench.pushAll("alice", [{ body: 3 }, { body: "p", target: { device: "phone" } }]);
+    await bench.pushAll("alice", [{ body: 5 }]);
+    await bench.ack("alice", 2, 6);
+    assert.deepEqual(await bench.inbox("alice"), [1, 2, 3, 5]);
+  });
+
+  test("does not hold what is for one device until the others come for it", async () => {
+    const bench = await ShardBench.start();
+    await bench.attach("alice", 1, { device: "phone" });
+    await bench.attach("alice", 2, { device: "laptop" });
+    await bench.attach("alice", 3, { device: "tv" });
+    await bench.tellSession("alice", { kind: "Detach", edge: "dc1-t.i/edge", connection: 3 });
+    for (let number = 0; number < 5; number++) {
+      await bench.pushAll("alice", [{ body: number, target: { device: "phone" } }]);
+      await bench.ack("alice", 1, number + 1);
+    }
+    assert.deepEqual(await bench.inbox("alice"), []);
+  });
+
+  test("keeps what a new device did not want for those who come for all of it", async () => {
+    const bench = await ShardBench.start();
+    await bench.pushAll("alice", numbers(2));
+    await bench.attach("alice", 1, { device: "a", start: "new" });
+    await bench.pushAll("alice", numbers(1, 2));
+    await bench.ack("alice", 1, 3);
+    assert.deepEqual(await bench.inbox("alice"), [1, 2]);
+  });
+
+  test("takes no position of a store that was lost for an ack", async () => {
+    const first = await ShardBench.start();
+    await first.attach("alice", 1);
+    await first.pushAll("alice", numbers(3));
+    const taken = { generation: first.generation, seq: 3 };
+    const second = await ShardBench.start({}, new MemoryInbox(8), 0.5);
+    await second.pushAll("alice", numbers(3));
+    await second.attach("alice", 1, { taken });
+    assert.deepEqual(second.bodies(1), [0, 1, 2]);
+  });
+
+  test("starts a new device behind nothing that is not on disk", async () => {
+    const store = new GatedInbox();
+    const bench = await ShardBench.start({}, store);
+    await bench.pushAll("alice", numbers(1));
+    store.close();
+    void bench.push("alice", { body: 1 });
+    await bench.attach("alice", 1, { start: "new" });
+    const attached = bench.toEdge.find((message) => message.kind === "Attached");
+    assert.equal(attached?.kind === "Attached" && attached.base.seq, 1);
+    store.open();
+    await bench.clock.settle();
+    assert.deepEqual(bench.bodies(1), [1]);
+  });
+
+  test("answers an attach that is repeated at once only once", async () => {
+    const bench = await ShardBench.start();
+    await bench.pushAll("alice", numbers(10));
+    for (let tries = 0; tries < 5; tries++) await bench.attach("alice", 1);
+    assert.equal(bench.bodies(1).length, 10);
+  });
+
+  test("asks a connection that it does not know to attach", async () => {
+    const bench = await ShardBench.start();
+    await bench.attach("alice", 1);
+    await bench.ack("alice", 7, 1);
+    const last = bench.toEdge.at(-1);
+    assert.equal(last?.kind === "AttachAgain" && last.key, "demo.alice");
   });
 
   test("starts a new device where it says: new, the tail, or all", async () => {

@@ -72,7 +72,7 @@ async function fillBuckets(connection: NatsConnection): Promise<void> {
   const leader = { nodeId, incarnation, epoch: 7, leaseMs: 3_000 };
   await placement.create(leaderKey, encodeLeader(leader));
   for (const each of [nodeB, nodeA]) {
-    await placement.create(nodeKey(each.nodeId), encodeNodeRecord(each));
+    await placement.create(nodeKey(each.nodeId), encodeNodeRecord({ ...each, processStart: "" }));
   }
   const apps = await openKeyValue(connection, "apps");
   await apps.create("demo", encodeAppRecord(demo));

@@ -60,11 +60,11 @@ export class ShardBench {
   private replies = 0;
   delivery: AppRecord["delivery"] = "each-device";
 
-  private constructor(limits: Partial<Limits>, store: MemoryInbox) {
+  private constructor(limits: Partial<Limits>, store: MemoryInbox, chance: number) {
     this.store = store;
     const view = new PlacementView();
-    view.isLeaseHeld = true;
-    const random = { next: () => 0 };
+    view.leaseDeadlineMs = Number.POSITIVE_INFINITY;
+    const random = { next: () => chance };
     const never = () => {
       throw new Error("not used here");
     };
@@ -73,7 +73,7 @@ export class ShardBench {
       idc: "dc1",
       idcNumber: 1,
       version: "test",
-      pid: 1,
+      processes: { own: { pid: 1, processStart: "" }, isGone: async () => false },
       edgeUrl: "",
       clock: this.clock,
       random,
@@ -100,8 +100,9 @@ export class ShardBench {
   static async start(
     limits: Partial<Limits> = {},
     store = new MemoryInbox(8),
+    chance = 0,
   ): Promise<ShardBench> {
-    const bench = new ShardBench(limits, store);
+    const bench = new ShardBench(limits, store, chance);
     bench.system.spawnRoot("shards", () => new ShardHost(bench.node));
     bench.system.spawnRoot("edge", () => new Recorder(bench.toEdge));
     await bench.giveShards();
