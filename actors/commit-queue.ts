@@ -14,10 +14,12 @@ export class CommitQueue {
   private pushCount = 0;
   private pushBytes = 0;
   private flyingBytes = 0;
+  /** Nothing waits and nothing flies: the next write wakes the group. */
+  private isIdle = true;
   private settleCallbacks = new Map<SessionKey, (() => void)[]>();
   private readonly unsettled = new Map<SessionKey, number>();
 
-  /** `wake` is called when a write waits and no commit is in flight. */
+  /** `wake` is called for the first write after a rest; then the group goes on by itself. */
   constructor(
     private readonly wake: () => void,
     private readonly limits: Limits,
@@ -26,6 +28,10 @@ export class CommitQueue {
   get isFull(): boolean {
     const { uncommittedMax, uncommittedBytesMax } = this.limits;
     return this.pushCount >= uncommittedMax || this.pushBytes >= uncommittedBytesMax;
+  }
+
+  get isWaiting(): boolean {
+    return this.waiting.length > 0;
   }
 
   get uncommitted(): number {
@@ -41,7 +47,10 @@ export class CommitQueue {
   submit(write: PendingWrite): void {
     this.waiting.push(write);
     this.unsettled.set(write.key, (this.unsettled.get(write.key) ?? 0) + 1);
-    if (this.waiting.length === 1 && this.flying.length === 0) this.wake();
+    if (this.waiting.length === 1 && this.isIdle) {
+      this.isIdle = false;
+      this.wake();
+    }
   }
 
   /** All that waits, from now on in flight; empty when there is nothing. */
@@ -53,13 +62,14 @@ export class CommitQueue {
     return this.flying;
   }
 
-  /** The commit in flight is on disk; wakes the group again when more waits. */
-  settle(): void {
+  /** The commit in flight is on disk. Returns how many pushes wait for the next one. */
+  settle(): number {
     const settled = this.flying;
     this.flying = [];
     this.pushBytes -= this.flyingBytes;
     for (const write of settled) this.settleOne(write);
-    if (this.waiting.length > 0) this.wake();
+    this.isIdle = this.waiting.length === 0;
+    return this.pushCount;
   }
 
   /** Everything outstanding, oldest first; the queue is of no use afterwards. */

@@ -75,6 +75,9 @@ const groupKind: ActorKind = {
   stopDeadlineMs: 10_000,
 };
 
+/** A commit that would hold fewer pushes waits a moment for more, when one has just ended. */
+const gatherPushes = 64;
+const gatherMs = 2;
 const sweepEveryMs = 1_000;
 /** Shards looked at in one sweep: all 512 of a volume within eight seconds. */
 const shardsPerSweep = 64;
@@ -273,7 +276,11 @@ export class ShardGroup extends Actor<GroupMessage> {
     for (const write of taken) {
       if (!fenced.has(write.shard)) this.tell(write.session, { kind: "Committed", write });
     }
-    this.commits.settle();
+    const waiting = this.commits.settle();
+    if (!this.commits.isWaiting) return;
+    // Under load a moment's patience makes one flush serve many; after a rest nobody waits.
+    if (waiting >= gatherPushes) this.onCommitTick();
+    else this.timer(gatherMs, { kind: "CommitTick" });
   }
 
   /** A node whose write is fenced answers nothing: the shard has another owner. */

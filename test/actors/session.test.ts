@@ -56,11 +56,11 @@ describe("accepting", () => {
     store.close();
     const answers: PushAnswer[] = [];
     const pushed = bench.push("alice", { body: 0 }).then((answer) => answers.push(answer));
-    await bench.clock.settle();
+    await bench.clock.advanceAndSettle(10);
     assert.equal(answers.length, 0);
     assert.deepEqual(bench.bodies(1), []);
     store.open();
-    await bench.clock.settle();
+    await bench.clock.advanceAndSettle(10);
     await pushed;
     assert.ok(answers.at(0)?.ok);
     assert.deepEqual(bench.bodies(1), [0]);
@@ -184,11 +184,11 @@ describe("accepting", () => {
     const bench = await ShardBench.start({ uncommittedBytesMax: 2_000 }, store);
     store.close();
     const waiting = [0, 1, 2].map(() => bench.push("alice", { body: "x".repeat(900) }));
-    await bench.clock.settle();
+    await bench.clock.advanceAndSettle(10);
     const [answer] = await bench.pushAll("alice", [{ body: 1 }]);
     assert.equal(answer?.ok === false && answer.code, "OVERLOADED");
     store.open();
-    await bench.clock.settle();
+    await bench.clock.advanceAndSettle(10);
     assert.ok((await Promise.all(waiting)).every((given) => given.ok));
   });
 
@@ -339,7 +339,7 @@ describe("delivering", () => {
     const attached = bench.toEdge.find((message) => message.kind === "Attached");
     assert.equal(attached?.kind === "Attached" && attached.base.seq, 1);
     store.open();
-    await bench.clock.settle();
+    await bench.clock.advanceAndSettle(10);
     assert.deepEqual(bench.bodies(1), [1]);
   });
 
@@ -463,7 +463,7 @@ describe("misdirected", () => {
       key,
       message,
     });
-    await bench.clock.settle();
+    await bench.clock.advanceAndSettle(10);
     assert.deepEqual(bench.toEdge.at(-1), { kind: "WrongOwner", connection: 9, shard, epoch: 1 });
   });
 
@@ -478,7 +478,7 @@ describe("misdirected", () => {
       bench.bus.publish(subject, packValue({ body: 1 }), { reply: "_INBOX.x" });
     }
     bench.bus.publish(shardPushSubject(shard, sessionKey("demo", "alice")), new Uint8Array(0));
-    await bench.clock.settle();
+    await bench.clock.advanceAndSettle(10);
     assert.deepEqual(bench.crashes, []);
   });
 });

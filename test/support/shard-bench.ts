@@ -118,7 +118,7 @@ export class ShardBench {
     const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
     this.node.view.table = PlacementTable.empty().withOwner(all, member, this.epoch - 1);
     this.system.tell(addressOn("dc1-t.i", "shards"), { kind: "PlacementChanged" });
-    await this.clock.settle();
+    await this.clock.advanceAndSettle(10);
   }
 
   /** The request is sent now; the promise is its answer once time has moved on. */
@@ -136,7 +136,7 @@ export class ShardBench {
 
   async pushAll(uid: string, commands: readonly object[]): Promise<PushAnswer[]> {
     const answers = commands.map((command) => this.push(uid, command));
-    await this.clock.settle();
+    await this.clock.advanceAndSettle(10);
     return Promise.all(answers);
   }
 
@@ -145,7 +145,7 @@ export class ShardBench {
     const { epoch } = this;
     const envelope: ToSession = { kind: "ToSession", shard: shardOfKey(key), epoch, key, message };
     this.system.tell(addressOn("dc1-t.i", "shards"), envelope);
-    await this.clock.settle();
+    await this.clock.advanceAndSettle(10);
   }
 
   async attach(uid: string, connection: number, changes: Partial<Attach> = {}): Promise<void> {
