@@ -36,6 +36,13 @@ export interface Limits {
   /** How long a new master waits for nodes to appear before it first places shards. */
   readonly settleMs: number;
   readonly requestDeadlineMs: number;
+  /** Pushes that a group's intake holds while the group does not serve. */
+  readonly heldPushesMax: number;
+  readonly heldBytesMax: number;
+  /** Both owners of a moving group are subscribed for at least so long. */
+  readonly moveOverlapMs: number;
+  /** A new owner waits so long for the old one's hand-over, then serves without it. */
+  readonly moveDeadlineMs: number;
 }
 
 const second = 1_000;
@@ -69,4 +76,8 @@ export const defaultLimits: Limits = {
   probeEveryMs: 100,
   settleMs: second,
   requestDeadlineMs: 5 * second,
+  heldPushesMax: 20_000,
+  heldBytesMax: 64 * 1024 * 1024,
+  moveOverlapMs: 50,
+  moveDeadlineMs: 3 * second,
 };

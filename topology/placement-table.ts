@@ -16,18 +16,23 @@ export interface Member {
   readonly incarnation: string;
 }
 
-/** unassigned: nobody serves. serving: the owner does. releasing: the owner is asked to stop. */
-export type ShardState = "unassigned" | "serving" | "releasing";
+/**
+ * unassigned: nobody serves. serving: the owner does. moving: it is the owner's, under
+ * the epoch that stands here, as soon as `from` has handed over.
+ */
+export type ShardState = "unassigned" | "serving" | "moving";
 
 export interface Ownership extends Member {
   readonly shard: Shard;
   readonly epoch: number;
   readonly state: ShardState;
+  /** Who hands over, while moving. */
+  readonly from?: Member;
 }
 
-const states: readonly ShardState[] = ["unassigned", "serving", "releasing"];
+const states: readonly ShardState[] = ["unassigned", "serving", "moving"];
 
-/** Immutable: `withOwner` and `withState` make changed copies. */
+/** Immutable: `withOwner`, `withMove` and `withState` make changed copies. */
 export class PlacementTable {
   private constructor(
     /** Epoch of the master that wrote this. */
@@ -38,6 +43,7 @@ export class PlacementTable {
     private readonly ownerIndex: Uint16Array,
     private readonly epochs: Uint32Array,
     private readonly stateIndex: Uint8Array,
+    private readonly fromIndex: Uint16Array,
   ) {}
 
   static empty(): PlacementTable {
@@ -48,6 +54,7 @@ export class PlacementTable {
       new Uint16Array(shardCount),
       new Uint32Array(shardCount),
       new Uint8Array(shardCount),
+      new Uint16Array(shardCount),
     );
   }
 
@@ -56,7 +63,9 @@ export class PlacementTable {
     const state = this.stateOf(shard);
     const member = this.members[this.ownerIndex[shard] ?? 0];
     if (state === "unassigned" || member === undefined) return undefined;
-    return { shard, epoch: this.epochOf(shard), state, ...member };
+    const owner = { shard, epoch: this.epochOf(shard), state, ...member };
+    const from = this.members[this.fromIndex[shard] ?? 0];
+    return state === "moving" && from !== undefined ? { ...owner, from } : owner;
   }
 
   /** The epoch the shard was last given under; 0 when it never was. */
@@ -89,6 +98,19 @@ export class PlacementTable {
     return copy;
   }
 
+  /** Gives served `shards` on to `to`, each under a new epoch; the owner of now hands over. */
+  withMove(shards: readonly Shard[], to: Member): PlacementTable {
+    const copy = this.copy();
+    const index = copy.indexOf(to);
+    for (const shard of shards) {
+      copy.fromIndex[shard] = copy.ownerIndex[shard] ?? 0;
+      copy.ownerIndex[shard] = index;
+      copy.epochs[shard] = copy.epochOf(shard) + 1;
+      copy.stateIndex[shard] = states.indexOf("moving");
+    }
+    return copy;
+  }
+
   withState(shards: readonly Shard[], state: ShardState): PlacementTable {
     const copy = this.copy();
     for (const shard of shards) copy.stateIndex[shard] = states.indexOf(state);
@@ -103,6 +125,7 @@ export class PlacementTable {
       this.ownerIndex,
       this.epochs,
       this.stateIndex,
+      this.fromIndex,
     );
   }
 
@@ -115,6 +138,7 @@ export class PlacementTable {
       owners: bytesOf(this.ownerIndex),
       epochs: bytesOf(this.epochs),
       states: bytesOf(this.stateIndex),
+      froms: bytesOf(this.fromIndex),
     });
   }
 
@@ -127,14 +151,15 @@ export class PlacementTable {
     }
     if (!isMap(map)) return refused("BAD_TABLE", "the table is not a map");
     if (map.v !== tableVersion) return refused("UNSUPPORTED", `table version ${String(map.v)}`);
-    const { masterEpoch, nonce, members, owners, epochs, states: stateBytes } = map;
+    const { masterEpoch, nonce, members, owners, epochs, states: stateBytes, froms } = map;
     const isWhole =
       typeof masterEpoch === "number" &&
       typeof nonce === "string" &&
       isMemberList(members) &&
       hasLength(owners, shardCount * 2) &&
       hasLength(epochs, shardCount * 4) &&
-      hasLength(stateBytes, shardCount);
+      hasLength(stateBytes, shardCount) &&
+      hasLength(froms, shardCount * 2);
     if (!isWhole) return refused("BAD_TABLE", "a field of the table is missing or malformed");
     return accepted(
       new PlacementTable(
@@ -144,6 +169,7 @@ export class PlacementTable {
         new Uint16Array(copyOf(owners)),
         new Uint32Array(copyOf(epochs)),
         new Uint8Array(copyOf(stateBytes)),
+        new Uint16Array(copyOf(froms)),
       ),
     );
   }
@@ -153,6 +179,7 @@ export class PlacementTable {
     const used = new Set<number>();
     for (let shard = 0; shard < shardCount; shard++) {
       if (this.stateIndex[shard] !== 0) used.add(this.ownerIndex[shard] ?? 0);
+      if (this.stateOf(shard) === "moving") used.add(this.fromIndex[shard] ?? 0);
     }
     const kept = [...used].sort((a, b) => a - b);
     const renumbered = new Map(kept.map((old, index) => [old, index]));
@@ -163,6 +190,7 @@ export class PlacementTable {
       this.ownerIndex.map((old) => renumbered.get(old) ?? 0),
       this.epochs.slice(),
       this.stateIndex.slice(),
+      this.fromIndex.map((old) => renumbered.get(old) ?? 0),
     );
   }
 

@@ -17,6 +17,11 @@ export type PlacementStep =
       readonly reason: string;
     };
 
+/** A live node; one in drain gets nothing and gives all. */
+export interface Candidate extends Member {
+  readonly isDraining: boolean;
+}
+
 export interface PlanLimits {
   readonly unitSize: number;
   /** Units that may be on the move at a time. */
@@ -29,10 +34,13 @@ export function unitShards(unit: number, unitSize: number): Shard[] {
 
 export function planPlacement(
   table: PlacementTable,
-  members: readonly Member[],
+  members: readonly Candidate[],
   limits: PlanLimits,
 ): PlacementStep[] {
-  if (members.length === 0) return [];
+  const staying = members.filter((member) => !member.isDraining);
+  // With nobody left to give to, those in drain keep what they have: late beats never.
+  const takers = staying.length > 0 ? staying : members;
+  if (takers.length === 0) return [];
   const units = readUnits(table, members, limits.unitSize);
   const load = countLoad(units, members);
   // Orphans first: a shard without a live owner is an outage, a shard on its
@@ -40,87 +48,97 @@ export function planPlacement(
   const assignments = units
     .filter((unit) => unit.owner === undefined)
     .map((unit): PlacementStep => {
-      const to = leastLoaded(unit.index, members, load);
+      const to = leastLoaded(unit.index, takers, load);
       load.set(to, (load.get(to) ?? 0) + 1);
       return { kind: "assign", unit: unit.index, to, reason: unit.reason };
     });
-  return [...assignments, ...planBalance(units, members, load, limits)];
+  return [...assignments, ...planMoves(units, takers, load, limits)];
 }
 
 interface Unit {
   readonly index: number;
-  /** The live member that serves it; undefined for an orphan. */
-  readonly owner: Member | undefined;
-  readonly isReleasing: boolean;
+  /** The live member that serves it or is about to; undefined for an orphan. */
+  readonly owner: Candidate | undefined;
+  readonly isMoving: boolean;
   readonly reason: string;
 }
 
-function readUnits(table: PlacementTable, members: readonly Member[], unitSize: number): Unit[] {
+function readUnits(
+  table: PlacementTable,
+  members: readonly Candidate[],
+  unitSize: number,
+): Unit[] {
   return Array.from({ length: shardCount / unitSize }, (_, index) => {
-    const first = (index * unitSize) as Shard;
-    const owner = table.ownerOf(first);
+    const owner = table.ownerOf((index * unitSize) as Shard);
     const live = owner && members.find((member) => isSame(member, owner));
     return {
       index,
       owner: live,
-      isReleasing: live !== undefined && owner?.state === "releasing",
+      isMoving: live !== undefined && owner?.state === "moving",
       reason: owner === undefined ? "unassigned" : `${owner.nodeId}.${owner.incarnation} is gone`,
     };
   });
 }
 
-function countLoad(units: readonly Unit[], members: readonly Member[]): Map<Member, number> {
+function countLoad(
+  units: readonly Unit[],
+  members: readonly Candidate[],
+): Map<Candidate, number> {
   const load = new Map(members.map((member) => [member, 0]));
-  for (const { owner, isReleasing } of units) {
-    if (owner !== undefined && !isReleasing) load.set(owner, (load.get(owner) ?? 0) + 1);
+  for (const { owner } of units) {
+    if (owner !== undefined) load.set(owner, (load.get(owner) ?? 0) + 1);
   }
   return load;
 }
 
-function planBalance(
+/** Out of nodes in drain, then from the heaviest to the lightest while that evens them out. */
+function planMoves(
   units: readonly Unit[],
-  members: readonly Member[],
-  load: Map<Member, number>,
+  takers: readonly Candidate[],
+  load: Map<Candidate, number>,
   limits: PlanLimits,
 ): PlacementStep[] {
   const steps: PlacementStep[] = [];
-  let open = units.filter((unit) => unit.isReleasing).length;
-  const released = new Set<number>();
-  while (open < limits.openMovesMax) {
-    const heaviest = extreme(members, load, (a, b) => a > b);
-    const lightest = extreme(members, load, (a, b) => a < b);
-    // A unit that is on its way will raise the lightest: counted as if it were there.
-    const gap = (load.get(heaviest) ?? 0) - (load.get(lightest) ?? 0) - open;
-    if (gap < 2) break;
-    const unit = units.find(
-      (candidate) =>
-        candidate.owner === heaviest && !candidate.isReleasing && !released.has(candidate.index),
-    );
+  const settled = units.filter((unit) => unit.owner !== undefined && !unit.isMoving);
+  let room = limits.openMovesMax - units.filter((unit) => unit.isMoving).length;
+  const move = (unit: Unit, from: Candidate, reason: string) => {
+    const to = leastLoaded(unit.index, takers, load);
+    load.set(from, (load.get(from) ?? 0) - 1);
+    load.set(to, (load.get(to) ?? 0) + 1);
+    settled.splice(settled.indexOf(unit), 1);
+    room--;
+    steps.push({ kind: "move", unit: unit.index, from, to, reason });
+  };
+  for (const unit of [...settled]) {
+    if (room <= 0) return steps;
+    if (unit.owner?.isDraining && !takers.includes(unit.owner)) move(unit, unit.owner, "drain");
+  }
+  while (room > 0) {
+    const heaviest = extreme(takers, load, (a, b) => a > b);
+    const lightest = extreme(takers, load, (a, b) => a < b);
+    if ((load.get(heaviest) ?? 0) - (load.get(lightest) ?? 0) < 2) break;
+    const unit = settled.find((candidate) => candidate.owner === heaviest);
     if (unit === undefined) break;
-    released.add(unit.index);
-    load.set(heaviest, (load.get(heaviest) ?? 0) - 1);
-    open++;
-    steps.push({
-      kind: "release",
-      unit: unit.index,
-      from: heaviest,
-      reason: `balance towards ${lightest.nodeId}`,
-    });
+    move(unit, heaviest, "balance");
   }
   return steps;
 }
 
-function leastLoaded(unit: number, members: readonly Member[], load: Map<Member, number>): Member {
+function leastLoaded(
+  unit: number,
+  members: readonly Candidate[],
+  load: Map<Candidate, number>,
+): Candidate {
   return [...members].sort(
     (a, b) => (load.get(a) ?? 0) - (load.get(b) ?? 0) || rendezvous(b, unit) - rendezvous(a, unit),
-  )[0] as Member;
+  )[0] as Candidate;
 }
 
 function extreme(
-  members: readonly Member[],
-  load: Map<Member, number>,
+  members: readonly Candidate[],
+  load: Map<Candidate, number>,
   isBetter: (a: number, b: number) => boolean,
-): Member {
+): Candidate {
   return members.reduce((best, member) =>
     isBetter(load.get(member) ?? 0, load.get(best) ?? 0) ? member : best,
   );

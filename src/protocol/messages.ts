@@ -147,14 +147,37 @@ export type ToEdge =
   | WrongOwner
   | AttachAgain;
 
+// ---- a group of shards on the move ----
+
+/** A push as it came from the bus. */
+export interface ReceivedPush {
+  readonly subject: string;
+  readonly payload: Uint8Array;
+  readonly reply?: string;
+}
+
+/** (wire, asked) The old owner serves the group no more; answered once the new one subscribes. */
+export interface GroupFrozen {
+  readonly kind: "GroupFrozen";
+  readonly epoch: number;
+}
+
+/** (wire, asked) What the old owner held, in chunks from 0; each is answered when it is taken. */
+export interface TakeOver {
+  readonly kind: "TakeOver";
+  readonly epoch: number;
+  readonly chunk: number;
+  readonly isLast: boolean;
+  readonly pushes: readonly ReceivedPush[];
+}
+
 // ---- placement ----
 
-/** (wire) An owner was asked to release the group and serves it no more. */
-export interface GroupReleased {
-  readonly kind: "GroupReleased";
+/** (wire) The new owner of a moving group serves it. */
+export interface MoveDone {
+  readonly kind: "MoveDone";
   readonly group: number;
-  readonly nodeId: string;
-  readonly incarnation: string;
+  readonly epoch: number;
 }
 
 /** (wire) The store's fence stands at `epoch`, above what the master gave this owner. */
@@ -166,4 +189,4 @@ export interface FenceReported {
   readonly incarnation: string;
 }
 
-export type ToPlacement = GroupReleased | FenceReported;
+export type ToPlacement = MoveDone | FenceReported;

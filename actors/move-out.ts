@@ -1,0 +1,159 @@
+/**
+ * One group leaving this node: a short-lived worker for the old owner's side.
+ *
+ *   hold the intake, stop the group        (the host has told both)
+ *   ──GroupFrozen──▶ new owner subscribes and answers
+ *   overlap: both are subscribed
+ *   unsubscribe, take what the intake held, wait until the store is closed
+ *   ──TakeOver, chunk by chunk──▶ new owner answers each
+ *
+ * Invariant: what it could not hand over is refused as retryable, never dropped.
+ */
+import { unreachable } from "../src/base/assert.js";
+import type { GroupFrozen, ReceivedPush, TakeOver } from "../src/protocol/messages.js";
+import { encodingOf } from "../src/protocol/push-command.js";
+import { isReplySubject, parseShardPush } from "../src/protocol/subjects.js";
+import { Actor } from "../src/runtime/actor.js";
+import { type Address, addressOn } from "../src/runtime/address.js";
+import type { ActorKind } from "../src/runtime/kind.js";
+import type { NodeContext } from "./node-context.js";
+import { nodeNameOf } from "./placement-view.js";
+import { answerRefused } from "./push-answering.js";
+
+interface Announce {
+  readonly kind: "Announce";
+}
+
+interface OverlapEnded {
+  readonly kind: "OverlapEnded";
+}
+
+/** From the host: the group's actor is gone and its store closed. */
+export interface GroupStopped {
+  readonly kind: "GroupStopped";
+}
+
+export type MoveOutMessage = Announce | OverlapEnded | GroupStopped;
+
+const moveOutKind: ActorKind = {
+  name: "move-out",
+  mailbox: { max: 64, onFull: "reject" },
+  restart: "temporary",
+};
+
+const announceRetryMs = 20;
+const askDeadlineMs = 1_000;
+const chunkPushesMax = 500;
+const chunkBytesMax = 256 * 1024;
+const chunkTries = 3;
+
+export class MoveOut extends Actor<MoveOutMessage> {
+  private held: ReceivedPush[] | undefined = undefined;
+  private isStoreClosed: boolean;
+
+  constructor(
+    private readonly node: NodeContext,
+    private readonly group: number,
+    private readonly epoch: number,
+    private readonly to: { nodeId: string; incarnation: string },
+    isStoreClosed: boolean,
+  ) {
+    super();
+    this.isStoreClosed = isStoreClosed;
+  }
+
+  get kind(): ActorKind {
+    return moveOutKind;
+  }
+
+  private get newOwner(): Address {
+    return addressOn(nodeNameOf(this.to), `shards/in-${this.group}`);
+  }
+
+  private get intake(): Address {
+    return addressOn(nodeNameOf(this.node), `shards/intake-${this.group}`);
+  }
+
+  protected override started(): void {
+    this.timer(0, { kind: "Announce" });
+  }
+
+  protected override stopping(): void {
+    for (const push of this.held ?? []) this.refuse(push);
+  }
+
+  async receive(message: MoveOutMessage): Promise<void> {
+    switch (message.kind) {
+      case "Announce":
+        await this.onAnnounce();
+        return;
+      case "OverlapEnded":
+        await this.onOverlapEnded();
+        return;
+      case "GroupStopped":
+        this.isStoreClosed = true;
+        await this.handOver();
+        return;
+      default:
+        unreachable(message);
+    }
+  }
+
+  private async onAnnounce(): Promise<void> {
+    const frozen: GroupFrozen = { kind: "GroupFrozen", epoch: this.epoch };
+    const answer = await this.ask(this.newOwner, frozen, askDeadlineMs);
+    // Not there yet: it learns of the move by its own watch of the table.
+    if (answer.ok) this.timer(this.node.limits.moveOverlapMs, { kind: "OverlapEnded" });
+    else this.timer(announceRetryMs, { kind: "Announce" });
+  }
+
+  private async onOverlapEnded(): Promise<void> {
+    const answer = await this.ask<ReceivedPush[]>(this.intake, { kind: "Leave" }, askDeadlineMs);
+    this.held = answer.ok ? [...answer.value] : [];
+    await this.handOver();
+  }
+
+  private async handOver(): Promise<void> {
+    if (this.held === undefined || !this.isStoreClosed) return;
+    for (let chunk = 0; ; chunk++) {
+      const pushes = takeChunk(this.held);
+      const isLast = this.held.length === pushes.length;
+      const { epoch } = this;
+      const message: TakeOver = { kind: "TakeOver", epoch, chunk, isLast, pushes };
+      if (!(await this.handOverChunk(message))) break;
+      this.held.splice(0, pushes.length);
+      if (isLast) break;
+    }
+    this.stopSelf();
+  }
+
+  private async handOverChunk(message: TakeOver): Promise<boolean> {
+    for (let tries = 0; tries < chunkTries; tries++) {
+      const answer = await this.ask(this.newOwner, message, askDeadlineMs);
+      if (answer.ok) return true;
+    }
+    return false;
+  }
+
+  private refuse({ subject, payload, reply }: ReceivedPush): void {
+    const address = parseShardPush(subject);
+    if (address === undefined || reply === undefined) return;
+    if (!isReplySubject(address.appToken, reply)) return;
+    answerRefused(
+      this.node.bus,
+      { subject: reply, encoding: encodingOf(payload) },
+      "TIMEOUT",
+      "handed over with unknown fate; repeat it under its id",
+    );
+  }
+}
+
+function takeChunk(held: readonly ReceivedPush[]): ReceivedPush[] {
+  let bytes = 0;
+  let count = 0;
+  while (count < Math.min(held.length, chunkPushesMax) && bytes < chunkBytesMax) {
+    bytes += held[count]?.payload.length ?? 0;
+    count++;
+  }
+  return held.slice(0, count);
+}
