@@ -41,6 +41,8 @@ export interface Limits {
   readonly heldBytesMax: number;
   /** Both owners of a moving group are subscribed for at least so long. */
   readonly moveOverlapMs: number;
+  /** The old owner's sessions end what they were given within so long, or are stopped. */
+  readonly freezeMaxMs: number;
   /** A new owner waits so long for the old one's hand-over, then serves without it. */
   readonly moveDeadlineMs: number;
 }
@@ -79,5 +81,7 @@ export const defaultLimits: Limits = {
   heldPushesMax: 20_000,
   heldBytesMax: 64 * 1024 * 1024,
   moveOverlapMs: 50,
-  moveDeadlineMs: 3 * second,
+  freezeMaxMs: 2 * second,
+  // Above what freezing and a close of the store may take: who opens it kills its holder.
+  moveDeadlineMs: 15 * second,
 };

@@ -1,8 +1,11 @@
 /**
  * One group coming to this node: a short-lived worker for the new owner's side.
- * Subscribes when the old owner has frozen, takes over what it held, then lets the
- * host start the group. Without an old owner, or past the deadline, it starts the
- * group all the same: the store's fence keeps the old one out.
+ *
+ *   waiting ──GroupFrozen──▶ subscribed ──last TakeOver──▶ done, answers late chunks
+ *      └────────── old owner gone, or past the deadline ────▲
+ *
+ * When it is done the host may start the group. Without an old owner it may all the
+ * same: the store's fence keeps the old one out.
  */
 import { unreachable } from "../src/base/assert.js";
 import type { GroupFrozen, ReceivedPush, TakeOver } from "../src/protocol/messages.js";
@@ -12,9 +15,14 @@ import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
+import type { Arrive, Prepend } from "./push-intake.js";
 
 interface DeadlineTick {
   readonly kind: "DeadlineTick";
+}
+
+interface LingerTick {
+  readonly kind: "LingerTick";
 }
 
 /** From the host: the old owner's node is gone. */
@@ -22,7 +30,7 @@ export interface OldOwnerGone {
   readonly kind: "OldOwnerGone";
 }
 
-export type MoveInMessage = GroupFrozen | TakeOver | DeadlineTick | OldOwnerGone;
+export type MoveInMessage = GroupFrozen | TakeOver | DeadlineTick | LingerTick | OldOwnerGone;
 
 /** To the host: the store is free and the intake holds what has come; start the group. */
 export interface GroupMayStart {
@@ -37,9 +45,14 @@ const moveInKind: ActorKind = {
   restart: "temporary",
 };
 
+/** An old owner that did not hear the last answer asks again within so long. */
+const lingerMs = 5_000;
+
 export class MoveIn extends Actor<MoveInMessage> {
   private readonly taken: ReceivedPush[] = [];
+  private alone = 0;
   private nextChunk = 0;
+  private isDone = false;
 
   constructor(
     private readonly node: NodeContext,
@@ -69,6 +82,9 @@ export class MoveIn extends Actor<MoveInMessage> {
       case "OldOwnerGone":
         await this.letStart();
         return;
+      case "LingerTick":
+        this.stopSelf();
+        return;
       default:
         unreachable(message);
     }
@@ -83,32 +99,39 @@ export class MoveIn extends Actor<MoveInMessage> {
     else from?.refuse("NOT_READY", "not subscribed");
   }
 
-  /** Late and repeated chunks are answered, and change nothing. */
+  /** Repeated chunks are answered and change nothing; new ones come too late once it is done. */
   private async onTakeOver(message: TakeOver, from: Asker | undefined): Promise<void> {
-    if (message.epoch !== this.epoch || message.chunk > this.nextChunk) {
+    const isNew = message.chunk === this.nextChunk;
+    const isDue = isNew ? !this.isDone : message.chunk < this.nextChunk;
+    if (message.epoch !== this.epoch || !isDue) {
       from?.refuse("WRONG_EPOCH", "not the chunk that is due");
       return;
     }
-    if (message.chunk === this.nextChunk) {
+    if (isNew) {
       this.nextChunk++;
       this.taken.push(...message.pushes);
+      this.alone = message.alone;
       if (message.isLast) await this.letStart();
     }
     from?.answer(true);
   }
 
   private async letStart(): Promise<void> {
+    if (this.isDone) return;
+    this.isDone = true;
     await this.arrive();
-    const { group, epoch } = this;
-    this.tell(this.intake, { kind: "Prepend", pushes: this.taken });
+    const { group, epoch, taken, alone } = this;
+    const prepend: Prepend = { kind: "Prepend", pushes: taken.splice(0), alone };
+    this.tell(this.intake, prepend);
     const host = addressOn(nodeNameOf(this.node), "shards");
     this.tell(host, { kind: "GroupMayStart", group, epoch } satisfies GroupMayStart);
-    this.stopSelf();
+    this.timer(lingerMs, { kind: "LingerTick" });
   }
 
   private async arrive(): Promise<boolean> {
     const { requestDeadlineMs } = this.node.limits;
-    return (await this.ask(this.intake, { kind: "Arrive" }, requestDeadlineMs)).ok;
+    const arrive: Arrive = { kind: "Arrive" };
+    return (await this.ask(this.intake, arrive, requestDeadlineMs)).ok;
   }
 
   private get intake() {

@@ -1,24 +1,25 @@
 /**
  * One group leaving this node: a short-lived worker for the old owner's side.
  *
- *   hold the intake, stop the group        (the host has told both)
+ *   hold the intake, freeze the group      (the host has told both)
  *   ──GroupFrozen──▶ new owner subscribes and answers
  *   overlap: both are subscribed
  *   unsubscribe, take what the intake held, wait until the store is closed
  *   ──TakeOver, chunk by chunk──▶ new owner answers each
  *
- * Invariant: what it could not hand over is refused as retryable, never dropped.
+ * Invariant: a push is handed over, or given back to the intake, or refused as
+ * retryable when nobody knows which of the two owners has it.
  */
 import { unreachable } from "../src/base/assert.js";
 import type { GroupFrozen, ReceivedPush, TakeOver } from "../src/protocol/messages.js";
-import { encodingOf } from "../src/protocol/push-command.js";
-import { isReplySubject, parseShardPush } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import type { Member } from "../topology/placement-table.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
-import { answerRefused } from "./push-answering.js";
+import { refusePush } from "./push-answering.js";
+import type { HandedOut, MarkAlone, Prepend } from "./push-intake.js";
 
 interface Announce {
   readonly kind: "Announce";
@@ -49,17 +50,20 @@ const chunkTries = 3;
 
 export class MoveOut extends Actor<MoveOutMessage> {
   private held: ReceivedPush[] | undefined = undefined;
-  private isStoreClosed: boolean;
+  private alone = 0;
+  /** So many of `held`, from the first, are in a chunk whose answer did not come. */
+  private inDoubt = 0;
+  /** No announcement can have been heard by the new owner so far. */
+  private isAlone = true;
 
   constructor(
     private readonly node: NodeContext,
     private readonly group: number,
     private readonly epoch: number,
-    private readonly to: { nodeId: string; incarnation: string },
-    isStoreClosed: boolean,
+    private readonly to: Member,
+    private isStoreClosed: boolean,
   ) {
     super();
-    this.isStoreClosed = isStoreClosed;
   }
 
   get kind(): ActorKind {
@@ -78,8 +82,13 @@ export class MoveOut extends Actor<MoveOutMessage> {
     this.timer(0, { kind: "Announce" });
   }
 
+  /** What is left goes back to the intake, which serves it here or refuses it. */
   protected override stopping(): void {
-    for (const push of this.held ?? []) this.refuse(push);
+    const left = this.held ?? [];
+    for (const push of left.splice(0, this.inDoubt)) this.refuse(push);
+    if (left.length === 0) return;
+    const back: Prepend = { kind: "Prepend", pushes: left, alone: left.length };
+    this.tell(this.intake, back);
   }
 
   async receive(message: MoveOutMessage): Promise<void> {
@@ -100,16 +109,22 @@ export class MoveOut extends Actor<MoveOutMessage> {
   }
 
   private async onAnnounce(): Promise<void> {
+    if (this.isAlone) this.tell(this.intake, { kind: "MarkAlone" } satisfies MarkAlone);
     const frozen: GroupFrozen = { kind: "GroupFrozen", epoch: this.epoch };
     const answer = await this.ask(this.newOwner, frozen, askDeadlineMs);
+    if (answer.ok) {
+      this.timer(this.node.limits.moveOverlapMs, { kind: "OverlapEnded" });
+      return;
+    }
     // Not there yet: it learns of the move by its own watch of the table.
-    if (answer.ok) this.timer(this.node.limits.moveOverlapMs, { kind: "OverlapEnded" });
-    else this.timer(announceRetryMs, { kind: "Announce" });
+    if (answer.code !== "NO_SUCH_ACTOR") this.isAlone = false;
+    this.timer(announceRetryMs, { kind: "Announce" });
   }
 
   private async onOverlapEnded(): Promise<void> {
-    const answer = await this.ask<ReceivedPush[]>(this.intake, { kind: "Leave" }, askDeadlineMs);
-    this.held = answer.ok ? [...answer.value] : [];
+    const answer = await this.ask<HandedOut>(this.intake, { kind: "Leave" }, askDeadlineMs);
+    this.held = answer.ok ? [...answer.value.pushes] : [];
+    this.alone = answer.ok ? answer.value.alone : 0;
     await this.handOver();
   }
 
@@ -118,10 +133,12 @@ export class MoveOut extends Actor<MoveOutMessage> {
     for (let chunk = 0; ; chunk++) {
       const pushes = takeChunk(this.held);
       const isLast = this.held.length === pushes.length;
-      const { epoch } = this;
-      const message: TakeOver = { kind: "TakeOver", epoch, chunk, isLast, pushes };
+      const { epoch, alone } = this;
+      const message: TakeOver = { kind: "TakeOver", epoch, chunk, isLast, pushes, alone };
+      this.inDoubt = pushes.length;
       if (!(await this.handOverChunk(message))) break;
       this.held.splice(0, pushes.length);
+      this.inDoubt = 0;
       if (isLast) break;
     }
     this.stopSelf();
@@ -135,16 +152,9 @@ export class MoveOut extends Actor<MoveOutMessage> {
     return false;
   }
 
-  private refuse({ subject, payload, reply }: ReceivedPush): void {
-    const address = parseShardPush(subject);
-    if (address === undefined || reply === undefined) return;
-    if (!isReplySubject(address.appToken, reply)) return;
-    answerRefused(
-      this.node.bus,
-      { subject: reply, encoding: encodingOf(payload) },
-      "TIMEOUT",
-      "handed over with unknown fate; repeat it under its id",
-    );
+  private refuse(push: ReceivedPush): void {
+    const text = "handed over with unknown fate; repeat it under its id";
+    refusePush(this.node.bus, push, "TIMEOUT", text);
   }
 }
 

@@ -15,14 +15,13 @@ import { Fault } from "../src/base/result.js";
 import type { ProcessIdentity } from "../src/ports/processes.js";
 import type {
   FenceReported,
-  GroupReleased,
+  MoveDone,
   PlacementChanged,
   ToPlacement,
 } from "../src/protocol/messages.js";
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 import { pingSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
-import { addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import {
   decodeLeader,
@@ -33,7 +32,7 @@ import {
 } from "../topology/election.js";
 import { nodeKey } from "../topology/node-record.js";
 import { type Member, PlacementTable } from "../topology/placement-table.js";
-import { type PlacementStep, planPlacement, unitShards } from "../topology/plan.js";
+import { type Candidate, type PlacementStep, planPlacement, unitShards } from "../topology/plan.js";
 import { leaderKey, tableKey } from "./membership.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
@@ -120,8 +119,8 @@ export class Placement extends Actor<PlacementMessage> {
       case "PlacementChanged":
         await this.guarded(() => this.place());
         return;
-      case "GroupReleased":
-        await this.guarded(() => this.onGroupReleased(message));
+      case "MoveDone":
+        await this.guarded(() => this.onMoveDone(message));
         return;
       case "FenceReported":
         await this.guarded(() => this.onFenceReported(message));
@@ -147,7 +146,6 @@ export class Placement extends Actor<PlacementMessage> {
       this.pingOthers([...this.node.view.nodes.values()]);
       await this.removeGoneNodes(this.phase);
       await this.place();
-      this.askForReleases();
       return;
     }
     const { leader } = this.node.view;
@@ -317,26 +315,14 @@ export class Placement extends Actor<PlacementMessage> {
     return planPlacement(table, this.members(), { unitSize: this.unitSize, openMovesMax });
   }
 
-  private async onGroupReleased({ group, nodeId, incarnation }: GroupReleased): Promise<void> {
-    await this.changeTable((table) => {
-      const shards = unitShards(group, this.unitSize).filter(
-        (shard) =>
-          table.stateOf(shard) === "releasing" && table.isOwnedBy(shard, { nodeId, incarnation }),
-      );
-      return shards.length === 0 ? table : table.withState(shards, "unassigned");
-    });
+  private async onMoveDone({ group, epoch }: MoveDone): Promise<void> {
+    const shards = unitShards(group, this.unitSize);
+    // An epoch is given once: who names it is the owner of the move.
+    const isOpen = (table: PlacementTable) =>
+      table.epochOf(shards[0] as Shard) === epoch &&
+      shards.every((shard) => table.stateOf(shard) === "moving");
+    await this.changeTable((table) => (isOpen(table) ? table.withState(shards, "serving") : table));
     await this.place();
-  }
-
-  /** What an owner reported as released may have been lost, or not been written: it says it again. */
-  private askForReleases(): void {
-    const { table } = this.node.view;
-    for (let shard = 0; shard < shardCount; shard += this.unitSize) {
-      const owner = table.ownerOf(shard as Shard);
-      if (owner?.state !== "releasing") continue;
-      const changed: PlacementChanged = { kind: "PlacementChanged" };
-      this.tell(addressOn(nodeNameOf(owner), "shards"), changed);
-    }
   }
 
   /** The store knows a higher epoch than was given (its data outlived the table): go above. */
@@ -390,8 +376,9 @@ export class Placement extends Actor<PlacementMessage> {
         changed = changed.withOwner(shards, step.to);
         this.decide(`gives unit ${step.unit} to ${nodeNameOf(step.to)}: ${step.reason}`);
       } else {
-        changed = changed.withState(shards, "releasing");
-        this.decide(`takes unit ${step.unit} from ${nodeNameOf(step.from)}: ${step.reason}`);
+        changed = changed.withMove(shards, step.to);
+        const [from, to] = [nodeNameOf(step.from), nodeNameOf(step.to)];
+        this.decide(`moves unit ${step.unit} from ${from} to ${to}: ${step.reason}`);
       }
     }
     return changed;
@@ -401,10 +388,10 @@ export class Placement extends Actor<PlacementMessage> {
     return shardCount / this.node.store.groupCount;
   }
 
-  private members(): Member[] {
+  private members(): Candidate[] {
     return [...this.node.view.nodes.values()]
       .filter((member) => !this.givenUp.has(nodeNameOf(member)))
-      .map(({ nodeId, incarnation }) => ({ nodeId, incarnation }))
+      .map(({ nodeId, incarnation }) => ({ nodeId, incarnation, isDraining: false }))
       .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   }
 

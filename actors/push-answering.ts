@@ -1,8 +1,10 @@
 /** Answers to publishers, in the encoding they asked in; none where none was wanted. */
 import { type ErrorCode, errorAnswer } from "../src/protocol/errors.js";
-import type { ReplyTo } from "../src/protocol/messages.js";
+import type { ReceivedPush, ReplyTo } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
 import { encodeAnswer, pushAccepted } from "../src/protocol/push-answer.js";
+import { encodingOf } from "../src/protocol/push-command.js";
+import { isReplySubject, parseShardPush } from "../src/protocol/subjects.js";
 import type { Bus } from "../src/runtime/ports.js";
 
 export function answerAccepted(
@@ -24,4 +26,13 @@ export function answerRefused(
 ): void {
   if (reply === undefined) return;
   bus.publish(reply.subject, encodeAnswer(errorAnswer(code, message), reply.encoding));
+}
+
+/** Refuses a push as it came, where it wants an answer that this node may give. */
+export function refusePush(bus: Bus, push: ReceivedPush, code: ErrorCode, message?: string): void {
+  const { subject, payload, reply } = push;
+  const address = parseShardPush(subject);
+  if (address === undefined || reply === undefined) return;
+  if (!isReplySubject(address.appToken, reply)) return;
+  answerRefused(bus, { subject: reply, encoding: encodingOf(payload) }, code, message);
 }

@@ -4,31 +4,29 @@
  *
  *   away ──Arrive──▶ holding ──Open──▶ open
  *                       ▲ └──Leave──▶ away, its pushes handed out
- *                       └────Hold──────┘
+ *                       └────Hold──────┘   (Freeze follows the last push into the group)
  *
  * Invariant: pushes are passed on in the order they came; those that never will be
  * are refused as retryable.
  */
 import { unreachable } from "../src/base/assert.js";
+import { Fault } from "../src/base/result.js";
 import type { ReceivedPush } from "../src/protocol/messages.js";
-import { encodingOf } from "../src/protocol/push-command.js";
 import type { Shard } from "../src/protocol/shards.js";
-import { isReplySubject, parseShardPush, shardWildcard } from "../src/protocol/subjects.js";
+import { shardWildcard } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { Ref } from "../src/runtime/cell.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusMessage, BusSubscription } from "../src/runtime/ports.js";
+import type { Freeze } from "./freeze.js";
 import { withoutHanded } from "./handed-over.js";
 import type { NodeContext } from "./node-context.js";
-import { answerRefused } from "./push-answering.js";
+import { refusePush } from "./push-answering.js";
+import type { ReceivePush } from "./shard.js";
+import type { ForShard } from "./shard-group.js";
 
-interface ReceivePush {
-  readonly kind: "ReceivePush";
-  readonly push: ReceivedPush;
-}
-
-/** Asked: subscribe, and hold; answered when the server has it. */
+/** Subscribe, and hold; if asked, answered when the server has it. */
 export interface Arrive {
   readonly kind: "Arrive";
 }
@@ -43,9 +41,25 @@ export interface Hold {
   readonly kind: "Hold";
 }
 
+/** What is held until now came to this node alone: nobody else can have subscribed. */
+export interface MarkAlone {
+  readonly kind: "MarkAlone";
+}
+
 /** Asked: unsubscribe; answered with what is held once nothing more can come. */
 export interface Leave {
   readonly kind: "Leave";
+}
+
+export interface HandedOut {
+  readonly pushes: readonly ReceivedPush[];
+  /** So many of them, from the first, came to this node alone. */
+  readonly alone: number;
+}
+
+/** The node serves these shards no more: refuse what is held, and stop. */
+export interface Retire {
+  readonly kind: "Retire";
 }
 
 /** To itself, behind what the server still sent before it unsubscribed. */
@@ -55,17 +69,26 @@ interface HandOut {
 }
 
 /** The old owner's pushes go first; those that both received count once. */
-export interface Prepend {
+export interface Prepend extends HandedOut {
   readonly kind: "Prepend";
-  readonly pushes: readonly ReceivedPush[];
 }
 
-export type IntakeMessage = ReceivePush | Arrive | Open | Hold | Leave | HandOut | Prepend;
+export type IntakeMessage =
+  | ReceivePush
+  | Arrive
+  | Open
+  | Hold
+  | MarkAlone
+  | Leave
+  | HandOut
+  | Prepend
+  | Retire;
 
 const intakeKind: ActorKind = {
   name: "push-intake",
   mailbox: { max: 131_072, onFull: "reject" },
-  restart: "transient",
+  // The host makes another one, and tells it what it has to know.
+  restart: "temporary",
   quantum: 1_024,
 };
 
@@ -74,6 +97,7 @@ export class PushIntake extends Actor<IntakeMessage> {
   private held: ReceivedPush[] = [];
   private heldBytes = 0;
   private group: Ref | undefined = undefined;
+  private alone = 0;
   private refused = 0;
 
   constructor(
@@ -103,7 +127,10 @@ export class PushIntake extends Actor<IntakeMessage> {
         this.onOpen(message.group);
         return;
       case "Hold":
-        this.group = undefined;
+        this.onHold();
+        return;
+      case "MarkAlone":
+        this.alone = this.held.length;
         return;
       case "Leave":
         return this.onLeave(from);
@@ -111,7 +138,10 @@ export class PushIntake extends Actor<IntakeMessage> {
         this.onHandOut(message.from);
         return;
       case "Prepend":
-        this.onPrepend(message.pushes);
+        this.onPrepend(message);
+        return;
+      case "Retire":
+        this.stopSelf();
         return;
       default:
         return unreachable(message);
@@ -120,7 +150,9 @@ export class PushIntake extends Actor<IntakeMessage> {
 
   private onPush(push: ReceivedPush): void {
     if (this.group !== undefined) {
-      this.system.tell(this.group, { kind: "ForShard", shard: shardIn(push.subject), message: toShard(push) });
+      const message: ReceivePush = { kind: "ReceivePush", push };
+      const shard = shardIn(push.subject);
+      this.tell(this.group, { kind: "ForShard", shard, message } satisfies ForShard);
       return;
     }
     const { heldPushesMax, heldBytesMax } = this.node.limits;
@@ -138,42 +170,66 @@ export class PushIntake extends Actor<IntakeMessage> {
       const { system, ref } = this;
       const onMessage = ({ subject, payload, reply }: BusMessage) => {
         const push = reply === undefined ? { subject, payload } : { subject, payload, reply };
-        system.tell(ref, { kind: "ReceivePush", push });
+        system.tell(ref, { kind: "ReceivePush", push } satisfies ReceivePush);
       };
       this.subscriptions = this.shards.map((shard) =>
         bus.subscribe(shardWildcard(shard), onMessage),
       );
-      await bus.flush();
     }
-    from?.answer(true);
+    if (from === undefined) return;
+    if (await this.isFlushed()) from.answer(true);
+    else from.refuse("DISCONNECTED", "the server may not know the subscriptions");
+  }
+
+  private async isFlushed(): Promise<boolean> {
+    try {
+      await this.node.bus.flush();
+      return true;
+    } catch (cause) {
+      if (!(cause instanceof Fault)) throw cause;
+      return false;
+    }
+  }
+
+  private onHold(): void {
+    if (this.group === undefined) return;
+    this.tell(this.group, { kind: "Freeze" } satisfies Freeze);
+    this.group = undefined;
+    this.alone = 0;
   }
 
   private onOpen(group: Ref): void {
     this.group = group;
-    const { held } = this;
-    this.held = [];
-    this.heldBytes = 0;
-    for (const push of held) this.onPush(push);
+    for (const push of this.takeHeld()) this.onPush(push);
   }
 
   private async onLeave(from: Asker | undefined): Promise<void> {
     this.group = undefined;
+    // When the server answers, all has arrived that it sent while this node was alone; it
+    // waits in the mailbox. The client drops what comes after it has unsubscribed.
+    await this.isFlushed();
     this.unsubscribe();
-    // What the server sent before it knew has arrived when it answers; it waits in the mailbox.
-    await this.node.bus.flush();
-    this.system.tell(this.ref, { kind: "HandOut", from });
+    this.tell(this.ref, { kind: "HandOut", from });
   }
 
   private onHandOut(from: Asker | undefined): void {
+    const { alone } = this;
+    this.alone = 0;
+    from?.answer({ pushes: this.takeHeld(), alone } satisfies HandedOut);
+  }
+
+  private onPrepend({ pushes, alone }: Prepend): void {
+    const own = withoutHanded(this.takeHeld(), pushes.slice(alone));
+    this.held = [...pushes, ...own];
+    this.heldBytes = this.held.reduce((sum, push) => sum + push.payload.length, 0);
+    if (this.group !== undefined) this.onOpen(this.group);
+  }
+
+  private takeHeld(): ReceivedPush[] {
     const { held } = this;
     this.held = [];
     this.heldBytes = 0;
-    from?.answer(held);
-  }
-
-  private onPrepend(pushes: readonly ReceivedPush[]): void {
-    this.held = [...pushes, ...withoutHanded(this.held, pushes)];
-    this.heldBytes = this.held.reduce((sum, push) => sum + push.payload.length, 0);
+    return held;
   }
 
   private unsubscribe(): void {
@@ -181,13 +237,9 @@ export class PushIntake extends Actor<IntakeMessage> {
     this.subscriptions = [];
   }
 
-  private refuse({ subject, payload, reply }: ReceivedPush): void {
+  private refuse(push: ReceivedPush): void {
     this.refused++;
-    const address = parseShardPush(subject);
-    if (address === undefined || reply === undefined) return;
-    if (!isReplySubject(address.appToken, reply)) return;
-    const replyTo = { subject: reply, encoding: encodingOf(payload) };
-    answerRefused(this.node.bus, replyTo, "NOT_READY");
+    refusePush(this.node.bus, push, "NOT_READY");
   }
 
   override inspect(): Record<string, unknown> {
@@ -200,10 +252,6 @@ export class PushIntake extends Actor<IntakeMessage> {
   }
 }
 
-function shardIn(subject: string): number {
-  return Number.parseInt(subject.slice("shard.".length), 10);
-}
-
-function toShard({ subject, payload, reply }: ReceivedPush) {
-  return { kind: "ReceivePush", subject, payload, reply } as const;
+function shardIn(subject: string): Shard {
+  return Number.parseInt(subject.slice("shard.".length), 10) as Shard;
 }

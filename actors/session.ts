@@ -33,6 +33,7 @@ import type { ActorKind } from "../src/runtime/kind.js";
 import { Deliveries, type Outlet } from "./deliveries.js";
 import { Device } from "./device.js";
 import { admitDevice } from "./device-admission.js";
+import type { Freeze } from "./freeze.js";
 import { Inbox } from "./inbox.js";
 import { digestOf } from "./key-memory.js";
 import { type Committed, PendingWrite } from "./pending-write.js";
@@ -61,7 +62,8 @@ export type SessionMessage =
   | Committed
   | AckWaitTick
   | DueTick
-  | ViewSession;
+  | ViewSession
+  | Freeze;
 
 const sessionKind: ActorKind = {
   name: "session",
@@ -84,6 +86,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   /** Pushes that wait for a MsgID reservation, in order. */
   private waiting: AcceptPush[] | undefined = undefined;
   private isAckWaitArmed = false;
+  private isFreezing = false;
 
   constructor(private readonly context: ShardContext) {
     super();
@@ -146,6 +149,10 @@ export class Session extends Actor<SessionMessage> implements Outlet {
         return;
       case "ViewSession":
         from?.answer(this.inspect());
+        return;
+      case "Freeze":
+        this.isFreezing = true;
+        this.leaveIfSettled();
         return;
       default:
         ignoreUnknown(message);
@@ -278,7 +285,13 @@ export class Session extends Actor<SessionMessage> implements Outlet {
       this.waiting = undefined;
       for (const push of waiting) this.onAcceptPush(push, inbox, deliveries);
     }
+    this.leaveIfSettled();
     return deliveries.catchUp();
+  }
+
+  /** Frozen, and all that was accepted is on disk and answered: the next owner goes on. */
+  private leaveIfSettled(): void {
+    if (this.isFreezing && this.outstandingWrites === 0) this.stopSelf();
   }
 
   // ---- devices ----

@@ -18,18 +18,31 @@ import { type ActorKey, type Address, addressOn } from "../src/runtime/address.j
 import type { StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { CommitQueue } from "./commit-queue.js";
+import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
-import { answerAccepted, answerRefused } from "./push-answering.js";
-import { type ForSession, Shard } from "./shard.js";
+import { answerAccepted, answerRefused, refusePush } from "./push-answering.js";
+import { type ForSession, type ReceivePush, Shard } from "./shard.js";
 import type { ShardContext } from "./shard-context.js";
 
 /** A message for one shard of the group. */
 export interface ForShard {
   readonly kind: "ForShard";
   readonly shard: ShardNumber;
-  readonly message: ForSession;
+  readonly message: ForSession | ReceivePush;
+}
+
+/** To the host: open; also after each restart. */
+export interface GroupServing {
+  readonly kind: "GroupServing";
+  readonly group: number;
+  /** What it was made with: the same object. */
+  readonly epochs: ReadonlyMap<ShardNumber, number>;
+}
+
+interface FreezeTick {
+  readonly kind: "FreezeTick";
 }
 
 interface CommitTick {
@@ -65,12 +78,17 @@ export type GroupMessage =
   | SweepTick
   | EdgeGone
   | EdgeAppeared
-  | EdgeConfirmed;
+  | EdgeConfirmed
+  | Freeze
+  | FreezeTick
+  | ShardFrozen;
 
 const groupKind: ActorKind = {
   name: "shard-group",
-  mailbox: { max: 65_536, onFull: "reject" },
+  mailbox: { max: 131_072, onFull: "reject" },
   restart: "permanent",
+  // All pushes of its shards pass through it.
+  quantum: 1_024,
   intensity: { restarts: 20, withinMs: 10_000 },
   stopDeadlineMs: 10_000,
 };
@@ -82,6 +100,7 @@ const sweepEveryMs = 1_000;
 /** Shards looked at in one sweep: all 512 of a volume within eight seconds. */
 const shardsPerSweep = 64;
 const duePerShardMax = 64;
+const freezeAgainMs = 50;
 
 export class ShardGroup extends Actor<GroupMessage> {
   private readonly contexts = new Map<ShardNumber, ShardContext>();
@@ -97,6 +116,8 @@ export class ShardGroup extends Actor<GroupMessage> {
   private highestFence = 0;
   private sweptTo = 0;
   private commitCount = 0;
+  /** Shards that still have sessions; undefined while the group does not freeze. */
+  private thawed: Set<ShardNumber> | undefined = undefined;
 
   /** `epochs`: what placement gave this node, by shard. */
   constructor(
@@ -144,7 +165,9 @@ export class ShardGroup extends Actor<GroupMessage> {
       this.unconfirmedEdges.add(addressOn(nodeNameOf(member), "edge"));
     }
     this.askEdges();
-    log.info("group opened", { group: this.group, shards: this.contexts.size });
+    const { group, epochs } = this;
+    this.tellHost({ kind: "GroupServing", group, epochs });
+    log.info("group opened", { group, shards: this.contexts.size });
   }
 
   private startShard(shard: ShardNumber, epoch: number, inbox: InboxGroup, ids: MsgIdSource): void {
@@ -175,10 +198,23 @@ export class ShardGroup extends Actor<GroupMessage> {
     return new Shard(this.contexts.get(key as ShardNumber) as ShardContext);
   }
 
+  private tellHost(message: GroupServing | GroupDrained): void {
+    this.tell(addressOn(nodeNameOf(this.node), "shards"), message);
+  }
+
   receive(message: GroupMessage): void | Promise<void> {
     switch (message.kind) {
       case "ForShard":
-        this.tellChild(message.shard, message.message);
+        this.onForShard(message);
+        return;
+      case "Freeze":
+        this.onFreeze();
+        return;
+      case "FreezeTick":
+        this.freezeShards();
+        return;
+      case "ShardFrozen":
+        this.onShardFrozen(message.shard);
         return;
       case "CommitTick":
         this.onCommitTick();
@@ -202,6 +238,36 @@ export class ShardGroup extends Actor<GroupMessage> {
       default:
         return unreachable(message);
     }
+  }
+
+  private onForShard({ shard, message }: ForShard): void {
+    if (this.tellChild(shard, message) || message.kind !== "ReceivePush") return;
+    // A shard that is not here was fenced: it has another owner, or will have.
+    const code = this.hasChild(shard) ? "OVERLOADED" : "NOT_READY";
+    refusePush(this.node.bus, message.push, code);
+  }
+
+  private onFreeze(): void {
+    if (this.thawed !== undefined) return;
+    this.thawed = new Set(this.childKeys() as Iterable<ShardNumber>);
+    this.freezeShards();
+  }
+
+  private freezeShards(): void {
+    const { thawed, group } = this;
+    if (thawed === undefined) return;
+    for (const shard of thawed) {
+      if (!this.hasChild(shard)) thawed.delete(shard);
+      else this.tellChild(shard, { kind: "Freeze" } satisfies Freeze);
+    }
+    if (thawed.size === 0) this.tellHost({ kind: "GroupDrained", group });
+    // A full mailbox did not take it, a crash has forgotten it.
+    this.timer(freezeAgainMs, { kind: "FreezeTick" });
+  }
+
+  private onShardFrozen(shard: ShardNumber): void {
+    const { thawed, group } = this;
+    if (thawed?.delete(shard) && thawed.size === 0) this.tellHost({ kind: "GroupDrained", group });
   }
 
   private onCommitTick(): void {
@@ -347,7 +413,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   /** Finds sessions with something due, a few shards at a time. */
   private async onSweepTick(): Promise<void> {
     const { inbox } = this;
-    if (inbox === undefined) return;
+    if (inbox === undefined || this.thawed !== undefined) return;
     const shards = [...this.contexts.keys()];
     const nowMs = this.node.clock.wallMs();
     for (let count = 0; count < Math.min(shardsPerSweep, shards.length); count++) {

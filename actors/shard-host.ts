@@ -1,23 +1,55 @@
 /**
- * All shards of a node: starts the groups that placement gave it, stops those that
- * it took away, and passes on what edges send for sessions.
+ * All shards of a node: follows the placement table, group by group, with four kinds
+ * of children, and passes on what edges send for sessions.
+ *
+ *   <g>         ShardGroup   while the group is this node's and its store is free
+ *   intake-<g>  PushIntake   what comes for the group, held while it does not serve
+ *   in-<g>      MoveIn       while the group comes here
+ *   out-<g>     MoveOut      while it leaves
+ *
+ * Every change starts `reconcile`, which takes the next step that is possible and
+ * goes on when a child has ended.
  *
  * Invariant: a group runs only under the epochs that the table names for this node.
  */
-import { ignoreUnknown } from "../src/base/assert.js";
-import type { EdgeGone, PlacementChanged, ToSession } from "../src/protocol/messages.js";
+import { assert, ignoreUnknown } from "../src/base/assert.js";
+import type { EdgeGone, MoveDone, PlacementChanged, ToSession } from "../src/protocol/messages.js";
 import { type Shard, shardCount, shardOfKey } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
-import type { Asker, StopReason } from "../src/runtime/envelope.js";
+import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import type { Freeze, GroupDrained } from "./freeze.js";
+import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
+import { type GroupMayStart, MoveIn, type OldOwnerGone } from "./move-in.js";
+import { type GroupStopped, MoveOut } from "./move-out.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
+import { type Arrive, type Hold, type Open, PushIntake, type Retire } from "./push-intake.js";
 import type { ViewSession } from "./session.js";
 import type { ForSession } from "./shard.js";
-import { type EdgeAppeared, type ForShard, ShardGroup } from "./shard-group.js";
+import { type EdgeAppeared, type ForShard, type GroupServing, ShardGroup } from "./shard-group.js";
 
-export type HostMessage = ToSession | PlacementChanged | ViewSession;
+interface FreezeDeadline {
+  readonly kind: "FreezeDeadline";
+  readonly group: number;
+  readonly epochs: Epochs;
+}
+
+/** What was lost on the way is said again. */
+interface RepeatTick {
+  readonly kind: "RepeatTick";
+}
+
+export type HostMessage =
+  | ToSession
+  | PlacementChanged
+  | ViewSession
+  | GroupServing
+  | GroupMayStart
+  | GroupDrained
+  | FreezeDeadline
+  | RepeatTick;
 
 const hostKind: ActorKind = {
   name: "shard-host",
@@ -30,11 +62,24 @@ const hostKind: ActorKind = {
   backoff: { baseMs: 100, capMs: 5_000 },
 };
 
-type Epochs = ReadonlyMap<Shard, number>;
+const repeatEveryMs = 1_000;
+
+interface RunningGroup {
+  readonly epochs: Epochs;
+  phase: "opening" | "serving" | "freezing" | "stopping";
+}
+
+type GiveDuty = Extract<GroupDuty, { kind: "give" }>;
+type TakeDuty = Extract<GroupDuty, { kind: "take" }>;
 
 export class ShardHost extends Actor<HostMessage> {
-  /** What each running group was started with. */
-  private readonly running = new Map<number, Epochs>();
+  private readonly running = new Map<number, RunningGroup>();
+  /** Whom each `out-<g>` gives to; stays when it has ended. */
+  private readonly given = new Map<number, GiveDuty>();
+  /** The epoch of each `in-<g>`. */
+  private readonly taking = new Map<number, number>();
+  /** Moves that have ended for the group to start, by the epoch. */
+  private readonly mayStart = new Map<number, number>();
   private knownEdges = new Set<string>();
   private misdirected = 0;
 
@@ -48,16 +93,28 @@ export class ShardHost extends Actor<HostMessage> {
 
   protected override started(): void {
     this.reconcile();
+    this.timer(repeatEveryMs, { kind: "RepeatTick" });
   }
 
   protected override createChild(key: ActorKey): Actor {
-    return new ShardGroup(this.node, key as number, this.running.get(key as number) ?? new Map());
+    const { node } = this;
+    if (typeof key === "number") {
+      return new ShardGroup(node, key, this.running.get(key)?.epochs ?? new Map());
+    }
+    const [role, number] = key.split("-");
+    const group = Number(number);
+    if (role === "intake") return new PushIntake(node, this.shardsOf(group));
+    if (role === "in") return new MoveIn(node, group, this.taking.get(group) ?? 0);
+    const give = this.given.get(group);
+    assert(role === "out" && give !== undefined, `the host makes no child ${key}`);
+    return new MoveOut(node, group, give.epoch, give.to, !this.running.has(group));
   }
 
-  /** A group that was stopped on purpose is free for its next owner, or for other epochs here. */
-  protected override onChildStopped(key: ActorKey, reason: StopReason): void {
-    this.running.delete(key as number);
-    if (reason === "normal") this.reportReleased(key as number);
+  protected override onChildStopped(key: ActorKey): void {
+    if (typeof key === "number") {
+      this.running.delete(key);
+      this.tellChild(`out-${key}`, { kind: "GroupStopped" } satisfies GroupStopped);
+    }
     this.reconcile();
   }
 
@@ -73,6 +130,25 @@ export class ShardHost extends Actor<HostMessage> {
       case "ViewSession":
         this.onViewSession(message, from);
         return;
+      case "GroupServing":
+        this.onGroupServing(message);
+        return;
+      case "GroupMayStart":
+        this.mayStart.set(message.group, message.epoch);
+        this.reconcile();
+        return;
+      case "GroupDrained":
+        this.stopGroup(message.group);
+        return;
+      case "FreezeDeadline":
+        if (this.running.get(message.group)?.epochs === message.epochs) {
+          this.stopGroup(message.group);
+        }
+        return;
+      case "RepeatTick":
+        this.timer(repeatEveryMs, message);
+        this.reconcile();
+        return;
       default:
         ignoreUnknown(message);
     }
@@ -80,7 +156,9 @@ export class ShardHost extends Actor<HostMessage> {
 
   private onToSession({ shard, epoch, key, message }: ToSession): void {
     const group = this.node.store.groupOf(shard);
-    const ownEpoch = this.running.get(group)?.get(shard);
+    const running = this.running.get(group);
+    const isHere = running?.phase === "opening" || running?.phase === "serving";
+    const ownEpoch = isHere ? running.epochs.get(shard) : undefined;
     if (ownEpoch !== epoch) {
       this.misdirected++;
       const { edge, connection } = message;
@@ -92,56 +170,157 @@ export class ShardHost extends Actor<HostMessage> {
     this.tellChild(group, { kind: "ForShard", shard, message: forSession } satisfies ForShard);
   }
 
+  // ---- following the table ----
+
   private reconcile(): void {
-    const wanted = this.wantedGroups();
-    for (const [group, epochs] of this.running) {
-      if (!isSameEpochs(epochs, wanted.get(group))) this.stopChild(group);
+    const { view, clock, store } = this.node;
+    const isServing = view.isLeaseHeld(clock.monotonicMs());
+    const duties = isServing
+      ? readDuties(view.table, this.node, (shard) => store.groupOf(shard))
+      : new Map<number, GroupDuty>();
+    for (let group = 0; group < store.groupCount; group++) {
+      this.endStaleWorkers(group, isServing);
+      const duty = duties.get(group);
+      if (duty === undefined) this.leave(group);
+      else if (duty.kind === "serve") this.serve(group, duty.epochs);
+      else if (duty.kind === "take") this.take(group, duty);
+      else this.give(group, duty);
     }
-    for (const [group, epochs] of wanted) {
-      if (this.running.has(group)) continue;
-      this.running.set(group, epochs);
+  }
+
+  /** A worker outlives the table's word that its move is done, but no later epoch. */
+  private endStaleWorkers(group: number, isServing: boolean): void {
+    const epoch = isServing ? this.epochOf(group) : Number.NaN;
+    if (this.taking.get(group) !== epoch) this.stopChild(`in-${group}`);
+    if (this.given.get(group)?.epoch === epoch) return;
+    this.stopChild(`out-${group}`);
+    this.given.delete(group);
+  }
+
+  /** Subscribed before the group is open: what comes until then is held, not lost. */
+  private serve(group: number, epochs: Epochs): void {
+    this.ensureIntake(group);
+    this.tellChild(`intake-${group}`, { kind: "Arrive" } satisfies Arrive);
+    // A move out that was called off gives back what it had taken.
+    if (!this.hasChild(`out-${group}`)) this.run(group, epochs);
+  }
+
+  private take(group: number, { epochs, epoch, from }: TakeDuty): void {
+    this.ensureIntake(group);
+    if (this.hasChild(`out-${group}`)) return;
+    const running = this.running.get(group);
+    if (this.mayStart.get(group) === epoch) {
+      this.run(group, epochs);
+      if (running?.phase === "serving") this.reportMoveDone(group, epoch);
+      return;
+    }
+    if (running !== undefined) this.freezeGroup(group, running);
+    if (!this.hasChild(`in-${group}`)) {
+      this.taking.set(group, epoch);
+      this.spawn(`in-${group}`);
+    }
+    if (from !== undefined && this.isGone(from)) {
+      this.tellChild(`in-${group}`, { kind: "OldOwnerGone" } satisfies OldOwnerGone);
+    }
+  }
+
+  private give(group: number, duty: GiveDuty): void {
+    const running = this.running.get(group);
+    if (running !== undefined) this.freezeGroup(group, running);
+    if (this.hasChild(`out-${group}`)) return;
+    if (this.given.get(group)?.epoch === duty.epoch) {
+      this.retireIntake(group);
+      return;
+    }
+    this.given.set(group, duty);
+    this.spawn(`out-${group}`);
+  }
+
+  private leave(group: number): void {
+    this.stopGroup(group);
+    // It still hands over what it holds, or gives it back first.
+    if (!this.hasChild(`out-${group}`)) this.retireIntake(group);
+  }
+
+  private ensureIntake(group: number): void {
+    if (this.hasChild(`intake-${group}`)) return;
+    this.spawn(`intake-${group}`);
+    if (this.running.get(group)?.phase === "serving") this.openIntake(group);
+  }
+
+  private retireIntake(group: number): void {
+    this.tellChild(`intake-${group}`, { kind: "Retire" } satisfies Retire);
+  }
+
+  private run(group: number, epochs: Epochs): void {
+    const running = this.running.get(group);
+    if (running === undefined) {
+      this.running.set(group, { epochs, phase: "opening" });
       this.spawn(group);
-    }
-    // Asked to release what it does not run: say so again, the answer may have been lost.
-    for (const group of this.releasingGroups()) {
-      if (!this.running.has(group)) this.reportReleased(group);
+    } else if (!isSameEpochs(running.epochs, epochs)) {
+      this.freezeGroup(group, running);
     }
   }
 
-  private wantedGroups(): Map<number, Map<Shard, number>> {
-    const { store, view } = this.node;
-    const wanted = new Map<number, Map<Shard, number>>();
-    if (!view.isLeaseHeld(this.node.clock.monotonicMs())) return wanted;
-    for (let number = 0; number < shardCount; number++) {
-      const shard = number as Shard;
-      if (view.table.stateOf(shard) !== "serving") continue;
-      if (!view.table.isOwnedBy(shard, this.node)) continue;
-      const group = store.groupOf(shard);
-      const epochs = wanted.get(group) ?? new Map<Shard, number>();
-      epochs.set(shard, view.table.epochOf(shard));
-      wanted.set(group, epochs);
-    }
-    return wanted;
+  /** Lets it end what it was given, then stops it. */
+  private freezeGroup(group: number, running: RunningGroup): void {
+    if (running.phase === "opening") this.stopGroup(group);
+    if (running.phase !== "serving") return;
+    // Refused by a full mailbox: the tick comes again.
+    if (!this.tellChild(`intake-${group}`, { kind: "Hold" } satisfies Hold)) return;
+    running.phase = "freezing";
+    const { epochs } = running;
+    this.timer(this.node.limits.freezeMaxMs, { kind: "FreezeDeadline", group, epochs });
   }
 
-  private releasingGroups(): Set<number> {
-    const { store, view } = this.node;
-    const releasing = new Set<number>();
-    for (let number = 0; number < shardCount; number++) {
-      const shard = number as Shard;
-      if (view.table.stateOf(shard) !== "releasing") continue;
-      if (view.table.isOwnedBy(shard, this.node)) releasing.add(store.groupOf(shard));
-    }
-    return releasing;
+  private stopGroup(group: number): void {
+    const running = this.running.get(group);
+    if (running === undefined) return;
+    running.phase = "stopping";
+    this.stopChild(group);
   }
 
-  private reportReleased(group: number): void {
+  private onGroupServing({ group, epochs }: GroupServing): void {
+    const running = this.running.get(group);
+    if (running === undefined || running.epochs !== epochs) return;
+    if (running.phase === "freezing") {
+      // It crashed on the way out, and has forgotten that it is.
+      this.tellChild(group, { kind: "Freeze" } satisfies Freeze);
+    } else if (running.phase !== "stopping") {
+      running.phase = "serving";
+      this.openIntake(group);
+      this.reconcile();
+    }
+  }
+
+  private openIntake(group: number): void {
+    const ref = this.child(group)?.ref;
+    if (ref === undefined) return;
+    this.tellChild(`intake-${group}`, { kind: "Open", group: ref } satisfies Open);
+  }
+
+  private reportMoveDone(group: number, epoch: number): void {
     const { leader } = this.node.view;
-    if (leader === undefined || !this.releasingGroups().has(group)) return;
-    const { nodeId, incarnation } = this.node;
-    const message = { kind: "GroupReleased", group, nodeId, incarnation } as const;
-    this.tell(addressOn(nodeNameOf(leader), "placement"), message);
+    if (leader === undefined) return;
+    const done: MoveDone = { kind: "MoveDone", group, epoch };
+    this.tell(addressOn(nodeNameOf(leader), "placement"), done);
   }
+
+  private isGone(member: { nodeId: string; incarnation: string }): boolean {
+    const { nodes, isLoaded } = this.node.view;
+    return isLoaded && nodes.get(member.nodeId)?.incarnation !== member.incarnation;
+  }
+
+  private shardsOf(group: number): Shard[] {
+    const size = shardCount / this.node.store.groupCount;
+    return Array.from({ length: size }, (_, at) => (group * size + at) as Shard);
+  }
+
+  private epochOf(group: number): number {
+    return this.node.view.table.epochOf(this.shardsOf(group)[0] as Shard);
+  }
+
+  // ---- edges and operators ----
 
   private announceEdges(): void {
     const edges = new Set(
@@ -174,12 +353,4 @@ export class ShardHost extends Actor<HostMessage> {
   override inspect(): Record<string, unknown> {
     return { groups: [...this.running.keys()], misdirected: this.misdirected };
   }
-}
-
-function isSameEpochs(running: Epochs, wanted: Epochs | undefined): boolean {
-  if (wanted === undefined || wanted.size !== running.size) return false;
-  for (const [shard, epoch] of running) {
-    if (wanted.get(shard) !== epoch) return false;
-  }
-  return true;
 }

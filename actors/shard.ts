@@ -2,37 +2,35 @@
  * One of the 4096 shards on the node that owns it: takes what services push to its
  * users, checks it, and hands it to the user's session.
  *
- * Subscribes `shard.<n>.>` while it lives; its epoch was fenced before it was made.
+ * Its epoch was fenced before it was made; its pushes come by way of the group's intake.
  */
 import { unreachable } from "../src/base/assert.js";
 import type { ErrorCode } from "../src/protocol/errors.js";
-import type { AttachAgain, EdgeGone, FromEdge, ReplyTo } from "../src/protocol/messages.js";
+import type {
+  AttachAgain,
+  EdgeGone,
+  FromEdge,
+  ReceivedPush,
+  ReplyTo,
+} from "../src/protocol/messages.js";
 import { decodePushCommand, encodingOf } from "../src/protocol/push-command.js";
 import { type SessionKey, sessionKey, shardOf } from "../src/protocol/shards.js";
-import {
-  isReplySubject,
-  parseShardPush,
-  type ShardPush,
-  shardWildcard,
-} from "../src/protocol/subjects.js";
+import { isReplySubject, parseShardPush, type ShardPush } from "../src/protocol/subjects.js";
 import { decodeToken, uidTokenBytesMax } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { ActorKey } from "../src/runtime/address.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
-import type { BusMessage, BusSubscription } from "../src/runtime/ports.js";
+import type { Freeze, ShardFrozen } from "./freeze.js";
 import { nodeNameOf } from "./placement-view.js";
 import { answerRefused } from "./push-answering.js";
 import { type DueTick, Session, type ViewSession } from "./session.js";
 import type { ShardContext } from "./shard-context.js";
 
-/** A push as it came from the bus. */
-interface ReceivePush {
+export interface ReceivePush {
   readonly kind: "ReceivePush";
-  readonly subject: string;
-  readonly payload: Uint8Array;
-  readonly reply: string | undefined;
+  readonly push: ReceivedPush;
 }
 
 /** From the host: an edge's message for one session. */
@@ -42,7 +40,7 @@ export interface ForSession {
   readonly message: FromEdge | DueTick;
 }
 
-export type ShardMessage = ReceivePush | ForSession | EdgeGone | ViewSession;
+export type ShardMessage = ReceivePush | ForSession | EdgeGone | ViewSession | Freeze;
 
 const shardKind: ActorKind = {
   name: "shard",
@@ -52,7 +50,7 @@ const shardKind: ActorKind = {
 };
 
 export class Shard extends Actor<ShardMessage> {
-  private subscription: BusSubscription | undefined = undefined;
+  private isFreezing = false;
   private refusedPushes = 0;
 
   constructor(private readonly context: ShardContext) {
@@ -63,18 +61,8 @@ export class Shard extends Actor<ShardMessage> {
     return shardKind;
   }
 
-  protected override started(): void {
-    const { bus } = this.context.node;
-    const { ref, system } = this;
-    this.subscription = bus.subscribe(shardWildcard(this.context.shard), (message: BusMessage) => {
-      const { subject, payload, reply } = message;
-      system.tell(ref, { kind: "ReceivePush", subject, payload, reply });
-    });
-  }
-
   /** After a crash its sessions are gone with it: the edges attach their connections again. */
   protected override stopping(reason: StopReason): void {
-    this.subscription?.unsubscribe();
     if (reason === "normal") return;
     for (const node of this.context.node.view.nodes.values()) {
       const again: AttachAgain = { kind: "AttachAgain", shards: [this.context.shard] };
@@ -89,7 +77,7 @@ export class Shard extends Actor<ShardMessage> {
   receive(message: ShardMessage, from: Asker | undefined): void {
     switch (message.kind) {
       case "ReceivePush":
-        this.onReceivePush(message);
+        this.onReceivePush(message.push);
         return;
       case "ForSession":
         this.tellSession(message.key, message.message);
@@ -100,12 +88,28 @@ export class Shard extends Actor<ShardMessage> {
       case "ViewSession":
         this.onViewSession(message, from);
         return;
+      case "Freeze":
+        this.isFreezing = true;
+        for (const key of this.childKeys()) this.tellChild(key, message);
+        this.reportFrozen();
+        return;
       default:
         unreachable(message);
     }
   }
 
-  private onReceivePush({ subject, payload, reply }: ReceivePush): void {
+  protected override onChildStopped(): void {
+    this.reportFrozen();
+  }
+
+  private reportFrozen(): void {
+    if (!this.isFreezing || this.childCount > 0) return;
+    const { node, shard } = this.context;
+    const group = addressOn(nodeNameOf(node), `shards/${node.store.groupOf(shard)}`);
+    this.tell(group, { kind: "ShardFrozen", shard } satisfies ShardFrozen);
+  }
+
+  private onReceivePush({ subject, payload, reply }: ReceivedPush): void {
     const address = parseShardPush(subject);
     if (address === undefined) {
       // Not a push: whose inbox may be answered is unknown, so nobody is.
@@ -144,13 +148,22 @@ export class Shard extends Actor<ShardMessage> {
   }
 
   private tellSession(key: SessionKey, message: unknown): boolean {
-    if (!this.hasChild(key)) this.spawn(key);
+    if (!this.hasChild(key)) {
+      if (this.isFreezing) return false;
+      this.spawn(key);
+    }
     return this.tellChild(key, message);
   }
 
   private onViewSession(message: ViewSession, from: Asker | undefined): void {
     if (from === undefined) return;
-    if (!this.hasChild(message.key)) this.spawn(message.key);
+    if (!this.hasChild(message.key)) {
+      if (this.isFreezing) {
+        from.refuse("NOT_READY", "the shard moves to another node");
+        return;
+      }
+      this.spawn(message.key);
+    }
     const session = `${this.address}/${message.key}` as Address;
     const { requestDeadlineMs } = this.context.node.limits;
     this.ask(session, message, requestDeadlineMs).then((answer) => {

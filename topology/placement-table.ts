@@ -159,7 +159,7 @@ export class PlacementTable {
       hasLength(owners, shardCount * 2) &&
       hasLength(epochs, shardCount * 4) &&
       hasLength(stateBytes, shardCount) &&
-      hasLength(froms, shardCount * 2);
+      (froms === undefined || hasLength(froms, shardCount * 2));
     if (!isWhole) return refused("BAD_TABLE", "a field of the table is missing or malformed");
     return accepted(
       new PlacementTable(
@@ -169,7 +169,8 @@ export class PlacementTable {
         new Uint16Array(copyOf(owners)),
         new Uint32Array(copyOf(epochs)),
         new Uint8Array(copyOf(stateBytes)),
-        new Uint16Array(copyOf(froms)),
+        // A table from before moves has none.
+        froms === undefined ? new Uint16Array(shardCount) : new Uint16Array(copyOf(froms)),
       ),
     );
   }
@@ -177,7 +178,8 @@ export class PlacementTable {
   private copy(): PlacementTable {
     // Members that own nothing any more are left out, so the list stays bounded.
     const used = new Set<number>();
-    for (let shard = 0; shard < shardCount; shard++) {
+    for (let number = 0; number < shardCount; number++) {
+      const shard = number as Shard;
       if (this.stateIndex[shard] !== 0) used.add(this.ownerIndex[shard] ?? 0);
       if (this.stateOf(shard) === "moving") used.add(this.fromIndex[shard] ?? 0);
     }

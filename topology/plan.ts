@@ -11,9 +11,10 @@ import type { Member, PlacementTable } from "./placement-table.js";
 export type PlacementStep =
   | { readonly kind: "assign"; readonly unit: number; readonly to: Member; readonly reason: string }
   | {
-      readonly kind: "release";
+      readonly kind: "move";
       readonly unit: number;
       readonly from: Member;
+      readonly to: Member;
       readonly reason: string;
     };
 
@@ -63,11 +64,7 @@ interface Unit {
   readonly reason: string;
 }
 
-function readUnits(
-  table: PlacementTable,
-  members: readonly Candidate[],
-  unitSize: number,
-): Unit[] {
+function readUnits(table: PlacementTable, members: readonly Candidate[], unitSize: number): Unit[] {
   return Array.from({ length: shardCount / unitSize }, (_, index) => {
     const owner = table.ownerOf((index * unitSize) as Shard);
     const live = owner && members.find((member) => isSame(member, owner));
@@ -80,10 +77,7 @@ function readUnits(
   });
 }
 
-function countLoad(
-  units: readonly Unit[],
-  members: readonly Candidate[],
-): Map<Candidate, number> {
+function countLoad(units: readonly Unit[], members: readonly Candidate[]): Map<Candidate, number> {
   const load = new Map(members.map((member) => [member, 0]));
   for (const { owner } of units) {
     if (owner !== undefined) load.set(owner, (load.get(owner) ?? 0) + 1);

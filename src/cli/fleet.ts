@@ -52,6 +52,8 @@ export interface ShardPlace {
   /** The one it was last given under; 0 when it never was. */
   readonly epoch: number;
   readonly owner: NodeName | undefined;
+  /** Who hands over, while it moves to `owner`. */
+  readonly from?: NodeName;
 }
 
 export interface Placement {

@@ -4,7 +4,7 @@ import { type Fleet, fullName, type Placement, type ShardPlace } from "./fleet.j
 import type { Invocation } from "./invocation.js";
 import { findNode, shardNumber } from "./names.js";
 import { type Outcome, report } from "./outcome.js";
-import { headings, table } from "./text.js";
+import { type Cell, headings, table } from "./text.js";
 
 interface ShardsOptions {
   readonly node?: string;
@@ -19,6 +19,8 @@ export interface ShardRange {
   readonly epoch: number;
   readonly nodeId: string | null;
   readonly incarnation: string | null;
+  /** Who hands over, while they move to the owner. */
+  readonly movesFrom?: string;
 }
 
 export function declareShards(program: Command, invocation: Invocation): void {
@@ -47,15 +49,21 @@ async function shards(fleet: Fleet, { node, shard }: ShardsOptions): Promise<Out
   if (shard !== undefined) wanted = wanted.filter((place) => place.shard === shard);
   const ranges = rangesOf(wanted);
   return report({ states: countStates(wanted), ranges }, (paint) => {
-    const rows = ranges.map(({ from, to, nodeId, incarnation, epoch, state }) => [
+    const rows = ranges.map(({ from, to, nodeId, incarnation, epoch, state, movesFrom }) => [
       from === to ? from : `${from}-${to}`,
       to - from + 1,
       nodeId === null ? null : `${nodeId}.${incarnation}`,
       epoch,
-      state === "serving" ? state : ({ text: state, style: "red" } as const),
+      stateCell(state, movesFrom),
     ]);
     return table([headings("SHARDS", "COUNT", "OWNER", "EPOCH", "STATE"), ...rows], paint);
   });
+}
+
+function stateCell(state: string, movesFrom: string | undefined): Cell | string {
+  if (state === "serving") return state;
+  if (movesFrom === undefined) return { text: state, style: "red" };
+  return { text: `${state} from ${movesFrom}`, style: "yellow" };
 }
 
 function isOwnedBy({ owner }: ShardPlace, name: string): boolean {
@@ -65,7 +73,8 @@ function isOwnedBy({ owner }: ShardPlace, name: string): boolean {
 /** `places` in the order of their shards. */
 export function rangesOf(places: readonly ShardPlace[]): ShardRange[] {
   const ranges: ShardRange[] = [];
-  for (const { shard, state, epoch, owner } of places) {
+  for (const { shard, state, epoch, owner, from } of places) {
+    const movesFrom = from === undefined ? undefined : fullName(from);
     const nodeId = owner?.nodeId ?? null;
     const incarnation = owner?.incarnation ?? null;
     const last = ranges.at(-1);
@@ -75,15 +84,20 @@ export function rangesOf(places: readonly ShardPlace[]): ShardRange[] {
       last.state === state &&
       last.epoch === epoch &&
       last.nodeId === nodeId &&
-      last.incarnation === incarnation;
-    if (continues) ranges[ranges.length - 1] = { ...last, to: shard };
-    else ranges.push({ from: shard, to: shard, state, epoch, nodeId, incarnation });
+      last.incarnation === incarnation &&
+      last.movesFrom === movesFrom;
+    if (continues) {
+      ranges[ranges.length - 1] = { ...last, to: shard };
+      continue;
+    }
+    const range = { from: shard, to: shard, state, epoch, nodeId, incarnation };
+    ranges.push(movesFrom === undefined ? range : { ...range, movesFrom });
   }
   return ranges;
 }
 
 export function countStates(places: Placement["shards"]): Record<string, number> {
-  const states: Record<string, number> = { serving: 0, releasing: 0, unassigned: 0 };
+  const states: Record<string, number> = { serving: 0, moving: 0, unassigned: 0 };
   for (const { state } of places) states[state] = (states[state] ?? 0) + 1;
   return states;
 }

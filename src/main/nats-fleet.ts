@@ -157,6 +157,7 @@ function readTable(bytes: Uint8Array | undefined): ShardPlace[] {
       state: table.stateOf(shard),
       epoch: table.epochOf(shard),
       owner: owner && { nodeId: owner.nodeId, incarnation: owner.incarnation },
+      ...(owner?.from === undefined ? {} : { from: owner.from }),
     };
   });
 }

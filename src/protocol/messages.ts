@@ -169,6 +169,8 @@ export interface TakeOver {
   readonly chunk: number;
   readonly isLast: boolean;
   readonly pushes: readonly ReceivedPush[];
+  /** So many of all that are handed over came before the new owner can have subscribed. */
+  readonly alone: number;
 }
 
 // ---- placement ----

@@ -123,7 +123,7 @@ describe("status", () => {
     const run = await runCli(await fleetWithDemo(), ["status", "--json"]);
     const { nodes, leader, shards } = run.document;
     equal(leader.nodeId, "dc1-a");
-    deepEqual(shards, { serving: 4096, releasing: 0, unassigned: 0 });
+    deepEqual(shards, { serving: 4096, moving: 0, unassigned: 0 });
     const [a, b] = nodes;
     const { report, ...figures } = a;
     deepEqual(figures, {
@@ -403,6 +403,7 @@ describe("shards", () => {
     const fleet = await fleetWithDemo();
     fleet.shards = fleet.shards.map((place) => {
       if (place.shard === 10) return { ...place, epoch: 2 };
+      if (place.shard === 2048) return { ...place, state: "moving", from: nodeA };
       return place.shard === 4095 ? { ...place, state: "unassigned", owner: undefined } : place;
     });
     const { document } = await runCli(fleet, ["shards", "--json"]);
@@ -415,12 +416,17 @@ describe("shards", () => {
       incarnation: node?.incarnation ?? null,
     });
     deepEqual(document, {
-      states: { serving: 4095, releasing: 0, unassigned: 1 },
+      states: { serving: 4094, moving: 1, unassigned: 1 },
       ranges: [
         range(0, 9, nodeA),
         range(10, 10, nodeA, 2),
         range(11, 2047, nodeA),
-        range(2048, 4094, nodeB),
+        {
+          ...range(2048, 2048, nodeB),
+          state: "moving",
+          movesFrom: `${nodeA.nodeId}.${nodeA.incarnation}`,
+        },
+        range(2049, 4094, nodeB),
         range(4095, 4095, undefined),
       ],
     });

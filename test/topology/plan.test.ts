@@ -4,16 +4,23 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { type Member, PlacementTable } from "../../topology/placement-table.js";
-import { planPlacement, unitShards } from "../../topology/plan.js";
+import { type Candidate, planPlacement, unitShards } from "../../topology/plan.js";
 
 const unitSize = 512;
 const unitCount = shardCount / unitSize;
 const limits = { unitSize, openMovesMax: 1 };
 
 const memberOf = (index: number): Member => ({ nodeId: `dc1-${index}`, incarnation: "i" });
+const live = (index: number): Candidate => ({ ...memberOf(index), isDraining: false });
 const members = fc
   .uniqueArray(fc.integer({ min: 0, max: 11 }), { minLength: 1, maxLength: 8 })
-  .map((indexes) => indexes.map(memberOf));
+  .map((indexes) => indexes.map(live));
+/** At least one of them stays. */
+const drained = fc
+  .tuple(members, fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }))
+  .map(([list, flags]): Candidate[] =>
+    list.map((member, at) => ({ ...member, isDraining: at > 0 && flags[at] === true })),
+  );
 
 /** A table in which each unit is owned by some node, dead or alive, or by nobody. */
 const tables = fc
@@ -26,22 +33,28 @@ const tables = fc
     ),
   );
 
-/** Carries out a plan; a release is followed by the owner's word that it is done. */
-function carryOut(table: PlacementTable, live: readonly Member[]): PlacementTable {
-  return planPlacement(table, live, limits).reduce(
-    (changed, step) =>
-      step.kind === "assign"
-        ? changed.withOwner(unitShards(step.unit, unitSize), step.to)
-        : changed.withState(unitShards(step.unit, unitSize), "unassigned"),
-    table,
-  );
+/** Carries out a plan; what moves is not yet there. */
+function carryOut(table: PlacementTable, candidates: readonly Candidate[]): PlacementTable {
+  return planPlacement(table, candidates, limits).reduce((changed, step) => {
+    const shards = unitShards(step.unit, unitSize);
+    return step.kind === "assign"
+      ? changed.withOwner(shards, step.to)
+      : changed.withMove(shards, step.to);
+  }, table);
 }
 
-function settled(table: PlacementTable, live: readonly Member[]): PlacementTable {
+/** Every new owner has said that it serves. */
+function finished(table: PlacementTable): PlacementTable {
+  const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+  const moving = all.filter((shard) => table.stateOf(shard) === "moving");
+  return table.withState(moving, "serving");
+}
+
+function settled(table: PlacementTable, candidates: readonly Candidate[]): PlacementTable {
   let current = table;
   for (let round = 0; round < 64; round++) {
-    if (planPlacement(current, live, limits).length === 0) return current;
-    current = carryOut(current, live);
+    if (planPlacement(current, candidates, limits).length === 0) return current;
+    current = finished(carryOut(current, candidates));
   }
   throw new Error("never settles");
 }
@@ -55,11 +68,12 @@ function countOf(table: PlacementTable, member: Member): number {
 }
 
 describe("planPlacement", () => {
-  test("leaves no unit without a live owner, and settles balanced", () => {
+  test("leaves no unit without a live owner, and settles balanced over those that stay", () => {
     fc.assert(
-      fc.property(tables, members, (table, live) => {
-        const end = settled(table, live);
-        const counts = live.map((member) => countOf(end, member));
+      fc.property(tables, drained, (table, candidates) => {
+        const end = settled(table, candidates);
+        const staying = candidates.filter((member) => !member.isDraining);
+        const counts = staying.map((member) => countOf(end, member));
         assert.equal(
           counts.reduce((sum, count) => sum + count, 0),
           unitCount,
@@ -71,51 +85,114 @@ describe("planPlacement", () => {
 
   test("gives every orphan to somebody at once", () => {
     fc.assert(
-      fc.property(tables, members, (table, live) => {
-        const end = carryOut(table, live);
-        const released = planPlacement(table, live, limits).filter(
-          (step) => step.kind === "release",
-        );
-        const served = live.reduce((sum, member) => sum + countOf(end, member), 0);
-        assert.equal(served, unitCount - released.length);
+      fc.property(tables, drained, (table, candidates) => {
+        const end = carryOut(table, candidates);
+        const owned = candidates.reduce((sum, member) => sum + countOf(end, member), 0);
+        assert.equal(owned, unitCount);
       }),
     );
   });
 
   test("moves no more than allowed at a time, and nothing that has a live owner without need", () => {
     fc.assert(
-      fc.property(tables, members, (table, live) => {
-        const steps = planPlacement(table, live, limits);
-        assert.ok(steps.filter((step) => step.kind === "release").length <= limits.openMovesMax);
+      fc.property(tables, drained, (table, candidates) => {
+        const steps = planPlacement(table, candidates, limits);
+        const moves = steps.filter((step) => step.kind === "move");
+        assert.ok(moves.length <= limits.openMovesMax);
         for (const step of steps) {
           const owner = table.ownerOf((step.unit * unitSize) as Shard);
-          const isLive = live.some((member) => member.nodeId === owner?.nodeId);
-          assert.equal(isLive, step.kind === "release");
+          const isLive = candidates.some((member) => member.nodeId === owner?.nodeId);
+          assert.equal(isLive, step.kind === "move");
         }
       }),
     );
   });
 
-  test("is the same for the same input, and nothing when all is well", () => {
+  test("moves as few units as balance needs", () => {
     fc.assert(
-      fc.property(tables, members, (table, live) => {
-        assert.deepEqual(planPlacement(table, live, limits), planPlacement(table, live, limits));
-        assert.deepEqual(planPlacement(settled(table, live), live, limits), []);
+      fc.property(tables, members, (table, candidates) => {
+        // Orphans aside: from a table in which everybody is alive.
+        let current = settledOrphans(table, candidates);
+        const before = candidates.map((member) => countOf(current, member));
+        const wanted = [...before].sort((a, b) => b - a);
+        const floor = Math.floor(unitCount / candidates.length);
+        const extra = unitCount % candidates.length;
+        const least = wanted.reduce(
+          (sum, count, at) => sum + Math.max(0, count - (at < extra ? floor + 1 : floor)),
+          0,
+        );
+        let moves = 0;
+        for (let round = 0; round < 64; round++) {
+          const steps = planPlacement(current, candidates, limits);
+          if (steps.length === 0) break;
+          moves += steps.length;
+          current = finished(carryOut(current, candidates));
+        }
+        assert.equal(moves, least);
       }),
     );
   });
 
-  test("waits for a release before it starts the next", () => {
-    const [a, b] = [memberOf(0), memberOf(1)];
+  test("gives nothing to a node in drain, and takes all it has", () => {
+    fc.assert(
+      fc.property(tables, drained, (table, candidates) => {
+        const draining = candidates.filter((member) => member.isDraining);
+        for (const step of planPlacement(table, candidates, limits)) {
+          assert.ok(!draining.some((member) => member.nodeId === step.to.nodeId));
+        }
+        const end = settled(table, candidates);
+        for (const member of draining) assert.equal(countOf(end, member), 0);
+      }),
+    );
+  });
+
+  test("leaves the shards where they are when all nodes are in drain", () => {
+    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+    const a = { ...live(0), isDraining: true };
+    assert.deepEqual(planPlacement(PlacementTable.empty().withOwner(all, a), [a], limits), []);
+  });
+
+  test("is the same for the same input, and nothing when all is well", () => {
+    fc.assert(
+      fc.property(tables, drained, (table, candidates) => {
+        const plan = planPlacement(table, candidates, limits);
+        assert.deepEqual(planPlacement(table, candidates, limits), plan);
+        assert.deepEqual(planPlacement(settled(table, candidates), candidates, limits), []);
+      }),
+    );
+  });
+
+  test("waits for a move before it starts the next", () => {
+    const [a, b] = [live(0), live(1)];
     const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
     const table = PlacementTable.empty().withOwner(all, a);
-    const [first] = planPlacement(table, [a, b], limits);
-    assert.equal(first?.kind, "release");
-    const releasing = table.withState(unitShards(first?.unit ?? 0, unitSize), "releasing");
-    assert.deepEqual(planPlacement(releasing, [a, b], limits), []);
+    const moving = carryOut(table, [a, b]);
+    assert.equal(countOf(moving, b), 1);
+    assert.deepEqual(planPlacement(moving, [a, b], limits), []);
+    assert.notDeepEqual(planPlacement(finished(moving), [a, b], limits), []);
+  });
+
+  test("gives a unit anew whose new owner died on the way", () => {
+    const [a, b] = [live(0), live(1)];
+    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+    const moving = carryOut(PlacementTable.empty().withOwner(all, a), [a, b]);
+    const steps = planPlacement(moving, [a], limits);
+    assert.deepEqual(
+      steps.map(({ kind, to }) => [kind, to.nodeId]),
+      [["assign", a.nodeId]],
+    );
   });
 
   test("plans nothing without members", () => {
     assert.deepEqual(planPlacement(PlacementTable.empty(), [], limits), []);
   });
 });
+
+/** Every orphan given, nothing moved. */
+function settledOrphans(table: PlacementTable, candidates: readonly Candidate[]): PlacementTable {
+  const none = { unitSize, openMovesMax: 0 };
+  return planPlacement(table, candidates, none).reduce(
+    (changed, step) => changed.withOwner(unitShards(step.unit, unitSize), step.to),
+    table,
+  );
+}
