@@ -147,6 +147,15 @@ export class MoveBench {
     this.write(this.table.withMove(unitShards(unit, unitSize), to));
   }
 
+  /** All nodes hear of it at this very instant. */
+  moveAtOnce(unit: number, to: BenchNode): void {
+    this.table = this.table.withMove(unitShards(unit, unitSize), to);
+    for (const node of this.nodes.values()) {
+      node.view.table = this.table;
+      this.announce(node);
+    }
+  }
+
   isMoving(unit: number): boolean {
     return this.table.stateOf((unit * unitSize) as Shard) === "moving";
   }
