@@ -17,12 +17,15 @@ import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
 import type { StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { AttachCalls } from "./attach-calls.js";
+import { answerDurable, answerUnknown } from "./commit-answers.js";
 import { CommitQueue } from "./commit-queue.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
+import { gatherWrites } from "./gather-writes.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
-import { answerAccepted, answerRefused, refusePush } from "./push-answering.js";
+import { refusePush } from "./push-answering.js";
 import { type ForSession, type ReceivePush, Shard } from "./shard.js";
 import type { ShardContext } from "./shard-context.js";
 
@@ -110,8 +113,10 @@ export class ShardGroup extends Actor<GroupMessage> {
   private flight: Promise<void> | undefined = undefined;
   /** Ended while this actor is told to stop: still to be answered. */
   private landed: CommitEnded | undefined = undefined;
-  /** Edges that have not confirmed to attach their connections of these shards again. */
-  private readonly unconfirmedEdges = new Set<Address>();
+  private readonly attachCalls = new AttachCalls(
+    (edge, message) => this.ask(edge, message, sweepEveryMs),
+    (edge) => this.system.tell(this.ref, { kind: "EdgeConfirmed", edge }),
+  );
   /** The highest fence found above this node's epochs; 0 when none was. */
   private highestFence = 0;
   private sweptTo = 0;
@@ -159,14 +164,15 @@ export class ShardGroup extends Actor<GroupMessage> {
       const ids = new MsgIdSource(request.shard, node.idcNumber, firstIdMs, reserveUntilMs);
       this.startShard(request.shard, request.epoch, inbox, ids);
     }
+    const { group, epochs } = this;
+    // Fenced out of some, it is given all anew: until then what comes is held.
     if (highestFence > 0) this.noteFence(highestFence);
+    else this.tellHost({ kind: "GroupServing", group, epochs });
     this.timer(sweepEveryMs, { kind: "SweepTick" });
     for (const member of node.view.nodes.values()) {
-      this.unconfirmedEdges.add(addressOn(nodeNameOf(member), "edge"));
+      this.attachCalls.add(addressOn(nodeNameOf(member), "edge"));
     }
     this.askEdges();
-    const { group, epochs } = this;
-    this.tellHost({ kind: "GroupServing", group, epochs });
     log.info("group opened", { group, shards: this.contexts.size });
   }
 
@@ -186,8 +192,8 @@ export class ShardGroup extends Actor<GroupMessage> {
     if (reason === "normal") {
       const left = this.commits.take();
       await inbox.commit(this.gather(left)).then(
-        (answers) => this.answerDurable(left, answers),
-        () => this.answerUnknown(left),
+        (answers) => answerDurable(this.node.bus, left, answers),
+        () => answerUnknown(this.node.bus, left),
       );
     }
     // The embedded store cannot open again in this process what it could not close.
@@ -225,15 +231,15 @@ export class ShardGroup extends Actor<GroupMessage> {
       case "SweepTick":
         return this.onSweepTick();
       case "EdgeGone":
-        this.unconfirmedEdges.delete(message.edge as Address);
+        this.attachCalls.delete(message.edge as Address);
         for (const key of this.childKeys()) this.tellChild(key, message);
         return;
       case "EdgeAppeared":
-        this.unconfirmedEdges.add(message.edge);
+        this.attachCalls.add(message.edge);
         this.askEdges();
         return;
       case "EdgeConfirmed":
-        this.unconfirmedEdges.delete(message.edge);
+        this.attachCalls.delete(message.edge);
         return;
       default:
         return unreachable(message);
@@ -289,37 +295,12 @@ export class ShardGroup extends Actor<GroupMessage> {
 
   /** Stopping: nobody takes messages any more, but the publishers still wait. */
   private answerLanded({ taken, result }: CommitEnded): void {
-    if (result instanceof Fault) this.answerUnknown(taken);
-    else this.answerDurable(taken, result);
+    if (result instanceof Fault) answerUnknown(this.node.bus, taken);
+    else answerDurable(this.node.bus, taken, result);
   }
 
-  /** One write per shard, with a longer MsgID reservation where half of it is used. */
   private gather(taken: readonly PendingWrite[]): ShardWrite[] {
-    const byShard = new Map<ShardNumber, PendingWrite[]>();
-    for (const write of taken) {
-      const list = byShard.get(write.shard);
-      if (list === undefined) byShard.set(write.shard, [write]);
-      else list.push(write);
-    }
-    const writes: ShardWrite[] = [];
-    for (const [shard, sessions] of byShard) {
-      const context = this.contexts.get(shard) as ShardContext;
-      const reserveUntilMs = this.longerReservation(context.ids);
-      writes.push({
-        shard,
-        epoch: context.epoch,
-        sessions,
-        ...(reserveUntilMs === undefined ? {} : { reserveUntilMs }),
-      });
-    }
-    return writes;
-  }
-
-  private longerReservation(ids: MsgIdSource): number | undefined {
-    const { clock, limits } = this.node;
-    const nowMs = Math.max(clock.wallMs(), ids.currentMs);
-    if (ids.reserved - nowMs > limits.reserveMs / 2) return undefined;
-    return nowMs + limits.reserveMs;
+    return gatherWrites(taken, this.contexts, this.node);
   }
 
   private onCommitEnded({ writes, taken, result }: CommitEnded): void {
@@ -361,22 +342,8 @@ export class ShardGroup extends Actor<GroupMessage> {
    * there. The supervisor opens the group anew, and the edges attach again.
    */
   private failCommit(fault: Fault): never {
-    this.answerUnknown(this.commits.abandon());
+    answerUnknown(this.node.bus, this.commits.abandon());
     throw fault;
-  }
-
-  private answerUnknown(writes: readonly PendingWrite[]): void {
-    for (const { reply } of writes.flatMap((write) => write.answers)) {
-      answerRefused(this.node.bus, reply, "STORE_UNAVAILABLE");
-    }
-  }
-
-  /** In place of the sessions, while the group stops. */
-  private answerDurable(writes: readonly PendingWrite[], answers: readonly CommitAnswer[]): void {
-    if (answers.some((answer) => !answer.ok)) return;
-    for (const { reply, id, seq, isDuplicate } of writes.flatMap((write) => write.answers)) {
-      answerAccepted(this.node.bus, reply, id, seq, isDuplicate);
-    }
   }
 
   private noteFence(epoch: number): void {
@@ -399,15 +366,8 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.tell(addressOn(nodeNameOf(leader), "placement"), report);
   }
 
-  /** Asked again with each sweep until it is confirmed: an edge may be off the bus for a moment. */
   private askEdges(): void {
-    const shards = [...this.contexts.keys()];
-    const { system, ref } = this;
-    for (const edge of this.unconfirmedEdges) {
-      this.ask(edge, { kind: "AttachAgain", shards }, sweepEveryMs).then((answer) => {
-        if (answer.ok) system.tell(ref, { kind: "EdgeConfirmed", edge });
-      });
-    }
+    this.attachCalls.send([...this.contexts.keys()]);
   }
 
   /** Finds sessions with something due, a few shards at a time. */

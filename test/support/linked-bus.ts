@@ -6,12 +6,7 @@
  */
 import type { Clock } from "../../src/base/clock.js";
 import type { MemoryBus } from "../../src/drivers/memory-bus.js";
-import type {
-  Bus,
-  BusMessage,
-  BusSubscription,
-  PublishOptions,
-} from "../../src/runtime/ports.js";
+import type { Bus, BusMessage, BusSubscription, PublishOptions } from "../../src/runtime/ports.js";
 
 export class LinkedBus implements Bus {
   private isCut = false;

@@ -127,7 +127,9 @@ export class MoveBench {
       bus,
       store: this.store,
       placement: never,
-      apps: { find: (app) => ({ v: 1, app, secrets: [], delivery: "each-device", createdAtMs: 0 }) },
+      apps: {
+        find: (app) => ({ v: 1, app, secrets: [], delivery: "each-device", createdAtMs: 0 }),
+      },
       tokens: never,
       transport: never,
       limits: this.limits,

@@ -1,0 +1,23 @@
+/** Answers in place of the sessions, when they cannot any more: on a stop, on a failed commit. */
+import type { CommitAnswer } from "../src/ports/inbox-store.js";
+import type { Bus } from "../src/runtime/ports.js";
+import type { PendingWrite } from "./pending-write.js";
+import { answerAccepted, answerRefused } from "./push-answering.js";
+
+export function answerUnknown(bus: Bus, writes: readonly PendingWrite[]): void {
+  for (const { reply } of writes.flatMap((write) => write.answers)) {
+    answerRefused(bus, reply, "STORE_UNAVAILABLE");
+  }
+}
+
+/** None when a write was fenced: the shard has another owner, who answers. */
+export function answerDurable(
+  bus: Bus,
+  writes: readonly PendingWrite[],
+  answers: readonly CommitAnswer[],
+): void {
+  if (answers.some((answer) => !answer.ok)) return;
+  for (const { reply, id, seq, isDuplicate } of writes.flatMap((write) => write.answers)) {
+    answerAccepted(bus, reply, id, seq, isDuplicate);
+  }
+}

@@ -1,0 +1,39 @@
+/** What the sessions of a group submitted, as the store wants it: one write per shard. */
+import type { ShardWrite } from "../src/ports/inbox-store.js";
+import type { MsgIdSource } from "../src/protocol/msg-id.js";
+import type { Shard } from "../src/protocol/shards.js";
+import type { NodeContext } from "./node-context.js";
+import type { PendingWrite } from "./pending-write.js";
+import type { ShardContext } from "./shard-context.js";
+
+/** With a longer MsgID reservation where half of it is used. */
+export function gatherWrites(
+  taken: readonly PendingWrite[],
+  contexts: ReadonlyMap<Shard, ShardContext>,
+  node: NodeContext,
+): ShardWrite[] {
+  const byShard = new Map<Shard, PendingWrite[]>();
+  for (const write of taken) {
+    const list = byShard.get(write.shard);
+    if (list === undefined) byShard.set(write.shard, [write]);
+    else list.push(write);
+  }
+  const writes: ShardWrite[] = [];
+  for (const [shard, sessions] of byShard) {
+    const context = contexts.get(shard) as ShardContext;
+    const reserveUntilMs = longerReservation(context.ids, node);
+    writes.push({
+      shard,
+      epoch: context.epoch,
+      sessions,
+      ...(reserveUntilMs === undefined ? {} : { reserveUntilMs }),
+    });
+  }
+  return writes;
+}
+
+function longerReservation(ids: MsgIdSource, { clock, limits }: NodeContext): number | undefined {
+  const nowMs = Math.max(clock.wallMs(), ids.currentMs);
+  if (ids.reserved - nowMs > limits.reserveMs / 2) return undefined;
+  return nowMs + limits.reserveMs;
+}
