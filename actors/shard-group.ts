@@ -113,7 +113,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private wake(): void {
-    this.system.tell(this.ref, { kind: "CommitTick" });
+    this.tellSelf({ kind: "CommitTick" });
   }
 
   protected override async started(): Promise<void> {
@@ -218,7 +218,7 @@ export class ShardGroup extends Actor<GroupMessage> {
 
   private endCommit(ended: CommitEnded): void {
     this.landed = ended;
-    this.system.tell(this.ref, ended);
+    this.tellSelf(ended);
   }
 
   /** Stopping: nobody takes messages any more, but the publishers still wait. */
@@ -274,7 +274,7 @@ export class ShardGroup extends Actor<GroupMessage> {
       }
     }
     for (const write of taken) {
-      if (!fenced.has(write.shard)) this.tell(write.session, { kind: "Committed", write });
+      if (!fenced.has(write.shard)) write.author.committed(write);
     }
     const waiting = this.commits.settle();
     if (!this.commits.isWaiting) return;
@@ -336,10 +336,9 @@ export class ShardGroup extends Actor<GroupMessage> {
   /** Asked again with each sweep until it is confirmed: an edge may be off the bus for a moment. */
   private askEdges(): void {
     const shards = [...this.contexts.keys()];
-    const { system, ref } = this;
     for (const edge of this.unconfirmedEdges) {
       this.ask(edge, { kind: "AttachAgain", shards }, sweepEveryMs).then((answer) => {
-        if (answer.ok) system.tell(ref, { kind: "EdgeConfirmed", edge });
+        if (answer.ok) this.tellSelf({ kind: "EdgeConfirmed", edge });
       });
     }
   }

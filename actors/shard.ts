@@ -65,10 +65,10 @@ export class Shard extends Actor<ShardMessage> {
 
   protected override started(): void {
     const { bus } = this.context.node;
-    const { ref, system } = this;
     this.subscription = bus.subscribe(shardWildcard(this.context.shard), (message: BusMessage) => {
       const { subject, payload, reply } = message;
-      system.tell(ref, { kind: "ReceivePush", subject, payload, reply });
+      const push: ReceivePush = { kind: "ReceivePush", subject, payload, reply };
+      if (!this.tellSelf(push)) this.refuse(replyOf(push), "OVERLOADED");
     });
   }
 
@@ -105,15 +105,14 @@ export class Shard extends Actor<ShardMessage> {
     }
   }
 
-  private onReceivePush({ subject, payload, reply }: ReceivePush): void {
+  private onReceivePush(push: ReceivePush): void {
+    const { subject, payload } = push;
+    const replyTo = replyOf(push);
     const address = parseShardPush(subject);
     if (address === undefined) {
-      // Not a push: whose inbox may be answered is unknown, so nobody is.
-      this.refuse(undefined, "UNSUPPORTED");
+      this.refuse(replyTo, "UNSUPPORTED");
       return;
     }
-    const mayAnswer = reply !== undefined && isReplySubject(address.appToken, reply);
-    const replyTo = mayAnswer ? { subject: reply, encoding: encodingOf(payload) } : undefined;
     const misaddressed = this.refusalOf(address);
     if (misaddressed !== undefined) {
       this.refuse(replyTo, misaddressed);
@@ -167,4 +166,12 @@ export class Shard extends Actor<ShardMessage> {
       refusedPushes: this.refusedPushes,
     };
   }
+}
+
+/** Where the answer may go; nowhere when it is not known whose inbox that is. */
+function replyOf({ subject, payload, reply }: ReceivePush): ReplyTo | undefined {
+  const address = parseShardPush(subject);
+  if (reply === undefined || address === undefined) return undefined;
+  if (!isReplySubject(address.appToken, reply)) return undefined;
+  return { subject: reply, encoding: encodingOf(payload) };
 }
