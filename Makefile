@@ -3,7 +3,7 @@
 
 NODE ?= node
 
-.PHONY: run test check bench build clean
+.PHONY: run test check sim bench build clean
 .DEFAULT_GOAL := run
 
 # A running system in the foreground; NATS_URL=nats://... takes a server that runs.
@@ -19,6 +19,12 @@ test:
 # Format, lint, types, rooms, licences.
 check:
 	@$(NODE) scripts/check.mjs
+
+# The actors on virtual time under faults; SEEDS=n of them, SEED=s the first, or alone.
+sim: export SEEDS := $(SEEDS)
+sim: export SEED := $(SEED)
+sim:
+	@$(NODE) scripts/sim.mjs
 
 # bench/results/NAME.json by way of BENCH=NAME.
 bench:

@@ -207,11 +207,14 @@ export class Connection extends Actor<ConnectionMessage> {
   }
 
   private verify(token: string, hello: Hello | undefined): void {
-    const { system, ref } = this;
-    this.edge.node.tokens
-      .verify(token)
-      .catch(() => refused("UNAUTHORIZED" as const, "the token cannot be verified now"))
-      .then((result) => system.tell(ref, { kind: "TokenVerified", result, hello }));
+    const done = (result: TokenVerified["result"]): TokenVerified => ({
+      kind: "TokenVerified",
+      result,
+      hello,
+    });
+    this.pipe(this.edge.node.tokens.verify(token), done, () =>
+      done(refused("UNAUTHORIZED", "the token cannot be verified now")),
+    );
   }
 
   private onTokenVerified({ result, hello }: TokenVerified): void {

@@ -120,8 +120,7 @@ export class Membership extends Actor<MembershipMessage> {
       return;
     }
     this.isRenewing = true;
-    const { system, ref } = this;
-    const end = (outcome: Renewed["outcome"]) => system.tell(ref, { kind: "Renewed", outcome });
+    const end = (outcome: Renewed["outcome"]) => this.tellSelf({ kind: "Renewed", outcome });
     this.renewedMs = clock.monotonicMs();
     this.lease.renew().then(end, (cause: unknown) => end(asFault(cause)));
   }
@@ -152,11 +151,10 @@ export class Membership extends Actor<MembershipMessage> {
 
   private openWatch(): void {
     this.isOpeningWatch = true;
-    const { system, ref } = this;
     const end = (outcome: WatchOpened["outcome"]) =>
-      system.tell(ref, { kind: "WatchOpened", outcome });
+      this.tellSelf({ kind: "WatchOpened", outcome });
     this.node.placement
-      .watch("", (key, entry) => system.tell(ref, { kind: "RecordChanged", key, entry }))
+      .watch("", (key, entry) => this.tellSelf({ kind: "RecordChanged", key, entry }))
       .then(end, (cause) => end(asFault(cause)));
   }
 
@@ -208,7 +206,9 @@ export class Membership extends Actor<MembershipMessage> {
     const record = entry === undefined ? undefined : decodeNodeRecord(entry.value);
     if (record === undefined) nodes.delete(nodeId);
     else nodes.set(nodeId, record);
-    if (before?.incarnation !== record?.incarnation) this.announce();
+    if (before?.incarnation === record?.incarnation) return;
+    if (before !== undefined) this.system.nodeGone(nodeNameOf(before));
+    this.announce();
   }
 
   private announce(): void {

@@ -15,7 +15,6 @@ import type { ReplyTo } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
 import type { Target } from "../src/protocol/push-command.js";
 import type { SessionKey, Shard } from "../src/protocol/shards.js";
-import type { Ref } from "../src/runtime/cell.js";
 
 /** A push whose answer waits for the commit. */
 export interface AwaitingAnswer {
@@ -23,6 +22,13 @@ export interface AwaitingAnswer {
   readonly id: MsgId;
   readonly seq: number;
   readonly isDuplicate: boolean;
+}
+
+/** A session as its writes know it. */
+export interface WriteAuthor {
+  toRecord(): SessionRecord;
+  /** The write is on disk; reaches the session also when it was restarted since. */
+  committed(write: PendingWrite): void;
 }
 
 export class PendingWrite implements SessionWrite {
@@ -43,9 +49,8 @@ export class PendingWrite implements SessionWrite {
   readonly passing: { record: Uint8Array; target: Target | undefined }[] = [];
 
   constructor(
-    readonly session: Ref,
     /** The instance that made it: a restarted session is another. */
-    readonly author: { toRecord(): SessionRecord },
+    readonly author: WriteAuthor,
     readonly shard: Shard,
     readonly key: SessionKey,
   ) {}

@@ -12,7 +12,6 @@
 import { ignoreUnknown } from "../src/base/assert.js";
 import { randomToken } from "../src/base/random.js";
 import { Fault } from "../src/base/result.js";
-import type { ProcessIdentity } from "../src/ports/processes.js";
 import type {
   FenceReported,
   MoveDone,
@@ -20,32 +19,19 @@ import type {
   ToPlacement,
 } from "../src/protocol/messages.js";
 import { type Shard, shardCount } from "../src/protocol/shards.js";
-import { pingSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { ActorKind } from "../src/runtime/kind.js";
-import {
-  decodeLeader,
-  encodeLeader,
-  goneReason,
-  type LeaderRecord,
-  type Sighting,
-} from "../topology/election.js";
+import { decodeLeader, encodeLeader, type LeaderRecord } from "../topology/election.js";
 import { nodeKey } from "../topology/node-record.js";
-import { type Member, PlacementTable } from "../topology/placement-table.js";
+import { PlacementTable } from "../topology/placement-table.js";
 import { type Candidate, type PlacementStep, planPlacement, unitShards } from "../topology/plan.js";
 import { leaderKey, tableKey } from "./membership.js";
 import type { NodeContext } from "./node-context.js";
+import { NodeWatch, type Pinged } from "./node-watch.js";
 import { nodeNameOf } from "./placement-view.js";
 
 interface WatchTick {
   readonly kind: "WatchTick";
-}
-
-/** A ping came back, or nobody was there to answer it. */
-interface Pinged {
-  readonly kind: "Pinged";
-  readonly name: string;
-  readonly heard: "answered" | "no responders" | "unknown" | "bus gone";
 }
 
 export type PlacementMessage = ToPlacement | PlacementChanged | WatchTick | Pinged;
@@ -73,21 +59,17 @@ const placementKind: ActorKind = {
 
 const openMovesMax = 1;
 const decisionsKept = 32;
-const pingDeadlineMs = 1_000;
-const busSettleMs = 1_500;
 
 export class Placement extends Actor<PlacementMessage> {
   private phase: Following | Leading = { role: "following" };
-  /** By node name: since when its inbox has had no responders. */
-  private readonly silentSince = new Map<string, number>();
-  private readonly pinging = new Set<string>();
-  private busSettledMs = 0;
+  private readonly nodeWatch: NodeWatch;
   /** Given up here, and not yet gone from the view. */
   private readonly givenUp = new Set<string>();
   private readonly decisions: { at: string; what: string }[] = [];
 
   constructor(private readonly node: NodeContext) {
     super();
+    this.nodeWatch = new NodeWatch(node, (pinged) => this.tellSelf(pinged));
   }
 
   get kind(): ActorKind {
@@ -114,7 +96,7 @@ export class Placement extends Actor<PlacementMessage> {
         await this.guarded(() => this.onWatchTick());
         return;
       case "Pinged":
-        this.onPinged(message);
+        this.nodeWatch.onPinged(message);
         return;
       case "PlacementChanged":
         await this.guarded(() => this.place());
@@ -143,7 +125,7 @@ export class Placement extends Actor<PlacementMessage> {
   private async onWatchTick(): Promise<void> {
     if (this.phase.role === "leading") {
       await this.renewWhenDue(this.phase);
-      this.pingOthers([...this.node.view.nodes.values()]);
+      this.nodeWatch.ping(this.node.view.nodes.values());
       await this.removeGoneNodes(this.phase);
       await this.place();
       return;
@@ -153,12 +135,12 @@ export class Placement extends Actor<PlacementMessage> {
       await this.challenge("nobody leads");
       return;
     }
-    this.pingOthers([leader]);
+    this.nodeWatch.ping([leader]);
     const record = this.node.view.nodes.get(leader.nodeId);
     const isKnown = record?.incarnation === leader.incarnation;
     // A leader whose node record is gone can only be waited for.
     const holder = isKnown ? record : { ...leader, pid: 0, processStart: "" };
-    const reason = await this.goneReason(leaderKey, holder, 0);
+    const reason = await this.nodeWatch.goneReason(leaderKey, holder, 0);
     if (reason !== undefined) await this.challenge(reason);
   }
 
@@ -186,7 +168,7 @@ export class Placement extends Actor<PlacementMessage> {
       hasWrittenTable: false,
     };
     // What was silent for a follower may long have come back.
-    this.silentSince.clear();
+    this.nodeWatch.forget();
     this.decide(`leads under epoch ${epoch}: ${reason}`);
   }
 
@@ -230,61 +212,6 @@ export class Placement extends Actor<PlacementMessage> {
 
   // ---- watching nodes ----
 
-  private pingOthers(members: readonly Member[]): void {
-    const { bus, nodeId } = this.node;
-    const { system, ref } = this;
-    for (const member of members) {
-      const name = nodeNameOf(member);
-      if (member.nodeId === nodeId || this.pinging.has(name)) continue;
-      this.pinging.add(name);
-      const subject = pingSubject(member.nodeId, member.incarnation);
-      const tell = (heard: Pinged["heard"]) => system.tell(ref, { kind: "Pinged", name, heard });
-      bus.request(subject, new Uint8Array(0), pingDeadlineMs).then(
-        () => tell("answered"),
-        (cause) => tell(cause instanceof Fault ? silenceOf(cause) : "unknown"),
-      );
-    }
-  }
-
-  private onPinged({ name, heard }: Pinged): void {
-    const nowMs = this.node.clock.monotonicMs();
-    this.pinging.delete(name);
-    if (heard === "bus gone") {
-      // Others may be reconnecting, too: their silence says nothing for a while.
-      this.silentSince.clear();
-      this.busSettledMs = nowMs + busSettleMs;
-    } else if (heard !== "no responders") {
-      this.silentSince.delete(name);
-    } else if (!this.silentSince.has(name) && nowMs >= this.busSettledMs) {
-      this.silentSince.set(name, nowMs);
-    }
-  }
-
-  /**
-   * `watchedSinceMs`: a record that did not change before may have been the bus's fault,
-   * not the member's.
-   */
-  private async goneReason(
-    key: string,
-    member: Member & ProcessIdentity,
-    watchedSinceMs: number,
-  ): Promise<string | undefined> {
-    const { view, limits, clock, processes } = this.node;
-    const last = view.sightings.get(key);
-    if (last === undefined) return undefined;
-    const seen = { ...last, sinceMs: Math.max(last.sinceMs, watchedSinceMs) };
-    const silentSinceMs = this.silentSince.get(nodeNameOf(member));
-    const sighting: Sighting = silentSinceMs === undefined ? seen : { ...seen, silentSinceMs };
-    const reason = goneReason(sighting, clock.monotonicMs(), {
-      leaseMs: limits.leaseMs,
-      marginMs: limits.leaseMarginMs,
-      silenceMs: limits.silenceMs,
-    });
-    // Silence may be a connection that is being made again; a process that is gone stays gone.
-    if (reason === "no responders" && !(await processes.isGone(member))) return undefined;
-    return reason;
-  }
-
   /** Takes the record away; every node learns by its watch that this one is gone. */
   private async removeGoneNodes(leading: Leading): Promise<void> {
     const { view, nodeId, placement } = this.node;
@@ -293,11 +220,14 @@ export class Placement extends Actor<PlacementMessage> {
     for (const member of view.nodes.values()) {
       const name = nodeNameOf(member);
       if (member.nodeId === nodeId || this.givenUp.has(name)) continue;
-      const reason = await this.goneReason(nodeKey(member.nodeId), member, leading.sinceMs);
+      const reason = await this.nodeWatch.goneReason(
+        nodeKey(member.nodeId),
+        member,
+        leading.sinceMs,
+      );
       if (reason === undefined) continue;
       await placement.delete(nodeKey(member.nodeId));
       this.givenUp.add(name);
-      this.silentSince.delete(name);
       this.decide(`gives up ${name}: ${reason}`);
     }
   }
@@ -410,9 +340,4 @@ export class Placement extends Actor<PlacementMessage> {
       decisions: this.decisions.slice(-10),
     };
   }
-}
-
-function silenceOf(fault: Fault): Pinged["heard"] {
-  if (fault.code === "NO_RESPONDERS") return "no responders";
-  return fault.code === "DISCONNECTED" ? "bus gone" : "unknown";
 }

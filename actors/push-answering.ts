@@ -28,11 +28,15 @@ export function answerRefused(
   bus.publish(reply.subject, encodeAnswer(errorAnswer(code, message), reply.encoding));
 }
 
+/** Where the answer may go; nowhere when it is not known whose inbox that is. */
+export function replyOf({ subject, payload, reply }: ReceivedPush): ReplyTo | undefined {
+  const address = parseShardPush(subject);
+  if (reply === undefined || address === undefined) return undefined;
+  if (!isReplySubject(address.appToken, reply)) return undefined;
+  return { subject: reply, encoding: encodingOf(payload) };
+}
+
 /** Refuses a push as it came, where it wants an answer that this node may give. */
 export function refusePush(bus: Bus, push: ReceivedPush, code: ErrorCode, message?: string): void {
-  const { subject, payload, reply } = push;
-  const address = parseShardPush(subject);
-  if (address === undefined || reply === undefined) return;
-  if (!isReplySubject(address.appToken, reply)) return;
-  answerRefused(bus, { subject: reply, encoding: encodingOf(payload) }, code, message);
+  answerRefused(bus, replyOf(push), code, message);
 }

@@ -11,6 +11,7 @@
  */
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
+import type { ErrorCode } from "../src/protocol/errors.js";
 import type { ReceivedPush } from "../src/protocol/messages.js";
 import type { Shard } from "../src/protocol/shards.js";
 import { shardWildcard } from "../src/protocol/subjects.js";
@@ -113,7 +114,7 @@ export class PushIntake extends Actor<IntakeMessage> {
 
   protected override stopping(): void {
     this.unsubscribe();
-    for (const push of this.held) this.refuse(push);
+    for (const push of this.held) this.refuse(push, "NOT_READY");
   }
 
   receive(message: IntakeMessage, from: Asker | undefined): void | Promise<void> {
@@ -157,7 +158,7 @@ export class PushIntake extends Actor<IntakeMessage> {
     }
     const { heldPushesMax, heldBytesMax } = this.node.limits;
     if (this.held.length >= heldPushesMax || this.heldBytes >= heldBytesMax) {
-      this.refuse(push);
+      this.refuse(push, "NOT_READY");
       return;
     }
     this.held.push(push);
@@ -167,10 +168,9 @@ export class PushIntake extends Actor<IntakeMessage> {
   private async onArrive(from: Asker | undefined): Promise<void> {
     const { bus } = this.node;
     if (this.subscriptions.length === 0) {
-      const { system, ref } = this;
       const onMessage = ({ subject, payload, reply }: BusMessage) => {
         const push = reply === undefined ? { subject, payload } : { subject, payload, reply };
-        system.tell(ref, { kind: "ReceivePush", push } satisfies ReceivePush);
+        if (!this.tellSelf({ kind: "ReceivePush", push })) this.refuse(push, "OVERLOADED");
       };
       this.subscriptions = this.shards.map((shard) =>
         bus.subscribe(shardWildcard(shard), onMessage),
@@ -209,7 +209,7 @@ export class PushIntake extends Actor<IntakeMessage> {
     // waits in the mailbox. The client drops what comes after it has unsubscribed.
     await this.isFlushed();
     this.unsubscribe();
-    this.tell(this.ref, { kind: "HandOut", from });
+    this.tellSelf({ kind: "HandOut", from });
   }
 
   private onHandOut(from: Asker | undefined): void {
@@ -237,9 +237,9 @@ export class PushIntake extends Actor<IntakeMessage> {
     this.subscriptions = [];
   }
 
-  private refuse(push: ReceivedPush): void {
+  private refuse(push: ReceivedPush, code: ErrorCode): void {
     this.refused++;
-    refusePush(this.node.bus, push, "NOT_READY");
+    refusePush(this.node.bus, push, code);
   }
 
   override inspect(): Record<string, unknown> {

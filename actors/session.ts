@@ -313,7 +313,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
       write.changes.push({ kind: "device-removed", device: old.id, reason: "retired" });
     }
     if (isNew) {
-      deliveries.devices = [...devices.filter((other) => !removed.includes(other)), device];
+      deliveries.devices = devices.filter((other) => !removed.includes(other)).concat(device);
       if (removed.length > 0) inbox.trimAbandoned(deliveries.devices, write);
       write.changes.push({ kind: "device-added", device: device.id, platform: device.platform });
     } else if (!device.isServedOn(attach)) {
@@ -406,11 +406,15 @@ export class Session extends Actor<SessionMessage> implements Outlet {
 
   private write(): PendingWrite {
     if (this.pending !== undefined && !this.pending.isTaken) return this.pending;
-    const write = new PendingWrite(this.ref, this, this.context.shard, this.sessionKey);
+    const write = new PendingWrite(this, this.context.shard, this.sessionKey);
     this.pending = write;
     this.outstandingWrites++;
     this.context.commits.submit(write);
     return write;
+  }
+
+  committed(write: PendingWrite): void {
+    this.tellSelf({ kind: "Committed", write });
   }
 
   /** As it stands when the group takes the write that wants it. */

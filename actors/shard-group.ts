@@ -115,7 +115,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private landed: CommitEnded | undefined = undefined;
   private readonly attachCalls = new AttachCalls(
     (edge, message) => this.ask(edge, message, sweepEveryMs),
-    (edge) => this.system.tell(this.ref, { kind: "EdgeConfirmed", edge }),
+    (edge) => void this.tellSelf({ kind: "EdgeConfirmed", edge }),
   );
   /** The highest fence found above this node's epochs; 0 when none was. */
   private highestFence = 0;
@@ -139,7 +139,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private wake(): void {
-    this.system.tell(this.ref, { kind: "CommitTick" });
+    this.tellSelf({ kind: "CommitTick" });
   }
 
   protected override async started(): Promise<void> {
@@ -290,7 +290,7 @@ export class ShardGroup extends Actor<GroupMessage> {
 
   private endCommit(ended: CommitEnded): void {
     this.landed = ended;
-    this.system.tell(this.ref, ended);
+    this.tellSelf(ended);
   }
 
   /** Stopping: nobody takes messages any more, but the publishers still wait. */
@@ -321,7 +321,7 @@ export class ShardGroup extends Actor<GroupMessage> {
       }
     }
     for (const write of taken) {
-      if (!fenced.has(write.shard)) this.tell(write.session, { kind: "Committed", write });
+      if (!fenced.has(write.shard)) write.author.committed(write);
     }
     const waiting = this.commits.settle();
     if (!this.commits.isWaiting) return;

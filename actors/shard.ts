@@ -13,9 +13,9 @@ import type {
   ReceivedPush,
   ReplyTo,
 } from "../src/protocol/messages.js";
-import { decodePushCommand, encodingOf } from "../src/protocol/push-command.js";
+import { decodePushCommand } from "../src/protocol/push-command.js";
 import { type SessionKey, sessionKey, shardOf } from "../src/protocol/shards.js";
-import { isReplySubject, parseShardPush, type ShardPush } from "../src/protocol/subjects.js";
+import { parseShardPush, type ShardPush } from "../src/protocol/subjects.js";
 import { decodeToken, uidTokenBytesMax } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { ActorKey } from "../src/runtime/address.js";
@@ -24,7 +24,7 @@ import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { Freeze, ShardFrozen } from "./freeze.js";
 import { nodeNameOf } from "./placement-view.js";
-import { answerRefused } from "./push-answering.js";
+import { answerRefused, replyOf } from "./push-answering.js";
 import { type DueTick, Session, type ViewSession } from "./session.js";
 import type { ShardContext } from "./shard-context.js";
 
@@ -109,15 +109,14 @@ export class Shard extends Actor<ShardMessage> {
     this.tell(group, { kind: "ShardFrozen", shard } satisfies ShardFrozen);
   }
 
-  private onReceivePush({ subject, payload, reply }: ReceivedPush): void {
+  private onReceivePush(push: ReceivedPush): void {
+    const { subject, payload } = push;
+    const replyTo = replyOf(push);
     const address = parseShardPush(subject);
     if (address === undefined) {
-      // Not a push: whose inbox may be answered is unknown, so nobody is.
-      this.refuse(undefined, "UNSUPPORTED");
+      this.refuse(replyTo, "UNSUPPORTED");
       return;
     }
-    const mayAnswer = reply !== undefined && isReplySubject(address.appToken, reply);
-    const replyTo = mayAnswer ? { subject: reply, encoding: encodingOf(payload) } : undefined;
     const misaddressed = this.refusalOf(address);
     if (misaddressed !== undefined) {
       this.refuse(replyTo, misaddressed);

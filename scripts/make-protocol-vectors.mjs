@@ -151,14 +151,14 @@ const server = [
   }),
   sent(
     "message with a head",
-    [18, 0, generation, 45, 42, id, { type: "chat", expiresAtMs: 1_760_000_060_000 }, [1, "zwei"]],
+    [18, 0, generation, 45, 42, id, { type: "chat", enc: "aes" }, [1, "zwei"]],
     {
       kind: "message",
       generation,
       seq: 45,
       prev: 42,
       id,
-      head: { type: "chat", expiresAtMs: 1_760_000_060_000 },
+      head: { type: "chat", enc: "aes" },
       body: [1, "zwei"],
     },
   ),

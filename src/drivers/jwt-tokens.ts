@@ -39,10 +39,22 @@ export class JwtTokens implements TokenVerifier, TokenSigner {
   constructor(
     private readonly apps: AppDirectory,
     private readonly clock: Clock = systemClock,
+    /** Told what went wrong here and not with a token; the token's holder learns nothing of it. */
+    private readonly onFailure: (error: unknown) => void = () => undefined,
   ) {}
 
-  /** Refuses whatever is wrong with the token; throws for none. */
+  /** Refuses whatever is wrong with the token, and whatever fails here; never rejects. */
   async verify(token: string): Promise<Result<Claims, TokenError>> {
+    try {
+      return await this.check(token);
+    } catch (error) {
+      this.onFailure(error);
+      // Of the two refusals the one after which a client comes back: its token may be good.
+      return refused("TOKEN_EXPIRED", "the token could not be checked; come back");
+    }
+  }
+
+  private async check(token: string): Promise<Result<Claims, TokenError>> {
     const unverified = readUnverified(token);
     if (!unverified.ok) return unverified;
     const { app, kid } = unverified.value;

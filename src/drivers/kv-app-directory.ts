@@ -1,22 +1,25 @@
-/** The app registry as a node sees it: a cache that follows the bucket `apps` by a watch. */
+/**
+ * The app registry as a node sees it: a cache that follows the bucket `apps` by a watch
+ * alone, so that nothing can change between a reading and the watch. The watch tells
+ * what is present, then each change, and after a reconnect what is gone meanwhile.
+ */
 import type { AppDirectory } from "../ports/app-directory.js";
-import type { KeyValue } from "../ports/key-value.js";
+import type { KeyValue, KeyValueEntry } from "../ports/key-value.js";
 import type { Log } from "../ports/log.js";
 import { type AppRecord, decodeAppRecord } from "../protocol/app-record.js";
+import { decodeToken } from "../protocol/tokens.js";
 
 export class KvAppDirectory implements AppDirectory {
+  /** By name; the bucket's keys are the names encoded. */
   private readonly records = new Map<string, AppRecord>();
+  private unwatch: () => void = () => undefined;
 
   private constructor(private readonly log: Log) {}
 
-  /** Resolves when what is registered now has been read. */
+  /** Resolves when the watch has begun: over NATS it has told what is present by then. */
   static async follow(apps: KeyValue, log: Log): Promise<KvAppDirectory> {
     const directory = new KvAppDirectory(log);
-    for (const entry of await apps.list("")) directory.put(entry.key, entry.value);
-    await apps.watch("", (key, entry) => {
-      if (entry === undefined) directory.records.delete(key);
-      else directory.put(key, entry.value);
-    });
+    directory.unwatch = await apps.watch("", (key, entry) => directory.onChange(key, entry));
     return directory;
   }
 
@@ -24,9 +27,26 @@ export class KvAppDirectory implements AppDirectory {
     return this.records.get(app);
   }
 
-  private put(key: string, value: Uint8Array): void {
+  /** It stays as it is now. */
+  close(): void {
+    this.unwatch();
+  }
+
+  private onChange(key: string, entry: KeyValueEntry | undefined): void {
+    const name = decodeToken(key);
+    if (name === undefined) {
+      this.log.error("an app's key is no encoded name", { key });
+    } else if (entry === undefined) {
+      if (this.records.delete(name)) this.log.info("app removed", { app: name });
+    } else {
+      this.put(name, entry.value);
+    }
+  }
+
+  /** What is not readable changes nothing: the app is served by what was last read of it. */
+  private put(name: string, value: Uint8Array): void {
     const record = decodeAppRecord(value);
-    if (record === undefined) this.log.error("an app record is not readable", { key });
-    else this.records.set(key, record);
+    if (record === undefined) this.log.error("an app record is not readable", { app: name });
+    else this.records.set(name, record);
   }
 }

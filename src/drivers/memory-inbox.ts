@@ -220,11 +220,12 @@ class SessionData {
     const record = this.record ?? { generation: 0, lastSeq: 0, devices: [] };
     return {
       record: { ...record, lastSeq: Math.max(record.lastSeq, this.seqMax) },
-      entries: this.sortedEntries().map(({ seq, record: { length }, expiresAtMs, collapse }) => ({
+      entries: this.sortedEntries().map(({ seq, record, expiresAtMs, collapse, target }) => ({
         seq,
-        bytes: length,
+        bytes: record.length,
         expiresAtMs,
         ...(collapse === undefined ? {} : { collapse }),
+        ...(target === undefined ? {} : { target }),
       })),
       keys: [...this.keys.values()],
     };

@@ -25,7 +25,7 @@ export interface NatsOptions {
   readonly password?: string;
   /** What the user may subscribe for answers; the client's default is granted to nobody. */
   readonly inboxPrefix?: string;
-  /** How long the first connection is tried for. */
+  /** How long the first connection is tried for; 0 is once. */
   readonly firstConnectMs?: number;
   readonly onStatus?: (status: NatsStatus, detail?: string) => void;
 }

@@ -69,6 +69,7 @@ class NatsKeyValue implements KeyValue {
     return entries;
   }
 
+  /** Resolves when what is present has been told; for the time after see BucketWatch. */
   async watch(
     prefix: string,
     onChange: (key: string, entry: KeyValueEntry | undefined) => void,

@@ -1,11 +1,18 @@
 /**
  * The edge's sockets over `ws`, on an HTTP server that others share.
  *
+ *   upgrade ──┬─ refused, here or by ws ──────────────── closeDeadlineMs ─▶ gone
+ *             └─ adopted (onOpen) ─┬─ close ──────────── closeDeadlineMs ─▶ gone (onClose)
+ *                                  └─ FIN, writes stuck ─ closeDeadlineMs ─▶ gone (onClose)
+ *
+ * From the upgrade on a socket is the edge's: the HTTP server's own deadlines, which
+ * bound the time before, know nothing of it any more.
+ *
  * All handlers are shared functions that find their connection by the socket, so
  * an idle connection holds no closure of ours. Writes of one loop turn are corked
  * into one.
  */
-import type { IncomingMessage, Server } from "node:http";
+import { type IncomingMessage, type Server, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { type RawData, type WebSocket, WebSocketServer } from "ws";
 import {
@@ -24,12 +31,20 @@ export interface WsEdgeOptions {
   readonly server: Server;
   /** Only upgrades of this path are taken. */
   readonly path: string;
+  /** What was refused, closed, or left by its peer is gone so long after. */
   readonly closeDeadlineMs: number;
 }
 
 /** Above the protocol's own bound, so that a frame too large gets its documented code. */
 const payloadBytesMax = 1024 * 1024;
+/** Targets have a path alone; the host that they would be of says nothing here. */
+const base = "http://edge";
 const protocols: readonly Subprotocol[] = ["belfry.v1", "belfry.v1.json"];
+const notListening: HandshakeRefusal = {
+  status: 503,
+  reason: "the edge takes no connections now",
+  retryAfterSeconds: 1,
+};
 
 interface Peer {
   readonly ws: WebSocket;
@@ -47,6 +62,7 @@ export class WsEdge implements EdgeTransport {
   private readonly websockets: WebSocketServer;
   private corked: Peer[] = [];
   private handlers: TransportHandlers | undefined;
+  private isListening = false;
   private count = 0;
 
   constructor(private readonly options: WsEdgeOptions) {
@@ -58,6 +74,8 @@ export class WsEdge implements EdgeTransport {
       // Without a subprotocol a client is taken to speak the binary one.
       handleProtocols: (offered) => protocols.find((name) => offered.has(name)) ?? false,
     });
+    // Also while nobody listens: without a listener the server takes an upgrade for a request.
+    options.server.on("upgrade", this.onUpgrade);
   }
 
   get connectionCount(): number {
@@ -66,14 +84,14 @@ export class WsEdge implements EdgeTransport {
 
   async listen(handlers: TransportHandlers): Promise<ListenAddress> {
     this.handlers = handlers;
-    this.options.server.on("upgrade", this.onUpgrade);
+    this.isListening = true;
     const address = this.options.server.address();
     if (address === null || typeof address === "string") return { host: "", port: 0 };
     return { host: address.address, port: address.port };
   }
 
   async stopListening(): Promise<void> {
-    this.options.server.off("upgrade", this.onUpgrade);
+    this.isListening = false;
   }
 
   send(connection: ConnectionId, frame: Uint8Array, isText: boolean): void {
@@ -111,18 +129,32 @@ export class WsEdge implements EdgeTransport {
   private readonly onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     // Until ws takes over, an error on the socket would be an uncaught one.
     socket.on("error", ignoreError);
-    const { pathname } = new URL(request.url ?? "/", "http://edge");
-    if (pathname !== this.options.path) {
-      refuse(socket, { status: 404, reason: "no such path" });
-      return;
+    let isAdopted = false;
+    const refusal = this.refusalOf(request);
+    if (refusal !== undefined) refuse(socket, refusal);
+    else {
+      this.websockets.handleUpgrade(request, socket, head, (ws) => {
+        isAdopted = true;
+        this.adopt(ws, socket);
+      });
     }
-    const refusal = this.handlers?.onUpgrade(request.socket.remoteAddress ?? "");
-    if (refusal !== undefined) {
-      refuse(socket, refusal);
-      return;
-    }
-    this.websockets.handleUpgrade(request, socket, head, (ws) => this.adopt(ws, socket));
+    // A peer that reads nothing and closes nothing would keep it for ever.
+    if (!isAdopted) this.destroyByDeadline(socket);
   };
+
+  private refusalOf(request: IncomingMessage): HandshakeRefusal | undefined {
+    const target = request.url ?? "";
+    if (!URL.canParse(target, base)) return { status: 400, reason: "the target is no URL" };
+    if (new URL(target, base).pathname !== this.options.path) {
+      return { status: 404, reason: "no such path" };
+    }
+    if (this.handlers === undefined || !this.isListening) return notListening;
+    return this.handlers.onUpgrade(request.socket.remoteAddress ?? "");
+  }
+
+  private destroyByDeadline(socket: Duplex): void {
+    setTimeout(() => socket.destroy(), this.options.closeDeadlineMs).unref();
+  }
 
   private adopt(ws: WebSocket, socket: Duplex): void {
     socket.off("error", ignoreError);
@@ -141,6 +173,7 @@ export class WsEdge implements EdgeTransport {
     ws.on("message", this.onMessage);
     ws.on("close", this.onClose);
     ws.on("error", ignoreError);
+    socket.on("end", this.onEnd);
     this.handlers?.onOpen(id, ws.protocol === "belfry.v1.json" ? "belfry.v1.json" : "belfry.v1");
   }
 
@@ -158,6 +191,14 @@ export class WsEdge implements EdgeTransport {
     return function (this: WebSocket, code: number): void {
       const peer = edge.bySocket.get(this);
       if (peer !== undefined) edge.forget(peer, code);
+    };
+  })();
+
+  /** The peer's FIN: ws has ended the socket, which ends only once all is written. */
+  private readonly onEnd = (() => {
+    const edge = this;
+    return function (this: Duplex): void {
+      if (this.writableLength > 0) edge.destroyByDeadline(this);
     };
   })();
 
@@ -181,15 +222,15 @@ function ignoreError(): void {
 }
 
 function refuse(socket: Duplex, refusal: HandshakeRefusal): void {
+  const { status, reason, retryAfterSeconds } = refusal;
   const lines = [
-    `HTTP/1.1 ${refusal.status} ${refusal.status === 503 ? "Service Unavailable" : "Refused"}`,
-    ...(refusal.retryAfterSeconds === undefined
-      ? []
-      : [`Retry-After: ${refusal.retryAfterSeconds}`]),
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Refused"}`,
+    ...(retryAfterSeconds === undefined ? [] : [`Retry-After: ${retryAfterSeconds}`]),
     "Connection: close",
     "Content-Type: text/plain",
-    `Content-Length: ${Buffer.byteLength(refusal.reason)}`,
+    `Content-Length: ${Buffer.byteLength(reason)}`,
   ];
-  socket.end(`${lines.join("\r\n")}\r\n\r\n${refusal.reason}`);
+  // At once when all is written: the server's sockets outlive their peer's silence.
   socket.once("finish", () => socket.destroy());
+  socket.end(`${lines.join("\r\n")}\r\n\r\n${reason}`);
 }

@@ -10,22 +10,27 @@ import { pushUserSubject, shardPushSubject } from "../protocol/subjects.js";
 import type { Bus } from "../runtime/ports.js";
 
 const mappingDeadlineMs = 2_000;
+/** A device's whole window (256 KiB, actors/limits.ts) leaves as one message, with its envelope. */
+const payloadBytesMin = 512 * 1024;
 
+/** Throws Fault("NATS_UNFIT", "not-done"). */
 export async function checkNats(connection: NatsConnection, bus: Bus): Promise<void> {
-  if (!connection.hasJetStream) {
-    throw new Fault(
-      "NATS_UNFIT",
-      "not-done",
-      "JetStream is off on this NATS server (see nats.conf)",
+  if (!connection.hasJetStream) throw unfit("JetStream is off on this NATS server (see nats.conf)");
+  if (connection.payloadMax < payloadBytesMin) {
+    throw unfit(
+      `this NATS server takes messages of ${connection.payloadMax} bytes at most; ` +
+        `set its max_payload to ${payloadBytesMin} or more (see nats.conf)`,
     );
   }
   if (!(await isMapped(bus))) {
-    throw new Fault(
-      "NATS_UNFIT",
-      "not-done",
+    throw unfit(
       'this NATS server does not map "push.*.user.*" to shards; take the mappings of nats.conf',
     );
   }
+}
+
+function unfit(message: string): Fault {
+  return new Fault("NATS_UNFIT", "not-done", message);
 }
 
 /** Publishes to a user who cannot exist and waits for it on the shard that it must be mapped to. */

@@ -7,7 +7,7 @@
  */
 
 import { BadSettings, readSettings } from "./settings.js";
-import { startNode } from "./start-node.js";
+import { type RunningNode, startNode } from "./start-node.js";
 
 export interface NodeReady {
   readonly kind: "ready";
@@ -19,12 +19,11 @@ const stopGraceMs = 25_000;
 
 async function main(): Promise<void> {
   const settings = readSettings(process.env, process.argv.slice(2));
-  const node = await startNode(settings, {}, (reason) => {
-    process.stderr.write(`belfry: ${reason}\n`);
-    process.exit(1);
-  });
+  let node: RunningNode | undefined;
   let isStopping = false;
   const stop = () => {
+    // Nothing is served before the start is done, so there is nothing to stop in order.
+    if (node === undefined) process.exit(0);
     if (isStopping) return;
     isStopping = true;
     setTimeout(() => process.exit(1), stopGraceMs).unref();
@@ -33,14 +32,14 @@ async function main(): Promise<void> {
       (error) => fail(error),
     );
   };
-  process.on("SIGTERM", stop);
-  process.on("SIGINT", stop);
-  process.on("disconnect", stop);
-  process.send?.({
-    kind: "ready",
-    httpUrl: node.httpUrl,
-    edgeUrl: node.edgeUrl,
-  } satisfies NodeReady);
+  // Before the start: a launcher that is killed meanwhile must leave no node behind.
+  for (const signal of ["SIGTERM", "SIGINT", "disconnect"] as const) process.on(signal, stop);
+  node = await startNode(settings, {}, (reason) => {
+    process.stderr.write(`belfry: ${reason}\n`);
+    process.exit(1);
+  });
+  const { httpUrl, edgeUrl } = node;
+  process.send?.({ kind: "ready", httpUrl, edgeUrl } satisfies NodeReady);
 }
 
 function fail(error: unknown): never {

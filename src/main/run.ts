@@ -12,7 +12,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Fault } from "../base/result.js";
 import { NatsBus } from "../drivers/nats-bus.js";
-import { connectNats, type NatsConnection } from "../drivers/nats-connection.js";
+import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
 import type { KeyValue } from "../ports/key-value.js";
 import { appRecordVersion, encodeAppRecord } from "../protocol/app-record.js";
@@ -20,8 +20,9 @@ import { type Shard, sessionKey, shardCount } from "../protocol/shards.js";
 import { shardPushSubject } from "../protocol/subjects.js";
 import type { Bus } from "../runtime/ports.js";
 import { checkNats } from "./check-nats.js";
-import { demoApp } from "./http.js";
+import { demoApp } from "./demo-pages.js";
 import type { NodeReady } from "./node.js";
+import { readSecretFile } from "./settings.js";
 import { writePrivately } from "./setup/nats-secrets.js";
 import { PrivateNats } from "./setup/private-nats.js";
 import { RunInProgress, RunLedger } from "./setup/run-ledger.js";
@@ -40,7 +41,7 @@ const servedDeadlineMs = 30_000;
 interface NatsAccess {
   readonly url: string;
   readonly user?: string;
-  readonly password?: string;
+  readonly passwordFile?: string;
   readonly inboxPrefix?: string;
 }
 
@@ -64,14 +65,12 @@ class Run {
 
   private async startAll(): Promise<void> {
     const access = await this.findNats();
-    this.connection = await connectNats({ ...access, name: "belfry run" });
+    this.connection = await connectNats(natsOptions(access));
     await checkNats(this.connection, new NatsBus(this.connection));
     const apps = await openKeyValue(this.connection, "apps");
     await ensureDemoApp(apps);
     await this.followApps(apps);
-    const passwordFile = join(home, "nats", "node.password");
-    if (access.password !== undefined) await writePrivately(passwordFile, access.password);
-    const environment = nodeEnvironment(access, passwordFile);
+    const environment = nodeEnvironment(access);
     const ready: NodeReady[] = [];
     for (const [index, name] of nodeNames.entries()) {
       const port = String(await portOrAny(8080 + index));
@@ -82,14 +81,14 @@ class Run {
   }
 
   private async findNats(): Promise<NatsAccess> {
-    const given = process.env["NATS_URL"] ?? "";
-    if (given !== "") {
-      const user = process.env["BELFRY_NATS_USER"];
-      const password = process.env["BELFRY_NATS_PASSWORD"];
+    const url = given("NATS_URL");
+    if (url !== undefined) {
+      const user = given("BELFRY_NATS_USER");
+      const passwordFile = given("BELFRY_NATS_PASSWORD_FILE");
       return {
-        url: given,
+        url,
         ...(user === undefined ? {} : { user, inboxPrefix: "_INBOX_node" }),
-        ...(password === undefined ? {} : { password }),
+        ...(passwordFile === undefined ? {} : { passwordFile }),
       };
     }
     const { ledger } = this;
@@ -101,7 +100,9 @@ class Run {
       port: 4222,
     });
     const { user, pass, inboxPrefix } = this.nats.credentials("node");
-    return { url: this.nats.url, user, password: pass, inboxPrefix };
+    const passwordFile = join(home, "nats", "node.password");
+    await writePrivately(passwordFile, pass);
+    return { url: this.nats.url, user, passwordFile, inboxPrefix };
   }
 
   /** An app that is registered later gets its NATS user here: this process owns the server. */
@@ -218,12 +219,30 @@ function stopChild(child: ChildProcess): Promise<void> {
   });
 }
 
-function nodeEnvironment(access: NatsAccess, passwordFile: string): NodeJS.ProcessEnv {
+function given(name: string): string | undefined {
+  return process.env[name] || undefined;
+}
+
+/** A private server greets already, and one of others is there or is not. */
+function natsOptions({ url, user, passwordFile, inboxPrefix }: NatsAccess): NatsOptions {
+  const password = readSecretFile(passwordFile);
   return {
-    BELFRY_NATS_URL: access.url,
-    ...(access.user === undefined ? {} : { BELFRY_NATS_USER: access.user }),
-    ...(access.password === undefined ? {} : { BELFRY_NATS_PASSWORD_FILE: passwordFile }),
-    ...(access.inboxPrefix === undefined ? {} : { BELFRY_NATS_INBOX_PREFIX: access.inboxPrefix }),
+    url,
+    name: "belfry run",
+    firstConnectMs: 0,
+    ...(user === undefined ? {} : { user }),
+    ...(password === undefined ? {} : { password }),
+    ...(inboxPrefix === undefined ? {} : { inboxPrefix }),
+  };
+}
+
+function nodeEnvironment(access: NatsAccess): NodeJS.ProcessEnv {
+  const { url, user, passwordFile, inboxPrefix } = access;
+  return {
+    BELFRY_NATS_URL: url,
+    ...(user === undefined ? {} : { BELFRY_NATS_USER: user }),
+    ...(passwordFile === undefined ? {} : { BELFRY_NATS_PASSWORD_FILE: passwordFile }),
+    ...(inboxPrefix === undefined ? {} : { BELFRY_NATS_INBOX_PREFIX: inboxPrefix }),
     BELFRY_DATA_FOLDER: join(home, "data"),
     BELFRY_DEMO: "true",
     // Each volume's commit holds a thread of the pool for as long as the disk takes.

@@ -62,9 +62,14 @@ export function readSettings(
   throw new BadSettings(lines.join("\n"));
 }
 
-/** Secrets come by file, so that they stand in no process list. */
+/** Secrets come by file, so that they stand in no process list. Throws BadSettings. */
 export function readSecretFile(file: string | undefined): string | undefined {
-  return file === undefined ? undefined : readFileSync(file, "utf8").trim();
+  if (file === undefined) return undefined;
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (error) {
+    throw new BadSettings(`a secret's file is not readable: ${(error as Error).message}`);
+  }
 }
 
 function environmentName(field: string): string {

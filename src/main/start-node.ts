@@ -22,19 +22,19 @@ import { JwtTokens } from "../drivers/jwt-tokens.js";
 import { KvAppDirectory } from "../drivers/kv-app-directory.js";
 import { LmdbInbox } from "../drivers/lmdb-inbox.js";
 import { NatsBus } from "../drivers/nats-bus.js";
-import { connectNats, type NatsConnection } from "../drivers/nats-connection.js";
+import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
 import { pinoLog } from "../drivers/pino-log.js";
 import { systemClock, systemRandom } from "../drivers/system-clock.js";
 import { systemProcesses } from "../drivers/system-processes.js";
 import { WsEdge } from "../drivers/ws-edge.js";
-import type { AppDirectory } from "../ports/app-directory.js";
 import type { KeyValue } from "../ports/key-value.js";
 import type { Log } from "../ports/log.js";
 import { pingSubject } from "../protocol/subjects.js";
 import type { Bus } from "../runtime/ports.js";
 import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
+import { demoPages } from "./demo-pages.js";
 import { createHttpServer } from "./http.js";
 import type { Settings } from "./settings.js";
 import { readSecretFile } from "./settings.js";
@@ -52,6 +52,19 @@ export interface RunningNode {
 
 const stopDeadlineMs = 20_000;
 const connectPath = "/connect";
+/** Beside the connections: handshakes, refusals, health. */
+const spareSockets = 2_000;
+const dropsToldMs = 1_000;
+
+/** What a start was told and has decided, for each of its steps. */
+interface Start {
+  readonly nodeId: string;
+  readonly incarnation: string;
+  readonly settings: Settings;
+  readonly limits: Limits;
+  readonly log: Log;
+  readonly onFatal: (reason: string) => void;
+}
 
 /** Throws with one clear sentence when something it needs is not there. */
 export async function startNode(
@@ -59,60 +72,72 @@ export async function startNode(
   limitChanges: Partial<Limits> = {},
   onFatal: (reason: string) => void = () => undefined,
 ): Promise<RunningNode> {
-  const limits = { ...defaultLimits, ...limitChanges };
   const nodeId = `${settings.idc}-${settings.name}`;
   const incarnation = randomToken(systemRandom, 8);
+  const limits = { ...defaultLimits, ...limitChanges };
   const log = pinoLog(settings.logLevel, { node: nodeId });
-  const connection = await connectNats(natsOptions(settings, nodeId, log));
+  const start: Start = { nodeId, incarnation, settings, limits, log, onFatal };
+  const connection = await connectNats(natsOptions(start));
+  try {
+    return await startOn(connection, start);
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+}
+
+async function startOn(connection: NatsConnection, start: Start): Promise<RunningNode> {
+  const { nodeId, incarnation, settings, limits, log, onFatal } = start;
   const bus = new NatsBus(connection);
   await checkNats(connection, bus);
   const placement = await openKeyValue(connection, "placement");
   await refuseLiveName(placement, bus, nodeId);
+  const processes = await systemProcesses();
   const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps"), log);
-  const tokens = new JwtTokens(apps);
+  const tokens = new JwtTokens(apps, systemClock, (error) => {
+    log.error("a token could not be checked", {
+      error: error instanceof Error ? error.stack : String(error),
+    });
+  });
   const view = new PlacementView();
   const server = createHttpServer({
-    isDemo: settings.demo,
-    demo: () => ({ apps, signer: tokens }),
     isHealthy: () => view.isLeaseHeld(systemClock.monotonicMs()),
+    ...(settings.demo ? { pages: demoPages(apps, tokens) } : {}),
+    socketsMax: limits.connectionsMax + spareSockets,
   });
-  const port = await listen(server, settings.host, settings.port);
-  const httpUrl = `http://${settings.host}:${port}`;
-  const context: NodeContext = {
-    nodeId,
-    incarnation,
-    idc: settings.idc,
-    idcNumber: settings.idcNumber,
-    version,
-    processes: await systemProcesses(),
-    edgeUrl: settings.edgeUrl ?? `ws://${settings.host}:${port}${connectPath}`,
-    clock: systemClock,
-    random: systemRandom,
-    bus,
-    store: new LmdbInbox({
-      dataFolder: settings.dataFolder,
-      nodeId,
-      incarnation,
-      clock: systemClock,
-    }),
-    placement,
-    apps: apps satisfies AppDirectory,
-    tokens,
-    transport: new WsEdge({ server, path: connectPath, closeDeadlineMs: limits.closeDeadlineMs }),
-    limits,
-    log,
-    view,
-    giveUp: onFatal,
-  };
-  const system = startActors(context, onFatal);
-  log.info("node started", { incarnation, httpUrl, edgeUrl: context.edgeUrl, pid: process.pid });
+  logDrops(server, log);
+  const { closeDeadlineMs } = limits;
+  const transport = new WsEdge({ server, path: connectPath, closeDeadlineMs });
+  const place = await listen(server, settings);
+  const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
+  const outside = { bus, placement, apps, tokens, transport, processes };
+  const system = startActors({ ...contextOf(start, edgeUrl), ...outside, view }, onFatal);
+  const httpUrl = `http://${place}`;
+  log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
+  const stop = () => stopNode(system, server, apps, connection, log);
+  return { nodeId, incarnation, httpUrl, edgeUrl, system, stop };
+}
+
+/** What of a node's context needs nobody else: who it is, its bounds, its store. */
+function contextOf(
+  { nodeId, incarnation, settings, limits, log, onFatal }: Start,
+  edgeUrl: string,
+) {
+  const { idc, idcNumber, dataFolder } = settings;
+  const clock = systemClock;
   return {
     nodeId,
     incarnation,
-    httpUrl,
-    edgeUrl: context.edgeUrl,
-    system,
-    stop: () => stopNode(system, server, connection, log),
+    idc,
+    idcNumber,
+    version,
+    edgeUrl,
+    clock,
+    random: systemRandom,
+    store: new LmdbInbox({ dataFolder, nodeId, incarnation, clock }),
+    limits,
+    log,
+    giveUp: onFatal,
   };
 }
 
@@ -141,21 +166,25 @@ function startActors(context: NodeContext, onFatal: (reason: string) => void): A
 async function stopNode(
   system: ActorSystem,
   server: Server,
+  apps: KvAppDirectory,
   connection: NatsConnection,
   log: Log,
 ): Promise<void> {
   await system.stop(stopDeadlineMs);
   server.close();
   server.closeAllConnections();
+  apps.close();
   await connection.close();
   log.info("node stopped");
 }
 
-function natsOptions(settings: Settings, nodeId: string, log: Log) {
+function natsOptions({ settings, nodeId, log }: Start): NatsOptions {
   const password = readSecretFile(settings.natsPasswordFile);
   return {
     url: settings.natsUrl,
     name: `belfry ${nodeId}`,
+    // Who starts nodes starts them again, and is to read at once what is missing.
+    firstConnectMs: 0,
     ...(settings.natsUser === undefined ? {} : { user: settings.natsUser }),
     ...(password === undefined ? {} : { password }),
     ...(settings.natsInboxPrefix === undefined ? {} : { inboxPrefix: settings.natsInboxPrefix }),
@@ -185,13 +214,28 @@ async function refuseLiveName(placement: KeyValue, bus: Bus, nodeId: string): Pr
   );
 }
 
-function listen(server: Server, host: string, port: number): Promise<number> {
+/** Resolves to the host and port that it listens on. */
+function listen(server: Server, { host, port }: Settings): Promise<string> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen({ host, port, backlog: 4_096 }, () => {
       server.off("error", reject);
       const address = server.address();
-      resolve(typeof address === "object" && address !== null ? address.port : port);
+      const given = typeof address === "object" && address !== null ? address.port : port;
+      resolve(`${host}:${given}`);
     });
+  });
+}
+
+/** A node at its bound of sockets drops each one more: told with their number, not one by one. */
+function logDrops(server: Server, log: Log): void {
+  let dropped = 0;
+  server.on("drop", () => {
+    dropped += 1;
+    if (dropped > 1) return;
+    setTimeout(() => {
+      log.warn("sockets dropped at the bound", { dropped, socketsMax: server.maxConnections });
+      dropped = 0;
+    }, dropsToldMs).unref();
   });
 }

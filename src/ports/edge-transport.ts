@@ -3,8 +3,8 @@
  * its generation, so that a late message never reaches the slot's next tenant.
  *
  * Guarantees: frames to one connection leave in the order they were sent; those of
- * one loop turn leave as one write. After `close` or `destroy` no callback but
- * `onClose` comes for that connection, and `onClose` comes exactly once.
+ * one loop turn leave as one write. After `close` no callback but `onClose` comes for
+ * that connection. `onClose` comes exactly once for each `onOpen`, whoever ended it.
  */
 declare const connectionBrand: unique symbol;
 export type ConnectionId = number & { readonly [connectionBrand]: true };
@@ -27,15 +27,21 @@ export interface EdgeTransport {
   send(connection: ConnectionId, frame: Uint8Array, isText: boolean): void;
   /** Bytes accepted by `send` and not yet taken by the kernel. */
   bufferedBytes(connection: ConnectionId): number;
-  /** Sends a close frame and destroys the socket `destroyAfterMs` later, whatever the peer does. */
+  /**
+   * Sends a close frame behind what was sent; by the transport's own deadline the socket
+   * is gone, whatever the peer does. Does nothing for a connection that is closing or gone.
+   */
   close(connection: ConnectionId, code: number, reason: string): void;
   readonly connectionCount: number;
-  /** Stops accepting; the connections live on. */
+  /** Upgrades are refused until the next `listen`; the connections live on. */
   stopListening(): Promise<void>;
 }
 
 export interface TransportHandlers {
-  /** Returns undefined to accept, or the HTTP status to refuse with. */
+  /**
+   * Returns undefined to accept, or what to refuse with. `remoteAddress` is empty where the
+   * peer is gone already; it is there for the rules by IP that admission is to have.
+   */
   onUpgrade(remoteAddress: string): HandshakeRefusal | undefined;
   onOpen(connection: ConnectionId, protocol: Subprotocol): void;
   /** `bytes` are valid during the call only. */

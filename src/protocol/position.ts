@@ -12,8 +12,6 @@ export interface Position {
   readonly seq: number;
 }
 
-export const firstGenerationCounter = 1;
-
 /** A counter is below this. */
 export const generationCounters = 2 ** 20;
 

@@ -1,10 +1,19 @@
 /**
- * Messages that actors send to themselves later. An actor's set of timers exists
- * while it has any, and is emptied when the instance ends.
+ * Messages that actors send to themselves later. An actor's running timers are
+ * linked through the entries themselves, so that one costs little more than itself.
+ *
+ * Invariant: a timer is in its actor's list as long as it is on the wheel.
  */
 import { assert } from "../base/assert.js";
 import { WheelEntry } from "../base/timer-wheel.js";
-import { type Cell, extrasOf, isAlive, type TimerHandle } from "./cell.js";
+import {
+  type Cell,
+  extrasOf,
+  isAlive,
+  type LinkedTimer,
+  type TimerHandle,
+  trimExtras,
+} from "./cell.js";
 import type { Scheduler } from "./scheduler.js";
 import type { Timers } from "./timers.js";
 
@@ -19,29 +28,30 @@ export class ActorTimers {
   start(cell: Cell, delayMs: number, message: unknown): TimerHandle {
     const timer = new ActorTimer(this, cell, message);
     if (!isAlive(cell)) return timer;
-    const extras = extrasOf(cell);
-    extras.timers ??= new Set<WheelEntry>();
-    assert(extras.timers.size < this.perActorMax, `${cell.kind.name} has too many timers`);
-    extras.timers.add(timer);
+    const running = cell._extras?.timerCount ?? 0;
+    assert(running < this.perActorMax, `${cell.kind.name} has too many timers`);
     this.timers.schedule(timer, delayMs);
+    link(cell, timer);
     return timer;
   }
 
   /** @internal */
   onDue(timer: ActorTimer): void {
-    timer.cell._extras?.timers?.delete(timer);
-    this.scheduler.wake(timer.cell).notify({ type: "timer", timer });
+    const { cell } = timer;
+    unlink(cell, timer);
+    this.scheduler.wake(cell).notify({ type: "timer", timer });
   }
 
   /** @internal */
   onCancelled(timer: ActorTimer): void {
-    this.timers.cancel(timer);
-    timer.cell._extras?.timers?.delete(timer);
+    if (this.timers.cancel(timer)) unlink(timer.cell, timer);
   }
 }
 
-class ActorTimer extends WheelEntry implements TimerHandle {
+class ActorTimer extends WheelEntry implements LinkedTimer, TimerHandle {
   cancelled = false;
+  newer: LinkedTimer | undefined = undefined;
+  older: LinkedTimer | undefined = undefined;
 
   constructor(
     private readonly owner: ActorTimers,
@@ -59,4 +69,34 @@ class ActorTimer extends WheelEntry implements TimerHandle {
     this.cancelled = true;
     this.owner.onCancelled(this);
   }
+}
+
+/** The instance ends: none of its timers will fire. */
+export function cancelTimersOf(cell: Cell, timers: Timers): void {
+  const extras = cell._extras;
+  for (let timer = extras?.timers; timer !== undefined; timer = extras?.timers) {
+    timers.cancel(timer);
+    unlink(cell, timer);
+  }
+}
+
+function link(cell: Cell, timer: LinkedTimer): void {
+  const extras = extrasOf(cell);
+  const latest = extras.timers;
+  timer.older = latest;
+  if (latest !== undefined) latest.newer = timer;
+  extras.timers = timer;
+  extras.timerCount++;
+}
+
+function unlink(cell: Cell, timer: LinkedTimer): void {
+  const extras = extrasOf(cell);
+  const { newer, older } = timer;
+  if (newer === undefined) extras.timers = older;
+  else newer.older = older;
+  if (older !== undefined) older.newer = newer;
+  timer.newer = undefined;
+  timer.older = undefined;
+  extras.timerCount--;
+  if (older === undefined && newer === undefined) trimExtras(cell);
 }

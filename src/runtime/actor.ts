@@ -13,7 +13,9 @@ import {
   ENDING,
   type Extras,
   GONE,
+  type Host,
   hostOf,
+  latestOf,
   type Ref,
   refOf,
   type System,
@@ -27,7 +29,7 @@ import type { Mailbox } from "./mailbox.js";
 export abstract class Actor<Message = unknown> {
   /** @internal */ _parent: Cell | undefined = undefined;
   /** @internal */ _key: ActorKey = 0;
-  /** @internal */ _mailbox: Mailbox<Cell> | undefined = undefined;
+  /** @internal */ _mailbox: Mailbox<Cell, Host> | undefined = undefined;
   /** @internal */ _flags = 0;
   /** @internal */ _ref: Ref | undefined = undefined;
   /** @internal */ _extras: Extras | undefined = undefined;
@@ -118,7 +120,7 @@ export abstract class Actor<Message = unknown> {
       if (state === GONE || child._extras?.ending?.next === "gone") return false;
     }
     const envelope = context === undefined ? undefined : new Envelope(undefined, context);
-    return hostOf(child).deliver(child, message, envelope);
+    return hostOf(cellOf(this)).deliver(child, message, envelope);
   }
 
   /** `onChildStopped` tells when it is gone; never made again, whatever its restart policy. */
@@ -143,6 +145,32 @@ export abstract class Actor<Message = unknown> {
     context?: Context,
   ): Promise<AskResult<Answer>> {
     return hostOf(cellOf(this)).ask<Answer>(to, message, deadlineMs, context);
+  }
+
+  /**
+   * `message` to itself, from a promise or a callback: what telling `ref` does, without
+   * the ref that it would leave behind. It reaches the instance that follows this one,
+   * if one does. False when it is refused, as by `tellChild`.
+   */
+  protected tellSelf(message: Message, context?: Context): boolean {
+    const cell = latestOf(cellOf(this));
+    const envelope = context === undefined ? undefined : new Envelope(undefined, context);
+    return hostOf(cell).deliver(cell, message, envelope);
+  }
+
+  /**
+   * Tells itself what becomes of `promise`; the turn goes on meanwhile. A rejection
+   * that has no message, or a throw in making one, is a crash of this instance.
+   */
+  protected pipe<Value>(
+    promise: Promise<Value>,
+    toMessage: (value: Value) => Message,
+    toFailure?: (error: unknown) => Message,
+  ): void {
+    promise.then(toMessage, toFailure).then(
+      (message) => void this.tellSelf(message),
+      (error) => hostOf(cellOf(this)).failPiped(cellOf(this), error),
+    );
   }
 
   /** `message` to itself after `delayMs`, ahead of ordinary messages; dies with this instance. */

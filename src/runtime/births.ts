@@ -1,7 +1,8 @@
 /**
  * How an instance comes to be: made by its parent from its key, started before
  * its first message, and, when it follows another, given what outlives one:
- * mailbox, ref, the mark of being watched, and the history of restarts.
+ * mailbox, ref, the mark of being watched, and the history of restarts. Who still
+ * holds the old instance finds the new one by it.
  */
 import { assert } from "../base/assert.js";
 import { type Actor, cellOf, hasStarted } from "./actor.js";
@@ -52,10 +53,7 @@ export function handOver(old: Cell, fresh: Cell): void {
   fresh._ref = old._ref;
   if (fresh._ref !== undefined) fresh._ref.cell = fresh;
   fresh._flags |= old._flags & IS_WATCHED;
-  const history = old._extras;
-  if (history === undefined || history.restarts === 0) return;
-  const extras = extrasOf(fresh);
-  extras.restarts = history.restarts;
-  extras.attempt = history.attempt;
-  extras.lastEndMs = history.lastEndMs;
+  const extras = old._extras;
+  if (extras?.ending !== undefined) extras.ending.successor = fresh;
+  if (extras?.history !== undefined) extrasOf(fresh).history = extras.history;
 }

@@ -2,7 +2,7 @@
  * An actor as the runtime sees it: the same object as the actor, so that an
  * idle one costs a single allocation. Only these six fields belong to the
  * runtime; whatever few actors need (children, timers, a history of crashes)
- * hangs on `extras`, made when first needed.
+ * hangs on `extras`, made when first needed and given back when empty.
  *
  * Invariant: `_parent` and `_key` never change once set, and the parent's map
  * holds the actor under its key from spawn until it is gone; a restart puts a
@@ -21,7 +21,7 @@ import { AWAITING, type Mailbox, RUNNING } from "./mailbox.js";
 export interface Cell {
   _parent: Cell | undefined;
   _key: ActorKey;
-  _mailbox: Mailbox<Cell> | undefined;
+  _mailbox: Mailbox<Cell, Host> | undefined;
   /** State, marks, and the count of processed messages; see below. */
   _flags: number;
   _ref: Ref | undefined;
@@ -59,6 +59,11 @@ export interface System {
     deadlineMs: number,
     context?: Context,
   ): Promise<AskResult<Answer>>;
+  /**
+   * This incarnation of another node is dead for good: asks to it end as UNREACHABLE,
+   * its watchers are forgotten, those who watch there are told, nothing is sent any more.
+   */
+  nodeGone(node: string): void;
 }
 
 /** What the services of `Actor` are made of. */
@@ -67,6 +72,8 @@ export interface Host extends System {
   spawn(parent: Cell, key: ActorKey): void;
   requestStop(cell: Cell, cause: "self" | "parent"): void;
   startTimer(cell: Cell, delayMs: number, message: unknown): TimerHandle;
+  /** What an actor waited for by `pipe` failed, and it has no message for that. */
+  failPiped(cell: Cell, error: unknown): void;
   watch(watcher: Cell, target: Address | Ref): void;
   unwatch(watcher: Cell, target: Address | Ref): void;
 }
@@ -79,13 +86,27 @@ export interface TimerHandle {
 /** What few actors need. Restart history of its own, and of its children as their supervisor. */
 export class Extras {
   children: Map<ActorKey, Cell> | undefined = undefined;
-  timers: Set<WheelEntry> | undefined = undefined;
+  /** The latest of its running timers, which link to the others. */
+  timers: LinkedTimer | undefined = undefined;
+  timerCount = 0;
   sweeps: Map<ActorKind, WheelEntry> | undefined = undefined;
   ending: Ending | undefined = undefined;
   childRestartsAtMs: number[] | undefined = undefined;
-  restarts = 0;
-  attempt = 0;
-  lastEndMs = Number.NEGATIVE_INFINITY;
+  history: OwnRestarts | undefined = undefined;
+}
+
+/** One of an actor's running timers. */
+export interface LinkedTimer extends WheelEntry {
+  newer: LinkedTimer | undefined;
+  older: LinkedTimer | undefined;
+}
+
+/** Of one child, over all of its instances. */
+export interface OwnRestarts {
+  restarts: number;
+  /** Restarts in a row. */
+  attempt: number;
+  lastEndMs: number;
 }
 
 /** An actor's way from running to gone, or to its next instance. */
@@ -93,6 +114,8 @@ export class Ending {
   /** Children left to stop, the next one last. */
   order: Cell[] | undefined = undefined;
   isLooping = false;
+  /** The instance that followed. */
+  successor: Cell | undefined = undefined;
   /** The deadline of `stopping`, or the wait before the next instance. */
   timer: WheelEntry | undefined = undefined;
 
@@ -170,6 +193,15 @@ export function extrasOf(cell: Cell): Extras {
   return cell._extras;
 }
 
+/** Gives the extras back when nothing is left in them; where something was taken out. */
+export function trimExtras(cell: Cell): void {
+  const extras = cell._extras;
+  if (extras === undefined || extras.timers !== undefined || extras.history !== undefined) return;
+  if (extras.sweeps !== undefined || extras.ending !== undefined) return;
+  if (extras.childRestartsAtMs !== undefined || (extras.children?.size ?? 0) > 0) return;
+  cell._extras = undefined;
+}
+
 export function childrenOf(cell: Cell): Map<ActorKey, Cell> {
   const extras = extrasOf(cell);
   extras.children ??= new Map<ActorKey, Cell>();
@@ -177,11 +209,29 @@ export function childrenOf(cell: Cell): Map<ActorKey, Cell> {
 }
 
 export function hostOf(cell: Cell): Host {
+  // In its turn it has a mailbox, which spares the way up past actors of all classes.
+  const mailbox = cell._mailbox;
+  if (mailbox !== undefined) return mailbox.host;
   let root = cell;
   while (root._parent !== undefined) root = root._parent;
   const host = (root as Partial<RootCell>).host;
   assert(host !== undefined, "an actor has its services from spawn on, not in its constructor");
   return host;
+}
+
+/** Who has its place, mailbox and ref by now: itself, or the latest instance that followed it. */
+export function latestOf(cell: Cell): Cell {
+  const ending = stateOf(cell) === GONE ? cell._extras?.ending : undefined;
+  if (ending?.successor === undefined) return cell;
+  let latest = ending.successor;
+  while (stateOf(latest) === GONE) {
+    const next = latest._extras?.ending?.successor;
+    if (next === undefined) break;
+    latest = next;
+  }
+  // Remembered, so that the instances between are not kept by whoever keeps the first.
+  ending.successor = latest;
+  return latest;
 }
 
 /** "shards/17", from the keys of the parents; empty for the root. */

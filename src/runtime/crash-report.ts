@@ -5,7 +5,7 @@ import { Fault } from "../base/result.js";
 export interface CrashReport {
   readonly address: string;
   readonly kind: string;
-  /** The message's kind, or the hook: "started", "stopping", "createChild", "onChildStopped". */
+  /** The message's kind, "pipe", or the hook: "started", "stopping", "createChild", "onChildStopped". */
   readonly messageType: string;
   readonly errorClass: "bug" | "fault" | "unknown";
   readonly error: string;

@@ -14,6 +14,7 @@
  */
 
 import { hasStopping } from "./actor.js";
+import { cancelTimersOf } from "./actor-timers.js";
 import { handOver, makeChild, startInstance } from "./births.js";
 import {
   BACKOFF,
@@ -32,6 +33,7 @@ import {
   STOP_WANTED,
   setState,
   stateOf,
+  trimExtras,
 } from "./cell.js";
 import type { Counters } from "./counters.js";
 import type { Envelope, StopReason } from "./envelope.js";
@@ -90,8 +92,7 @@ export class Endings {
     this.groups.drop(cell);
     const extras = extrasOf(cell);
     extras.ending = ending;
-    for (const timer of extras.timers ?? []) this.timers.cancel(timer);
-    extras.timers = undefined;
+    cancelTimersOf(cell, this.timers);
     this.departures.onInstanceEnded(cell);
     const mailbox = cell._mailbox;
     if (mailbox !== undefined) {
@@ -284,8 +285,8 @@ export class Endings {
 
   /** In the parent's turn, so that it never sees a child vanish in the middle of one. */
   removeChild(parent: Cell, child: Cell, reason: StopReason): void {
-    const children = childrenOf(parent);
-    if (children.get(child._key) !== child) return;
+    const children = parent._extras?.children;
+    if (children?.get(child._key) !== child) return;
     children.delete(child._key);
     try {
       parent.onChildStopped(child._key, reason);
@@ -295,6 +296,7 @@ export class Endings {
     }
     const escalation = child._extras?.ending?.escalation;
     if (escalation !== undefined) this.crash(parent, escalation, "child-gave-up", undefined);
+    else trimExtras(parent);
   }
 
   /** So that a turn that never ends cannot hold up a stop. */

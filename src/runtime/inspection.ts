@@ -54,7 +54,7 @@ export function inspectActor(cell: Cell): ActorDetails {
     ...reportOn(cell),
     address: addressOf(cell),
     childCounts: countByKind(cell),
-    timers: cell._extras?.timers?.size ?? 0,
+    timers: cell._extras?.timerCount ?? 0,
     detail,
   };
 }
@@ -92,7 +92,7 @@ function reportOn(cell: Cell): ActorReport {
     mailbox: cell._mailbox?.size ?? 0,
     mailboxMax: kind.mailbox.max,
     processed: processedOf(cell),
-    restarts: cell._extras?.restarts ?? 0,
+    restarts: cell._extras?.history?.restarts ?? 0,
   };
 }
 

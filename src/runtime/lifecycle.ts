@@ -50,12 +50,12 @@ export class Lifecycle implements TurnEvents {
   spawn(parent: Cell, key: ActorKey): Cell {
     assertKey(key);
     assert(isAlive(parent), `${parent.kind.name} spawns only while it lives`);
-    const children = childrenOf(parent);
+    const siblings = parent._extras?.children;
     const other = otherForm(key);
-    const isFree = !children.has(key) && (other === undefined || !children.has(other));
-    assert(isFree, `${parent.kind.name} already has a child ${key}`);
+    const isTaken = siblings?.has(key) || (other !== undefined && siblings?.has(other));
+    assert(!isTaken, `${parent.kind.name} already has a child ${key}`);
     const child = makeChild(parent, key);
-    children.set(key, child);
+    childrenOf(parent).set(key, child);
     this.counters.spawned++;
     startInstance(child, this.scheduler);
     return child;
@@ -161,6 +161,9 @@ export class Lifecycle implements TurnEvents {
         return this.takeTurn(cell, mailbox, notice.timer.message);
       case "message":
         return this.takeTurn(cell, mailbox, notice.message);
+      case "pipe-failed":
+        this.endings.crash(cell, notice.error, "pipe", undefined);
+        return false;
     }
     return stateOf(cell) === LIVE;
   }

@@ -39,12 +39,13 @@ export type Notice<Owner> =
   | { readonly type: "timer"; readonly timer: { readonly message: unknown; cancelled: boolean } }
   | { readonly type: "child-stopped"; readonly child: Owner; readonly reason: StopReason }
   | { readonly type: "remake-child"; readonly child: Owner }
-  | { readonly type: "advance-group" };
+  | { readonly type: "advance-group" }
+  | { readonly type: "pipe-failed"; readonly error: unknown };
 
 const INITIAL_SLOTS = 16;
 const KEPT_SLOTS_MAX = 512;
 
-export class Mailbox<Owner> {
+export class Mailbox<Owner, Host = unknown> {
   phase: Phase = FREE;
   owner: Owner | undefined = undefined;
   /** The turn must look at more than ordinary messages: start, stop, or a notice. */
@@ -66,6 +67,9 @@ export class Mailbox<Owner> {
   private slots: unknown[] = new Array<unknown>(INITIAL_SLOTS).fill(undefined);
   private head = 0;
   private used = 0;
+
+  /** `host`: of every actor that this mailbox is ever lent to. */
+  constructor(readonly host: Host) {}
 
   get size(): number {
     return this.used >> 1;

@@ -6,7 +6,7 @@
  */
 import { WheelEntry } from "../base/timer-wheel.js";
 import type { ActorKey } from "./address.js";
-import { type Cell, extrasOf, LIVE, stateOf, TOUCHED } from "./cell.js";
+import { type Cell, extrasOf, LIVE, stateOf, TOUCHED, trimExtras } from "./cell.js";
 import type { ActorKind } from "./kind.js";
 import type { Timers } from "./timers.js";
 
@@ -33,10 +33,10 @@ export class Passivation {
 
   /** The parent ends; its children do too. */
   forget(parent: Cell): void {
-    const sweeps = parent._extras?.sweeps;
-    if (sweeps === undefined) return;
-    for (const sweep of sweeps.values()) this.timers.cancel(sweep);
-    sweeps.clear();
+    const extras = parent._extras;
+    if (extras?.sweeps === undefined) return;
+    for (const sweep of extras.sweeps.values()) this.timers.cancel(sweep);
+    extras.sweeps = undefined;
   }
 }
 
@@ -65,7 +65,15 @@ class Sweep extends WheelEntry {
     }
     this.rest = undefined;
     if (this.seen > 0) this.timers.schedule(this, this.periodMs);
-    else extras?.sweeps?.delete(this.kind);
+    else this.retire();
+  }
+
+  private retire(): void {
+    const extras = this.parent._extras;
+    if (extras?.sweeps === undefined || !extras.sweeps.delete(this.kind)) return;
+    if (extras.sweeps.size > 0) return;
+    extras.sweeps = undefined;
+    trimExtras(this.parent);
   }
 
   /** True when no child is left to look at. */
@@ -86,5 +94,5 @@ class Sweep extends WheelEntry {
 function isIdle(cell: Cell): boolean {
   if (stateOf(cell) !== LIVE || cell._mailbox !== undefined) return false;
   const extras = cell._extras;
-  return (extras?.children?.size ?? 0) === 0 && (extras?.timers?.size ?? 0) === 0;
+  return (extras?.children?.size ?? 0) === 0 && extras?.timers === undefined;
 }

@@ -103,7 +103,7 @@ export class Remote {
 
   /** What waits for it is dropped, and nothing is sent to this incarnation any more. */
   nodeGone(node: string): void {
-    if (this.gone.size >= GONE_NODES_MAX) {
+    if (this.gone.size >= GONE_NODES_MAX && !this.gone.has(node)) {
       for (const oldest of this.gone) {
         this.gone.delete(oldest);
         break;

@@ -17,6 +17,7 @@ import {
   type Cell,
   ENDING,
   GONE,
+  type Host,
   LIVE,
   STARTING,
   stateOf,
@@ -43,7 +44,7 @@ export class Scheduler {
   /** Called when the run queue has had its share of a loop turn. */
   afterRun: () => void = () => {};
   private readonly ready = new Ring<Mailbox<Cell>>(Number.POSITIVE_INFINITY, 1_024);
-  private readonly pool: Mailbox<Cell>[] = [];
+  private readonly pool: Mailbox<Cell, Host>[] = [];
   private isArmed = false;
   private budget: number;
   private events: TurnEvents | undefined;
@@ -53,6 +54,7 @@ export class Scheduler {
     private readonly counters: Counters,
     private readonly deadLetters: DeadLetters,
     private readonly loopBudget: number,
+    private readonly host: Host,
   ) {
     this.budget = loopBudget;
   }
@@ -82,9 +84,9 @@ export class Scheduler {
   }
 
   /** The actor's mailbox, lent now if it has none; a newly lent one is not yet queued. */
-  lend(cell: Cell): Mailbox<Cell> {
+  lend(cell: Cell): Mailbox<Cell, Host> {
     if (cell._mailbox !== undefined) return cell._mailbox;
-    const mailbox = this.pool.pop() ?? new Mailbox<Cell>();
+    const mailbox = this.pool.pop() ?? new Mailbox<Cell, Host>(this.host);
     const kind = cell.kind;
     mailbox.owner = cell;
     mailbox.max = kind.mailbox.max;

@@ -34,7 +34,7 @@ export class Supervisor {
       messageType: type,
       errorClass: errorClassOf(error),
       ...describeError(error),
-      restarts: cell._extras?.restarts ?? 0,
+      restarts: cell._extras?.history?.restarts ?? 0,
       fatal: (cell as Partial<RootCell>).host !== undefined,
     });
   }
@@ -71,18 +71,17 @@ export class Supervisor {
   }
 
   private attemptOf(cell: Cell, parent: Cell, nowMs: number): number {
-    const extras = cell._extras;
-    if (extras === undefined) return 0;
+    const history = cell._extras?.history;
+    if (history === undefined) return 0;
     const { withinMs } = parent.kind.intensity ?? DEFAULT_INTENSITY;
-    return extras.lastEndMs > nowMs - withinMs ? extras.attempt : 0;
+    return history.lastEndMs > nowMs - withinMs ? history.attempt : 0;
   }
 
   private recordOwn(cell: Cell, attempt: number, nowMs: number): void {
     this.counters.restarts++;
     const own = extrasOf(cell);
-    own.restarts++;
-    own.attempt = attempt + 1;
-    own.lastEndMs = nowMs;
+    const restarts = (own.history?.restarts ?? 0) + 1;
+    own.history = { restarts, attempt: attempt + 1, lastEndMs: nowMs };
   }
 
   private recordFamily(parent: Cell, nowMs: number): void {

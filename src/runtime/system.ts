@@ -9,7 +9,17 @@ import { type Actor, cellOf } from "./actor.js";
 import { ActorTimers } from "./actor-timers.js";
 import { type ActorKey, type Address, addressOn, nodeName, nodeOf, pathOf } from "./address.js";
 import { Asks } from "./asks.js";
-import { type Cell, GONE, type Host, Ref, refOf, stateOf, type TimerHandle } from "./cell.js";
+import {
+  addressOf,
+  type Cell,
+  GONE,
+  type Host,
+  isAlive,
+  Ref,
+  refOf,
+  stateOf,
+  type TimerHandle,
+} from "./cell.js";
 import { type Counters, newCounters } from "./counters.js";
 import { DeadLetters } from "./dead-letters.js";
 import { type Departures, Endings } from "./endings.js";
@@ -71,7 +81,13 @@ export class ActorSystem implements Host {
     this.deadLetters = new DeadLetters(clock, this.count, options.onDeadLetter);
     this.timers = new Timers(clock);
     this.asks = new Asks(clock, this.timers, this.count, this.limits.asksMax);
-    this.scheduler = new Scheduler(clock, this.count, this.deadLetters, this.limits.loopBudget);
+    this.scheduler = new Scheduler(
+      clock,
+      this.count,
+      this.deadLetters,
+      this.limits.loopBudget,
+      this,
+    );
     this.actorTimers = new ActorTimers(this.timers, this.scheduler, this.limits.timersPerActorMax);
     this.watching = new Watching(
       this.scheduler,
@@ -129,7 +145,7 @@ export class ActorSystem implements Host {
 
   tell(to: Address | Ref, message: unknown, context?: Context): void {
     const envelope = context === undefined ? undefined : new Envelope(undefined, context);
-    if (to instanceof Ref) {
+    if (typeof to !== "string") {
       // A ref of another system in the same process takes the bus, as any other node's actor does.
       if (to.host === this) this.deliver(to.cell, message, envelope);
       else this.tell(to.address, message, context);
@@ -174,7 +190,6 @@ export class ActorSystem implements Host {
     });
   }
 
-  /** This incarnation of a node is dead for good: asks end, watchers are told, nothing is sent. */
   nodeGone(node: string): void {
     this.remote.nodeGone(node);
     this.asks.refuseAll("UNREACHABLE", `${node} is gone`, node);
@@ -246,6 +261,12 @@ export class ActorSystem implements Host {
   /** @internal */
   startTimer(cell: Cell, delayMs: number, message: unknown): TimerHandle {
     return this.actorTimers.start(cell, delayMs, message);
+  }
+
+  /** @internal */
+  failPiped(cell: Cell, error: unknown): void {
+    if (isAlive(cell)) this.scheduler.wake(cell).notify({ type: "pipe-failed", error });
+    else this.deadLetters.add("stopped", () => addressOf(cell), error);
   }
 
   /** @internal */

@@ -8,9 +8,12 @@
  * n-th shape of the batch and carry values only. (msgpackr's own records would
  * do the same but compile a reader for each shape anew in every batch.)
  *
- * What is read here comes from outside: nothing in it may throw or assert.
+ * What is read here comes from outside: nothing in it may throw or assert. Strings
+ * that are given out own their characters: msgpackr cuts short ones out of one string
+ * of up to 6,000, which a single address in an actor's field would keep alive.
  */
 import { Packr, Unpackr } from "msgpackr";
+import { StringPool } from "../base/string-pool.js";
 import type { StopReason, TerminatedReason } from "./envelope.js";
 
 export const WIRE_VERSION = 1;
@@ -52,6 +55,12 @@ export type Batch =
 
 const SHAPES_MAX = 4_096;
 const FIELDS_MAX = 256;
+// msgpackr-extract reads longer ones (str 16 and 32) each as a string of its own.
+const CUT_LENGTH_MAX = 255;
+// How deep in a message strings are looked for; what is nested deeper keeps its batch.
+const OWN_DEPTH_MAX = 8;
+
+const pool = new StringPool(CUT_LENGTH_MAX);
 
 /** Refuses the whole batch when any entry of a known type is malformed; skips unknown types. */
 export function decodeBatch(bytes: Uint8Array): Batch {
@@ -74,7 +83,7 @@ export function decodeBatch(bytes: Uint8Array): Batch {
     if (entry === "garbage") return GARBAGE;
     if (entry !== "unknown") entries.push(entry);
   }
-  return { ok: true, from, entries };
+  return { ok: true, from: pool.own(from), entries };
 }
 
 const GARBAGE: Batch = { ok: false, why: "garbage" };
@@ -118,29 +127,58 @@ function decodeEntry(item: unknown[], shapes: string[][]): Entry | "garbage" | "
     }
     case REFUSAL:
       if (!isId(first) || typeof second !== "string" || typeof third !== "string") return "garbage";
-      return { type, id: first, code: second, message: third };
+      return { type, id: first, code: pool.own(second), message: pool.own(third) };
     case WATCH:
     case UNWATCH:
       if (typeof first !== "string" || typeof second !== "string") return "garbage";
-      return { type, path: first, watcherPath: second };
+      return { type, path: pool.own(first), watcherPath: pool.own(second) };
     case TERMINATED:
       if (typeof first !== "string" || typeof second !== "string") return "garbage";
-      return { type, watcherPath: first, path: second, reason: readReason(third) };
+      return { type, watcherPath: first, path: pool.own(second), reason: readReason(third) };
     default:
       return Number.isInteger(type) ? "unknown" : "garbage";
   }
 }
 
 const NOTHING = Symbol("nothing");
+// Not worth a store: V8 never cuts these.
+const SHORT = 12;
 
 function unpackMessage(packed: unknown, shapes: string[][]): unknown {
   if (!Array.isArray(packed)) return NOTHING;
-  if (packed[0] === -1) return packed.length === 2 ? packed[1] : NOTHING;
+  if (packed[0] === -1) return packed.length === 2 ? owned(packed[1], 0) : NOTHING;
   const shape = typeof packed[0] === "number" ? shapes[packed[0]] : undefined;
   if (shape === undefined || packed.length !== shape.length + 1) return NOTHING;
   const message: Record<string, unknown> = {};
-  for (let at = 0; at < shape.length; at++) message[shape[at] as string] = packed[at + 1];
+  for (let at = 0; at < shape.length; at++) message[shape[at] as string] = owned(packed[at + 1], 0);
   return message;
+}
+
+/** `value`, in it no string that keeps the batch. */
+function owned(value: unknown, depth: number): unknown {
+  if (typeof value === "string") return pool.own(value);
+  if (typeof value === "object" && value !== null && depth < OWN_DEPTH_MAX) {
+    if (Array.isArray(value)) ownItems(value, depth + 1);
+    else if (!ArrayBuffer.isView(value)) ownFields(value as Record<string, unknown>, depth + 1);
+  }
+  return value;
+}
+
+function ownItems(items: unknown[], depth: number): void {
+  for (let at = 0; at < items.length; at++) {
+    const item = items[at];
+    if (typeof item === "string") items[at] = pool.own(item);
+    else if (typeof item === "object") owned(item, depth);
+  }
+}
+
+function ownFields(fields: Record<string, unknown>, depth: number): void {
+  for (const name in fields) {
+    const value = fields[name];
+    if (typeof value === "string") {
+      if (value.length > SHORT) fields[name] = pool.own(value);
+    } else if (typeof value === "object") owned(value, depth);
+  }
 }
 
 function isId(value: unknown): value is number {
@@ -153,8 +191,8 @@ function readContext(value: unknown): WireContext | undefined {
   return {
     remainingMs:
       typeof remainingMs === "number" && Number.isFinite(remainingMs) ? remainingMs : undefined,
-    trace: typeof trace === "string" ? trace : undefined,
-    requestId: typeof requestId === "string" ? requestId : undefined,
+    trace: typeof trace === "string" ? pool.own(trace) : undefined,
+    requestId: typeof requestId === "string" ? pool.own(requestId) : undefined,
   };
 }
 

@@ -114,7 +114,7 @@ describe("an operator", () => {
         nodes.map((each) => each.nodeId),
         ["dc1-a", "dc1-b"],
       );
-      deepEqual(nodes[0], nodeA);
+      deepEqual(nodes[0], { ...nodeA, processStart: "" });
       equal(leader?.epoch, 7);
       equal(shards.length, 4096);
       const owner = { nodeId: "dc1-a", incarnation: "inca" };

@@ -87,6 +87,33 @@ describe("a token", () => {
   });
 });
 
+describe("a check that fails by itself", () => {
+  // It is awaited without a catch: a rejection would be an uncaught one, and no answer.
+  test("is refused so that the client comes back, and told", async () => {
+    const broken = new Error("the registry is broken");
+    const told: unknown[] = [];
+    const throwing = {
+      find: () => {
+        throw broken;
+      },
+    };
+    const verifier = new JwtTokens(throwing, clock, (error) => told.push(error));
+    const token = await tokens.sign(claims, newer);
+    equal((await refusalOf(token, verifier))[0], "TOKEN_EXPIRED");
+    equal((await refusalOf(token, new JwtTokens(throwing, clock)))[0], "TOKEN_EXPIRED");
+    deepEqual(told, [broken]);
+  });
+
+  test("is refused also for a record or a clock that is none", async () => {
+    const records = { find: () => ({ ...shop, secrets: [{ kid: "newer", secret: 7 }] }) };
+    const verifier = new JwtTokens(records as never, clock);
+    const token = await tokens.sign(claims, newer);
+    equal((await verifier.verify(token)).ok, false);
+    const timeless = new JwtTokens({ find: () => shop }, { wallMs: () => Number.NaN } as never);
+    equal((await timeless.verify(token)).ok, false);
+  });
+});
+
 describe("a secret", () => {
   test("of the two live ones is found by kid, or tried where the token has none", async () => {
     for (const secret of shop.secrets) {

@@ -31,13 +31,19 @@ describe("a message record", () => {
       pull: { ref: "r" },
     };
     const hidden = { id: "key", ttl: 9, collapse: "c", priority: "low", target: { device: "d" } };
-    const record = packRecord(id, command({ body: 1, ...shown, ...hidden }), 5_000);
-    deepEqual(unpackRecord(record), { id, head: { ...shown, expiresAtMs: 5_000 }, body: 1 });
+    const record = packRecord(id, command({ body: 1, ...shown, ...hidden }));
+    deepEqual(unpackRecord(record), { id, head: shown, body: 1 });
   });
 
-  test("has a head for an expiry alone", () => {
-    const { head } = unpackRecord(packRecord(id, command({ body: 1 }), 7));
-    deepEqual(head, { expiresAtMs: 7 });
+  test("has the bytes that msgpack gives its three values", () => {
+    const push = command({ body: { text: "hello" }, type: "chat" });
+    const expected = [id, { type: "chat" }, { text: "hello" }].map((value) => packValue(value));
+    deepEqual(Buffer.from(packRecord(id, push)), Buffer.concat(expected));
+  });
+
+  test("shares its bytes with nobody", () => {
+    const record = packRecord(id, command({ body: "hi" }));
+    equal(record.buffer.byteLength, record.length);
   });
 
   test("gives back every body", () => {

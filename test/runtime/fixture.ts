@@ -114,6 +114,16 @@ export class Scripted extends Actor {
   doAsk(to: Address | Ref, message: unknown, deadlineMs: number): Promise<AskResult<unknown>> {
     return this.ask(to, message, deadlineMs);
   }
+  doTellSelf(message: unknown): boolean {
+    return this.tellSelf(message);
+  }
+  doPipe(
+    promise: Promise<unknown>,
+    toMessage: (value: unknown) => unknown,
+    toFailure?: (error: unknown) => unknown,
+  ): void {
+    this.pipe(promise, toMessage, toFailure);
+  }
   doTimer(delayMs: number, message: unknown): TimerHandle {
     return this.timer(delayMs, message);
   }

@@ -1,0 +1,264 @@
+/**
+ * A device as docs/protocol.md describes it, written from there and not from the SDK:
+ * takes what continues the chain, asks again for what does not, acknowledges, keeps
+ * its position and the ids of what it showed, and comes back elsewhere.
+ *
+ * It also behaves badly, as devices do: vanishes, stops acknowledging, is slow.
+ */
+import { encodeClientFrame } from "../../src/client/server-frames.js";
+import { unpackValue } from "../../src/protocol/codec.js";
+import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
+import type { Position } from "../../src/protocol/position.js";
+import type { History } from "./history.js";
+import type { SimSocket, SimTransport } from "./sim-transport.js";
+import type { World } from "./world.js";
+
+/** What a publisher puts into its pushes: who, and the how-manieth of its own. */
+export interface Payload {
+  readonly publisher: string;
+  readonly number: number;
+}
+
+export interface DevicePlan {
+  readonly app: string;
+  readonly uid: string;
+  readonly device: string;
+  /** Where edges can be reached now. */
+  readonly edges: () => readonly SimTransport[];
+}
+
+const heartbeatsMissed = 2.5;
+const attachDeadlineMs = 8_000;
+const ackAfterMs = 50;
+
+interface Attach {
+  readonly socket: SimSocket;
+  heardMs: number;
+  heartbeatMs: number;
+  last: Position | undefined;
+  isResending: boolean;
+  isAckDue: boolean;
+}
+
+export class ModelDevice {
+  /** What the app took, as the device stores it. */
+  taken: Position | undefined;
+  /** Takes and shows, but tells the platform nothing. */
+  isSilent = false;
+  /** Stays away while false. */
+  isWanted = true;
+  private attach: Attach | undefined;
+  private connectCount = 0;
+  private readonly shownIds = new Set<string>();
+  private attempts = 0;
+  private isComing = false;
+
+  constructor(
+    private readonly world: World,
+    readonly plan: DevicePlan,
+    private readonly history: History,
+  ) {}
+
+  get name(): string {
+    return `${this.plan.uid}/${this.plan.device}`;
+  }
+
+  get socket(): SimSocket | undefined {
+    return this.attach?.socket;
+  }
+
+  get isAttached(): boolean {
+    return this.attach?.last !== undefined;
+  }
+
+  come(): void {
+    if (!this.isWanted || this.attach !== undefined) return;
+    this.isComing = false;
+    const edges = this.plan.edges();
+    if (edges.length === 0) {
+      this.comeLater();
+      return;
+    }
+    const transport = this.world.random.pick(edges);
+    this.world.note(this.name, "connects", () => transport.process.name);
+    const socket = transport.connect({
+      onOpen: () => this.onOpen(socket),
+      onFrame: (bytes) => this.onFrame(socket, unpackValue(bytes) as unknown[]),
+      onClose: (code) => this.onClose(socket, code),
+    });
+    const nowMs = this.world.nowMs;
+    this.attach = {
+      socket,
+      heardMs: nowMs,
+      heartbeatMs: attachDeadlineMs / heartbeatsMissed,
+      last: undefined,
+      isResending: false,
+      isAckDue: false,
+    };
+    this.world.after(attachDeadlineMs, this.name, () => {
+      if (this.attach?.socket === socket && this.attach.last === undefined) this.leave("vanish");
+    });
+    this.watchHeartbeat(socket);
+  }
+
+  leave(how: "close" | "vanish"): void {
+    const { attach } = this;
+    if (attach === undefined) return;
+    this.world.note(this.name, how === "close" ? "closes" : "vanishes");
+    if (how === "close") attach.socket.close();
+    else attach.socket.vanish();
+    this.attach = undefined;
+    this.comeLater();
+  }
+
+  /** Says again what it has taken, also what it kept to itself. */
+  speak(): void {
+    this.isSilent = false;
+    if (this.attach !== undefined) this.ackLater(this.attach);
+  }
+
+  private comeLater(): void {
+    if (this.isComing) return;
+    this.isComing = true;
+    this.attempts = Math.min(this.attempts + 1, 5);
+    const waitMs = this.world.random.between(10, 100 * 2 ** this.attempts);
+    this.world.after(waitMs, this.name, () => this.come());
+  }
+
+  private watchHeartbeat(socket: SimSocket): void {
+    this.world.after(500, this.name, () => {
+      const { attach } = this;
+      if (attach === undefined || attach.socket !== socket) return;
+      const quietMs = this.world.nowMs - attach.heardMs;
+      if (quietMs > attach.heartbeatMs * heartbeatsMissed) this.leave("vanish");
+      else this.watchHeartbeat(socket);
+    });
+  }
+
+  private onOpen(socket: SimSocket): void {
+    if (this.attach?.socket !== socket) return;
+    const { app, uid, device } = this.plan;
+    const hello = {
+      v: 1,
+      token: JSON.stringify({ app, sub: uid }),
+      device,
+      platform: "sim",
+      connect: ++this.connectCount,
+      start: "all",
+      ...(this.taken === undefined ? {} : { position: [this.taken.generation, this.taken.seq] }),
+    };
+    if (this.taken !== undefined) this.history.noteClaim(this.plan, this.taken);
+    this.send(socket, [clientKinds.hello, hello]);
+  }
+
+  private onClose(socket: SimSocket, code: number): void {
+    if (this.attach?.socket !== socket) return;
+    this.world.note(this.name, "is closed", () => String(code));
+    this.attach = undefined;
+    this.history.noteClosed(this.plan, code);
+    this.comeLater();
+  }
+
+  private onFrame(socket: SimSocket, frame: unknown[]): void {
+    const { attach } = this;
+    if (attach === undefined || attach.socket !== socket) return;
+    attach.heardMs = this.world.nowMs;
+    switch (frame[0]) {
+      case serverKinds.welcome:
+        attach.heartbeatMs = (frame[1] as { heartbeatMs: number }).heartbeatMs;
+        return;
+      case serverKinds.ping:
+        this.send(socket, [clientKinds.pong, frame[1]]);
+        return;
+      case serverKinds.attached:
+        this.onAttached(attach, { generation: frame[2] as number, seq: frame[3] as number });
+        return;
+      case serverKinds.message:
+        this.onMessage(attach, frame);
+        return;
+      default:
+        return;
+    }
+  }
+
+  private onAttached(attach: Attach, base: Position): void {
+    this.world.note(this.name, "is attached", () => `at ${base.seq}`);
+    this.attempts = 0;
+    const { last } = attach;
+    const isAbove = last?.generation === base.generation && base.seq > last.seq;
+    attach.isResending = false;
+    if (isAbove) {
+      this.askResend(attach, last);
+      return;
+    }
+    attach.last = base;
+    this.history.noteBase(this.plan, base);
+  }
+
+  private onMessage(attach: Attach, frame: unknown[]): void {
+    const [, , generation, seq, prev, id, , body] = frame as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      string,
+      unknown,
+      Payload,
+    ];
+    const { last } = attach;
+    if (last === undefined || generation < last.generation) return;
+    if (generation === last.generation && seq <= last.seq) {
+      this.ackLater(attach);
+      return;
+    }
+    if (generation !== last.generation || prev !== last.seq) {
+      if (!attach.isResending) this.askResend(attach, last);
+      return;
+    }
+    attach.isResending = false;
+    attach.last = { generation, seq };
+    this.take(id, { generation, seq }, body);
+    this.ackLater(attach);
+  }
+
+  private take(id: string, position: Position, payload: Payload): void {
+    const isOld = this.taken?.generation === position.generation && position.seq <= this.taken.seq;
+    if (!isOld && !this.shownIds.has(id)) {
+      this.world.note(
+        this.name,
+        "shows",
+        () => `${payload.publisher}#${payload.number} as ${position.seq}`,
+      );
+      this.shownIds.add(id);
+      this.history.noteShown(this.plan, position, id, payload);
+    }
+    if (isOld) return;
+    this.taken = position;
+    this.history.noteTaken(this.plan, position);
+  }
+
+  private askResend(attach: Attach, last: Position): void {
+    attach.isResending = true;
+    this.send(attach.socket, [clientKinds.resend, 0, last.generation, last.seq]);
+    this.world.after(5_000, this.name, () => {
+      if (this.attach === attach && attach.isResending) this.leave("close");
+    });
+  }
+
+  private ackLater(attach: Attach): void {
+    if (attach.isAckDue || this.isSilent) return;
+    attach.isAckDue = true;
+    this.world.after(this.world.random.between(1, ackAfterMs), this.name, () => {
+      attach.isAckDue = false;
+      const { last } = attach;
+      if (this.attach !== attach || last === undefined || this.isSilent) return;
+      this.history.noteClaim(this.plan, last);
+      this.send(attach.socket, [clientKinds.ack, 0, last.generation, last.seq]);
+    });
+  }
+
+  private send(socket: SimSocket, frame: readonly unknown[]): void {
+    socket.send(encodeClientFrame(frame, false) as Uint8Array);
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * What may be written into the placement bucket, checked at each write that takes
+ * effect: epochs only grow, and nobody is given up who is neither silent nor late.
+ */
+import { type Shard, shardCount } from "../../src/protocol/shards.js";
+import { pingSubject } from "../../src/protocol/subjects.js";
+import { decodeLeader } from "../../topology/election.js";
+import { decodeNodeRecord } from "../../topology/node-record.js";
+import { type Member, PlacementTable } from "../../topology/placement-table.js";
+import type { SimBusServer } from "./sim-bus.js";
+import type { KeyValueWatcher } from "./sim-key-value.js";
+import type { World } from "./world.js";
+
+export interface LeaseBounds {
+  readonly leaseMs: number;
+  readonly marginMs: number;
+}
+
+interface Lease {
+  readonly holder: Member;
+  readonly writtenMs: number;
+  /** Between this write and the one before it. */
+  readonly gapMs: number;
+}
+
+/** Clocks run up to two in a hundred apart from true time. */
+const driftMax = 0.03;
+/** Silence may have been seen that long before the write that it led to arrives. */
+const silenceSeenMs = 12_000;
+const lookEveryMs = 20;
+/** A renewal may cross the write of somebody who waited long enough before it. */
+const crossingMs = 5_000;
+
+export class PlacementChecks implements KeyValueWatcher {
+  private table = PlacementTable.empty();
+  private readonly leases = new Map<string, Lease>();
+  /** When each node's inbox last had no responders. */
+  private readonly silentMs = new Map<string, number>();
+  tableWrites = 0;
+  takeovers = 0;
+
+  constructor(
+    private readonly world: World,
+    private readonly server: SimBusServer,
+    private readonly bounds: LeaseBounds,
+  ) {
+    this.look();
+  }
+
+  onWrite(by: string, key: string, value: Uint8Array | undefined): void {
+    if (key === "table" && value !== undefined) this.onTable(by, value);
+    else if (key === "leader") this.onLease(by, key, value && leaderOf(value));
+    else if (key.startsWith("node.")) this.onLease(by, key, value && decodeNodeRecord(value));
+  }
+
+  /** The store has forgotten its newest writes; nothing of them can be compared. */
+  onRollback(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): void {
+    this.table = PlacementTable.empty();
+    this.leases.clear();
+    for (const { key, value } of entries) {
+      if (key === "table") this.table = tableOf(value) ?? this.table;
+    }
+  }
+
+  private onTable(by: string, value: Uint8Array): void {
+    const { world } = this;
+    const next = tableOf(value);
+    world.check(next !== undefined, 1, () => `${by} wrote a table that does not decode`);
+    if (next === undefined) return;
+    const before = this.table;
+    this.table = next;
+    this.tableWrites++;
+    world.check(
+      next.masterEpoch >= before.masterEpoch,
+      1,
+      () => `${by} wrote the table of master ${next.masterEpoch} over ${before.masterEpoch}'s`,
+    );
+    for (let number = 0; number < shardCount; number++) {
+      this.checkShard(by, number as Shard, before, next);
+    }
+  }
+
+  private checkShard(by: string, shard: Shard, before: PlacementTable, next: PlacementTable): void {
+    const was = before.epochOf(shard);
+    const is = next.epochOf(shard);
+    const isSame = is === was && next.stateOf(shard) === before.stateOf(shard);
+    if (isSame && before.stateOf(shard) === "unassigned") return;
+    const { world } = this;
+    world.check(is >= was, 1, () => `${by} wrote epoch ${is} of shard ${shard} over ${was}`);
+    if (is > was || next.stateOf(shard) === "unassigned") return;
+    const owner = next.ownerOf(shard);
+    const isOwner = owner === undefined || before.isOwnedBy(shard, owner);
+    world.check(
+      isOwner,
+      1,
+      () => `${by} gave shard ${shard} to ${owner?.nodeId} under the old epoch ${is}`,
+    );
+  }
+
+  private onLease(by: string, key: string, holder: Member | undefined): void {
+    const before = this.leases.get(key);
+    const { nowMs } = this.world;
+    const ageMs = nowMs - (before?.writtenMs ?? nowMs);
+    if (holder === undefined) this.leases.delete(key);
+    else this.leases.set(key, { holder, writtenMs: nowMs, gapMs: ageMs });
+    if (before === undefined) return;
+    const name = `${before.holder.nodeId}.${before.holder.incarnation}`;
+    if (name === by) return;
+    this.takeovers++;
+    const boundMs = (this.bounds.leaseMs + this.bounds.marginMs) * (1 - driftMax);
+    const isLate = ageMs >= boundMs || (before.gapMs >= boundMs && ageMs < crossingMs);
+    const silentMs = this.silentMs.get(name) ?? Number.NEGATIVE_INFINITY;
+    const wasSilent = nowMs - silentMs < silenceSeenMs;
+    this.world.check(
+      isLate || wasSilent,
+      1,
+      () => `${by} took ${key} from ${name}, whose lease was ${Math.round(ageMs)} ms old`,
+    );
+  }
+
+  private look(): void {
+    for (const { holder } of this.leases.values()) {
+      const name = `${holder.nodeId}.${holder.incarnation}`;
+      const isHeard = this.server.hasInterest(pingSubject(holder.nodeId, holder.incarnation));
+      if (!isHeard) this.silentMs.set(name, this.world.nowMs);
+    }
+    this.world.after(lookEveryMs, "look", () => this.look());
+  }
+}
+
+function tableOf(value: Uint8Array): PlacementTable | undefined {
+  const table = PlacementTable.decode(value);
+  return table.ok ? table.value : undefined;
+}
+
+function leaderOf(value: Uint8Array): Member | undefined {
+  const leader = decodeLeader(value);
+  return leader.ok ? leader.value : undefined;
+}

@@ -1,0 +1,162 @@
+/**
+ * Invariants 5 and 6 of DESIGN §10, once the faults have stopped: all shards served,
+ * sessions and edges of one mind, inboxes drained, nothing left waiting.
+ */
+import { type Shard, sessionKey, shardCount, shardOfKey } from "../../src/protocol/shards.js";
+import { type Address, addressOn } from "../../src/runtime/address.js";
+import type { History } from "./history.js";
+import type { ModelDevice } from "./model-device.js";
+import type { ModelPublisher } from "./model-publisher.js";
+import type { RunningSimNode, SimNode } from "./sim-node.js";
+
+export interface Settling {
+  readonly nodes: readonly SimNode[];
+  readonly devices: readonly ModelDevice[];
+  readonly publishers: readonly ModelPublisher[];
+  readonly history: History;
+}
+
+interface DeviceView {
+  readonly id: string;
+  readonly connection: string | null;
+  readonly ackedSeq: number;
+  readonly sentSeq: number;
+}
+
+/** The first thing that is not as it should be; undefined when all is. */
+export function whatIsUnsettled(sim: Settling): string | undefined {
+  const running = sim.nodes.flatMap((node) => node.running ?? []);
+  if (running.length < sim.nodes.length) return "a node is down";
+  return (
+    unsettledPlacement(running) ??
+    unsettledDevices(sim, running) ??
+    unsettledInboxes(sim) ??
+    unsettledRequests(sim, running)
+  );
+}
+
+/** All shards are with live nodes, every node sees the same, and the owners serve them. */
+export function unsettledPlacement(running: readonly RunningSimNode[]): string | undefined {
+  const names = new Map(running.map((node) => [node.name, node]));
+  for (const { name, context } of running) {
+    const { view } = context;
+    if (!view.isLeaseHeld(context.clock.monotonicMs())) return `${name} has no lease`;
+    if (view.nodes.size !== running.length) return `${name} knows ${view.nodes.size} nodes`;
+    for (let number = 0; number < shardCount; number++) {
+      const owner = view.ownerOf(number as Shard);
+      const node = owner && names.get(`${owner.nodeId}.${owner.incarnation}`);
+      if (node === undefined || owner?.state !== "serving") {
+        return `${name} sees shard ${number} ${owner?.state ?? "without an owner"}`;
+      }
+      const epoch = epochServed(node, number as Shard);
+      if (epoch !== owner.epoch) {
+        return `${node.name} serves shard ${number} under ${epoch}, and owns it under ${owner.epoch}`;
+      }
+    }
+  }
+  return undefined;
+}
+
+function epochServed({ system, context }: RunningSimNode, shard: Shard): unknown {
+  const ref = system.find(`shards/${context.store.groupOf(shard)}/${shard}`);
+  return ref === undefined ? undefined : (ref.cell.inspect() as { epoch: number }).epoch;
+}
+
+function unsettledDevices(sim: Settling, running: readonly RunningSimNode[]): string | undefined {
+  const open = new Set<string>();
+  for (const device of sim.devices) {
+    const { socket } = device;
+    if (!device.isAttached || socket?.connection === undefined)
+      return `${device.name} is not attached`;
+    const edge = addressOn(socket.transport.process.name, "edge");
+    open.add(`${edge}/${socket.connection}`);
+    const seen = viewOf(device, running);
+    if (seen?.connection !== `${edge}/${socket.connection}`) {
+      return `${device.name} is on ${edge}/${socket.connection}, its session says ${seen?.connection}`;
+    }
+  }
+  for (const { name, transport, system } of running) {
+    for (const connection of transport.connections()) {
+      const at = addressOn(name, `edge/${connection}`);
+      if (!open.has(at)) return `${at} is nobody's connection`;
+    }
+    const children = system.inspectActor(addressOn(name, "edge"))?.childCounts["connection"] ?? 0;
+    if (children !== transport.connectionCount) return `${name} has ${children} connection actors`;
+  }
+  return undefined;
+}
+
+function viewOf(device: ModelDevice, running: readonly RunningSimNode[]): DeviceView | undefined {
+  const { app, uid, device: id } = device.plan;
+  const key = sessionKey(app, uid);
+  const shard = shardOfKey(key);
+  const owner = running[0]?.context.view.ownerOf(shard);
+  const node = running.find(({ name }) => name === `${owner?.nodeId}.${owner?.incarnation}`);
+  if (node === undefined) return undefined;
+  const path = `shards/${node.context.store.groupOf(shard)}/${shard}/${key}`;
+  const details = node.system.inspectActor(addressOn(node.name, path) as Address);
+  const devices = (details?.detail["devices"] ?? []) as readonly DeviceView[];
+  return devices.find((one) => one.id === id);
+}
+
+function unsettledInboxes({ history, devices }: Settling): string | undefined {
+  for (const device of devices) {
+    const owed = history.owedTo(device.plan);
+    if (owed.length > 0) return `${device.name} was never shown ${owed.join(", ")}`;
+  }
+  for (const [key, { entries }] of history.sessions) {
+    for (const { seq, dropped } of entries.values()) {
+      if (dropped === undefined) return `${key} still has ${seq} in its inbox`;
+    }
+  }
+  return undefined;
+}
+
+/** Leaders ping each node ten times a second; a request or two may be on their way. */
+const requestsMax = 64;
+
+function unsettledRequests(
+  { publishers }: Settling,
+  running: readonly RunningSimNode[],
+): string | undefined {
+  if (publishers.some((publisher) => !publisher.isIdle)) return "a publisher waits for an answer";
+  for (const { name, system, bus } of running) {
+    const { pendingAsks, runQueue } = system.counters();
+    if (pendingAsks > 0) return `${name} has ${pendingAsks} open asks`;
+    if (runQueue > requestsMax) return `${name} has ${runQueue} actors in its queue`;
+    if (bus.pendingRequests > requestsMax) return `${name} has ${bus.pendingRequests} requests`;
+    for (const root of ["membership", "placement"]) {
+      const actor = system.find(root)?.cell;
+      if (actor === undefined) return `${name} has no ${root} actor`;
+      const size = largestCollection(actor, 2);
+      if (size > requestsMax) return `${name}'s ${root} remembers ${size} of something`;
+    }
+  }
+  return undefined;
+}
+
+/** Of the maps, sets and lists that hang on an actor, but for what all actors share. */
+function largestCollection(holder: object, depth: number): number {
+  let largest = 0;
+  for (const [field, value] of Object.entries(holder)) {
+    if (field === "node" || field.startsWith("_")) continue;
+    if (value instanceof Map || value instanceof Set) largest = Math.max(largest, value.size);
+    else if (Array.isArray(value)) largest = Math.max(largest, value.length);
+    else if (depth > 0 && typeof value === "object" && value !== null) {
+      largest = Math.max(largest, largestCollection(value, depth - 1));
+    }
+  }
+  return largest;
+}
+
+/** Every push that was answered ok is known to the store by that id, under that number. */
+export function wrongAccepted({ publishers, history }: Settling): string | undefined {
+  for (const { payload, id, seq } of publishers.flatMap(({ accepted }) => accepted)) {
+    const entry = history.entryOf(id);
+    const name = `${payload.publisher}#${payload.number}`;
+    if (entry?.seq !== seq) return `${name} was answered ok with ${id}, which was never stored`;
+    const isOther = entry.payload !== undefined && entry.payload.number !== payload.number;
+    if (isOther) return `${name} was answered the id of #${entry.payload?.number}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,67 @@
+/**
+ * Every stored message as an edge puts it on the wire (invariant 3): its prev is what
+ * this connection was last sent; and nothing of a lower epoch goes out after a higher
+ * one (invariant 1), for which it looks over a connection's shoulder.
+ */
+import { Connection } from "../../actors/connection.js";
+import { unpackValue } from "../../src/protocol/codec.js";
+import { serverKinds } from "../../src/protocol/frames.js";
+import type { Attached, Deliver } from "../../src/protocol/messages.js";
+import type { RunningSimNode } from "./sim-node.js";
+import type { World } from "./world.js";
+
+interface Wire {
+  generation: number;
+  seq: number;
+}
+
+/** The epoch of the message that a connection works on now; the runtime runs one at a time. */
+let epochAtWork = 0;
+
+/** Lets the checks see epochs, which frames do not carry. Returns the way back. */
+export function watchConnections(): () => void {
+  const { prototype } = Connection;
+  const onAttached = prototype["onAttached"];
+  const onDeliver = prototype["onDeliver"];
+  prototype["onAttached"] = function (message: Attached) {
+    epochAtWork = message.epoch;
+    onAttached.call(this, message);
+    epochAtWork = 0;
+  };
+  prototype["onDeliver"] = function (message: Deliver) {
+    epochAtWork = message.epoch;
+    onDeliver.call(this, message);
+    epochAtWork = 0;
+  };
+  return () => {
+    prototype["onAttached"] = onAttached;
+    prototype["onDeliver"] = onDeliver;
+  };
+}
+
+export function checkWire(world: World, { name, transport }: RunningSimNode): void {
+  const wires = new Map<number, Wire>();
+  const epochs = new Map<number, number>();
+  transport.onSent = (connection, bytes) => {
+    const frame = unpackValue(bytes) as number[];
+    const [kind, , generation = 0, seq = 0, prev = 0] = frame;
+    if (kind !== serverKinds.attached && kind !== serverKinds.message) return;
+    const epoch = epochs.get(connection) ?? 0;
+    world.check(
+      epochAtWork >= epoch,
+      1,
+      () => `${name}/${connection} sent seq ${seq} of epoch ${epochAtWork} after epoch ${epoch}`,
+    );
+    epochs.set(connection, epochAtWork);
+    const wire = wires.get(connection);
+    if (kind === serverKinds.message) {
+      const isNext = wire?.generation === generation && wire.seq === prev && seq > prev;
+      world.check(
+        isNext,
+        3,
+        () => `${name}/${connection} was sent seq ${seq} with prev ${prev} after ${wire?.seq}`,
+      );
+    }
+    wires.set(connection, { generation, seq });
+  };
+}
