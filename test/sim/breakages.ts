@@ -66,7 +66,7 @@ export const breakages: readonly Breakage[] = [
     name: "no-fence",
     invariant: 1,
     faults: ["pause", "cut"],
-    seedsMax: 25,
+    seedsMax: 120,
     breakGroup: (group) =>
       groupWith(group, {
         commit: (writes) =>
@@ -77,7 +77,7 @@ export const breakages: readonly Breakage[] = [
     name: "no-epoch-check",
     invariant: 1,
     faults: ["pause", "cut", "slow-bus"],
-    seedsMax: 60,
+    seedsMax: 150,
     apply: () =>
       together(
         patch<OnEpoch>(
