@@ -207,7 +207,8 @@ export class Membership extends Actor<MembershipMessage> {
     if (record === undefined) nodes.delete(nodeId);
     else nodes.set(nodeId, record);
     if (before?.incarnation === record?.incarnation) return;
-    if (before !== undefined) this.system.nodeGone(nodeNameOf(before));
+    // Only a successor proves that the incarnation is over: a record alone may come back.
+    if (before !== undefined && record !== undefined) this.system.nodeGone(nodeNameOf(before));
     this.announce();
   }
 

@@ -43,9 +43,10 @@ export class NodeLease {
 
   /** At once, so that nobody has to wait for it to run out. */
   async giveUp(): Promise<void> {
-    if (this.revision === 0) return;
+    const { revision } = this;
+    if (revision === 0) return;
     this.revision = 0;
-    await this.node.placement.delete(nodeKey(this.node.nodeId));
+    await this.node.placement.delete(nodeKey(this.node.nodeId), revision);
   }
 
   private async claim(key: string, record: Uint8Array): Promise<Result<number, "CONFLICT">> {

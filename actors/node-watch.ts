@@ -68,7 +68,8 @@ export class NodeWatch {
   }
 
   /**
-   * Why the holder of `key` counts as gone; undefined while it does not.
+   * Why the holder of `key` counts as gone, and by which revision it was judged: only
+   * that one may be acted on. Undefined while it does not.
    * `watchedSinceMs`: a record that did not change before may have been the bus's fault,
    * not the member's.
    */
@@ -76,7 +77,7 @@ export class NodeWatch {
     key: string,
     member: Member & ProcessIdentity,
     watchedSinceMs: number,
-  ): Promise<string | undefined> {
+  ): Promise<{ readonly reason: string; readonly revision: number } | undefined> {
     const { view, limits, clock, processes } = this.node;
     const last = view.sightings.get(key);
     if (last === undefined) return undefined;
@@ -90,7 +91,7 @@ export class NodeWatch {
     });
     // Silence may be a connection that is being made again; a process that is gone stays gone.
     if (reason === "no responders" && !(await processes.isGone(member))) return undefined;
-    return reason;
+    return reason === undefined ? undefined : { reason, revision: last.revision };
   }
 }
 

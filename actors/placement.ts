@@ -85,7 +85,7 @@ export class Placement extends Actor<PlacementMessage> {
     const { phase } = this;
     if (phase.role !== "leading") return;
     this.phase = { role: "following" };
-    await this.node.placement.delete(leaderKey);
+    await this.node.placement.delete(leaderKey, phase.revision);
   }
 
   async receive(message: PlacementMessage): Promise<void> {
@@ -132,7 +132,7 @@ export class Placement extends Actor<PlacementMessage> {
     }
     const { leader } = this.node.view;
     if (leader === undefined) {
-      await this.challenge("nobody leads");
+      await this.challenge("nobody leads", undefined);
       return;
     }
     this.nodeWatch.ping([leader]);
@@ -140,20 +140,20 @@ export class Placement extends Actor<PlacementMessage> {
     const isKnown = record?.incarnation === leader.incarnation;
     // A leader whose node record is gone can only be waited for.
     const holder = isKnown ? record : { ...leader, pid: 0, processStart: "" };
-    const reason = await this.nodeWatch.goneReason(leaderKey, holder, 0);
-    if (reason !== undefined) await this.challenge(reason);
+    const gone = await this.nodeWatch.goneReason(leaderKey, holder, 0);
+    if (gone !== undefined) await this.challenge(gone.reason, gone.revision);
   }
 
   // ---- election ----
 
-  private async challenge(reason: string): Promise<void> {
+  /** `revision`: of the record that was judged; one written since makes it fail. */
+  private async challenge(reason: string, revision: number | undefined): Promise<void> {
     const { view, placement, nodeId, incarnation, limits, clock } = this.node;
     // Who cannot hold its own lease must not lead.
     if (!view.isLeaseHeld(clock.monotonicMs()) || !view.isLoaded) return;
     const sentMs = clock.monotonicMs();
     const epoch = Math.max(view.leader?.epoch ?? 0, view.table.masterEpoch) + 1;
     const record = encodeLeader({ nodeId, incarnation, epoch, leaseMs: limits.leaseMs });
-    const revision = view.sightings.get(leaderKey)?.revision;
     const won =
       revision === undefined
         ? await placement.create(leaderKey, record)
@@ -220,15 +220,14 @@ export class Placement extends Actor<PlacementMessage> {
     for (const member of view.nodes.values()) {
       const name = nodeNameOf(member);
       if (member.nodeId === nodeId || this.givenUp.has(name)) continue;
-      const reason = await this.nodeWatch.goneReason(
-        nodeKey(member.nodeId),
-        member,
-        leading.sinceMs,
-      );
-      if (reason === undefined) continue;
-      await placement.delete(nodeKey(member.nodeId));
+      const key = nodeKey(member.nodeId);
+      const gone = await this.nodeWatch.goneReason(key, member, leading.sinceMs);
+      if (gone === undefined || this.node.clock.monotonicMs() >= leading.deadlineMs) continue;
+      const deleted = await placement.delete(key, gone.revision);
+      // Renewed meanwhile: it is not gone.
+      if (!deleted.ok) continue;
       this.givenUp.add(name);
-      this.decide(`gives up ${name}: ${reason}`);
+      this.decide(`gives up ${name}: ${gone.reason}`);
     }
   }
 

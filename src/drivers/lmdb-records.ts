@@ -110,9 +110,14 @@ export function readEntry(seq: number, bytes: Uint8Array): StoredEntry {
 }
 
 export function readEntrySummary(seq: number, bytes: Uint8Array): EntrySummary {
-  const { expiresAtMs, collapse, record } = readEntry(seq, bytes);
-  const summary = { seq, bytes: record.length, expiresAtMs };
-  return collapse === undefined ? summary : { ...summary, collapse };
+  const { expiresAtMs, collapse, target, record } = readEntry(seq, bytes);
+  return {
+    seq,
+    bytes: record.length,
+    expiresAtMs,
+    ...(collapse === undefined ? {} : { collapse }),
+    ...(target === undefined ? {} : { target }),
+  };
 }
 
 function readTarget(flags: number, reader: ByteReader): Target {

@@ -38,10 +38,12 @@ export class MemoryKeyValue implements KeyValue {
     return isLast ? accepted(this.put(key, value)) : conflict();
   }
 
-  async delete(key: string): Promise<void> {
+  async delete(key: string, revision: number): Promise<Result<undefined, "CONFLICT">> {
+    if (this.entries.get(key)?.revision !== revision) return conflict();
     this.lastRevision += 1;
     this.entries.delete(key);
     this.tell(key, undefined);
+    return accepted(undefined);
   }
 
   async list(prefix: string): Promise<readonly KeyValueEntry[]> {

@@ -60,8 +60,13 @@ class NatsKeyValue implements KeyValue {
     return this.comparing(() => this.kv.update(encodeKey(key), value, revision));
   }
 
-  async delete(key: string): Promise<void> {
-    await faulting(this.connection, "unknown", () => this.kv.delete(encodeKey(key)));
+  async delete(key: string, revision: number): Promise<Result<undefined, "CONFLICT">> {
+    const options = { previousSeq: revision };
+    const done = await this.comparing(async () => {
+      await this.kv.delete(encodeKey(key), options);
+      return revision;
+    });
+    return done.ok ? accepted(undefined) : done;
   }
 
   async list(prefix: string): Promise<readonly KeyValueEntry[]> {

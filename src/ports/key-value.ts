@@ -10,7 +10,8 @@ export interface KeyValue {
   create(key: string, value: Uint8Array): Promise<Result<number, "CONFLICT">>;
   /** Refused CONFLICT unless the key's last revision is `revision`. */
   update(key: string, value: Uint8Array, revision: number): Promise<Result<number, "CONFLICT">>;
-  delete(key: string): Promise<void>;
+  /** Refused CONFLICT unless the key's last revision is `revision`. */
+  delete(key: string, revision: number): Promise<Result<undefined, "CONFLICT">>;
   /** Keys that start with `prefix` and hold a value. */
   list(prefix: string): Promise<readonly KeyValueEntry[]>;
   /** Calls for each present key under `prefix`, then for every change; returns the way to stop. */

@@ -2,7 +2,7 @@
  * A fleet in memory for the command line's tests: two nodes of one datacenter that
  * own half of the shards each, one of them with an actor that was restarted.
  */
-import { Fault, refused } from "../../src/base/result.js";
+import { accepted, Fault, refused } from "../../src/base/result.js";
 import type {
   Fleet,
   FleetNode,
@@ -88,8 +88,10 @@ export class MemoryKeyValue implements KeyValue {
     return this.put(key, value);
   }
 
-  async delete(key: string) {
+  async delete(key: string, revision: number) {
+    if (this.entries.get(key)?.revision !== revision) return refused("CONFLICT", "it changed");
     this.entries.delete(key);
+    return accepted(undefined);
   }
 
   async list(prefix: string) {

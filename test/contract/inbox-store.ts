@@ -207,11 +207,12 @@ function sessionContract(group: Current, reopen: Reopen): void {
       assert.deepEqual(session?.record, record(7));
       assert.deepEqual(
         session?.entries,
-        append.map(({ seq, record: { length }, expiresAtMs, collapse }) => ({
+        append.map(({ seq, record: { length }, expiresAtMs, collapse, target }) => ({
           seq,
           bytes: length,
           expiresAtMs,
           ...(collapse === undefined ? {} : { collapse }),
+          ...(target === undefined ? {} : { target }),
         })),
       );
       assert.deepEqual(byId(session?.keys ?? []), byId(keys));

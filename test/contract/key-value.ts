@@ -62,8 +62,10 @@ function compareAndSetContract(make: Make): void {
   test("a deleted key is absent and can be created again", async () => {
     const kv = await make();
     const first = revisionOf(await kv.create("node", bytes("1")));
-    await kv.delete("node");
-    await kv.delete("never");
+    assert.equal((await kv.delete("node", first + 1)).ok, false);
+    assert.equal(plain(await kv.get("node"))?.value, "1");
+    assert.ok((await kv.delete("node", first)).ok);
+    assert.equal((await kv.delete("never", 1)).ok, false);
     assert.equal(await kv.get("node"), undefined);
     assert.equal(codeOf(await kv.update("node", bytes("2"), first)), "CONFLICT");
     const again = revisionOf(await kv.create("node", bytes("3")));
@@ -85,10 +87,8 @@ function listContract(make: Make): void {
   test("list gives the present keys under a prefix, whole tokens or not", async () => {
     const kv = await make();
     assert.deepEqual(await kv.list(""), []);
-    for (const key of ["node.a", "node.ab", "node.b", "nodes", "apps.x"]) {
-      await kv.create(key, bytes(key));
-    }
-    await kv.delete("node.b");
+    for (const key of ["node.a", "node.ab", "nodes", "apps.x"]) await kv.create(key, bytes(key));
+    await kv.delete("node.b", revisionOf(await kv.create("node.b", bytes("1"))));
     const keys = async (prefix: string) =>
       (await kv.list(prefix)).map((entry) => `${entry.key}=${text(entry.value)}`).sort();
     assert.deepEqual(await keys("node."), ["node.a=node.a", "node.ab=node.ab"]);
@@ -111,15 +111,15 @@ function listContract(make: Make): void {
 function watchContract(make: Make): void {
   test("a watch tells what is present, then every change, and deletes as undefined", async () => {
     const kv = await make();
-    await kv.create("node.a", bytes("1"));
-    await kv.create("node.b", bytes("1"));
+    const first = revisionOf(await kv.create("node.a", bytes("1")));
+    const second = revisionOf(await kv.create("node.b", bytes("1")));
     await kv.create("app.x", bytes("1"));
-    await kv.delete("node.b");
+    await kv.delete("node.b", second);
     const seen = await follow(kv, "node.");
     await until("the present key is told", () => seen.told.includes("node.a=1"));
     const created = revisionOf(await kv.create("node.c", bytes("1")));
     await kv.update("node.c", bytes("2"), created);
-    await kv.delete("node.a");
+    await kv.delete("node.a", first);
     await kv.create("app.y", bytes("1"));
     await kv.create("node.end", bytes("1"));
     await until("the last change is told", () => seen.told.includes("node.end=1"));

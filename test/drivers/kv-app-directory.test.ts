@@ -14,6 +14,7 @@ import {
   encodeAppRecord,
 } from "../../src/protocol/app-record.js";
 import { encodeToken } from "../../src/protocol/tokens.js";
+import { deleteKey } from "../support/delete-key.js";
 import { startNats } from "../support/nats-server.js";
 import { until } from "../support/until.js";
 
@@ -37,7 +38,7 @@ describe("app directory", () => {
   test("forgets an app that is removed while it begins to follow", async () => {
     class RemovedMeanwhile extends MemoryKeyValue {
       override async watch(...watched: Parameters<KeyValue["watch"]>) {
-        await this.delete("gone");
+        await deleteKey(this, "gone");
         return super.watch(...watched);
       }
     }
@@ -60,7 +61,7 @@ describe("app directory", () => {
     const changed = { ...first, secrets: [] };
     await apps.update("shop", encodeAppRecord(changed), revision);
     await until("the change is seen", () => directory.find("shop")?.secrets.length === 0);
-    await apps.delete("shop");
+    await deleteKey(apps, "shop");
     await until("it is gone", () => directory.find("shop") === undefined);
     assert.deepEqual(told, ["app removed"]);
   });
@@ -95,14 +96,14 @@ describe("app directory", () => {
     for (const app of ["kept", "gone", "gone.while.away"]) await register(apps, app);
     const directory = await KvAppDirectory.follow(apps, recordingLog([]));
     assert.deepEqual(directory.find("kept"), recordOf("kept"));
-    await apps.delete("gone");
+    await deleteKey(apps, "gone");
     await until("the removal is seen", () => directory.find("gone") === undefined);
     nats.kill("SIGKILL");
     await until("the loss is seen", () => !connection.isConnected);
     await nats.restart();
     const other = await connectNats(access);
     const otherApps = await openKeyValue(other, "apps");
-    await otherApps.delete(encodeToken("gone.while.away"));
+    await deleteKey(otherApps, encodeToken("gone.while.away"));
     await until("this too", () => directory.find("gone.while.away") === undefined);
     assert.deepEqual(directory.find("kept"), recordOf("kept"));
     await register(otherApps, "new");

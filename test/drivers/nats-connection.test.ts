@@ -1,4 +1,5 @@
 /** What the NATS drivers do when the server goes, comes back, or should not be used. */
+
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { type AddressInfo, createServer } from "node:net";
@@ -10,6 +11,7 @@ import {
   type NatsStatus,
 } from "../../src/drivers/nats-connection.js";
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
+import { deleteKey } from "../support/delete-key.js";
 import { type NatsFixture, startNats } from "../support/nats-server.js";
 import { until } from "../support/until.js";
 
@@ -164,7 +166,7 @@ describe("NATS key-value", () => {
     const other = await connectNats(access(nats));
     const otherKv = await openKeyValue(other, "watched");
     const revision = (await otherKv.get("kept"))?.revision ?? 0;
-    await otherKv.delete("gone");
+    await deleteKey(otherKv, "gone");
     assert.ok((await otherKv.update("kept", bytes("2"), revision)).ok);
     assert.ok((await otherKv.create("new", bytes("1"))).ok);
     for (const change of ["gone gone", "kept=2", "new=1"]) {

@@ -4,7 +4,7 @@
  */
 import type { AppRecord } from "../../src/protocol/app-record.js";
 import { appOfKey, type SessionKey } from "../../src/protocol/shards.js";
-import { notYetSurvived, spareReturningNodes } from "./assumptions.js";
+import { notYetSurvived } from "./assumptions.js";
 import type { Breakage } from "./breakages.js";
 import { History } from "./history.js";
 import { ModelDevice } from "./model-device.js";
@@ -59,7 +59,6 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
   // The checks look over the shoulder of what is broken, so they come on top.
   const unbreak = options.breakage?.apply?.();
   const unwatch = watchConnections();
-  const unspare = options.isStrict === true ? () => {} : spareReturningNodes();
   const rejections: unknown[] = [];
   const onRejection = (reason: unknown) => void rejections.push(reason);
   process.on("unhandledRejection", onRejection);
@@ -67,7 +66,6 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
     return await new SimRun(options, rejections).run();
   } finally {
     process.off("unhandledRejection", onRejection);
-    unspare();
     unwatch();
     unbreak?.();
   }
@@ -102,7 +100,6 @@ class SimRun implements Settling {
     this.server = new SimBusServer(world);
     this.keyValue = new SimKeyValueServer(world);
     this.store = new SimStore(world, plan.groupCount);
-    this.keyValue.isDeleteCompared = options.isStrict !== true;
     this.keyValue.uncomparedKeys = breakage?.uncomparedKeys ?? [];
     if (breakage?.breakGroup !== undefined) this.store.breakGroup = breakage.breakGroup;
     this.history = new History(world, {

@@ -44,8 +44,6 @@ export class SimKeyValueServer {
   /** "refusing": says so at once. "silent": callers run into their deadlines. */
   leader: "present" | "refusing" | "silent" = "present";
   watcher: KeyValueWatcher | undefined;
-  /** A delete of another revision than the caller last saw is refused. */
-  isDeleteCompared = false;
   /** For a deliberate breakage: written whatever their revision is. */
   uncomparedKeys: readonly string[] = [];
   private readonly entries = new Map<string, KeyValueEntry>();
@@ -156,15 +154,15 @@ export class SimKeyValue implements KeyValue {
     return this.comparing(key, value, revision);
   }
 
-  async delete(key: string): Promise<void> {
+  async delete(key: string, revision: number): Promise<Result<undefined, "CONFLICT">> {
     const { server } = this;
-    const seen = this.written.get(key) ?? this.sightings.get(key)?.revision;
-    const isDone = await this.writing(`delete ${key}`, () => {
-      if (server.isDeleteCompared && server.revisionOf(key) !== seen) return false;
+    return this.writing(`delete ${key}`, (): Result<undefined, "CONFLICT"> => {
+      if (server.revisionOf(key) !== revision) {
+        return refused("CONFLICT", "the key has another revision");
+      }
       server.write(this.bus.name, key, undefined);
-      return true;
+      return accepted(undefined);
     });
-    if (!isDone) throw new Fault("CONFLICT", "not-done", `${key} has another revision`);
   }
 
   list(prefix: string): Promise<readonly KeyValueEntry[]> {
