@@ -64,7 +64,10 @@ export class OperatorDesk extends Actor<AnswerOperator> {
     const answer = request.ok
       ? await this.answer(request.value)
       : errorAnswer(request.code, request.message);
-    this.node.bus.publish(reply, encodeDesk(answer));
+    const bytes = encodeDesk(answer);
+    const isTooLarge = bytes.length > this.node.bus.payloadMax;
+    const tooLarge = () => errorAnswer("BAD_COMMAND", "the answer passes a message; ask for less");
+    this.node.bus.publish(reply, isTooLarge ? encodeDesk(tooLarge()) : bytes);
   }
 
   private async answer(request: DeskRequest) {

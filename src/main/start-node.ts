@@ -153,7 +153,11 @@ function startActors(context: NodeContext, onFatal: (reason: string) => void): A
       log.error("actor crashed", { ...report });
       if (report.fatal) onFatal(`${report.address} failed too often: ${report.error}`);
     },
-    onDeadLetter: (letter) => log.warn("dead letter", { ...letter }),
+    // What comes for actors that are stopping is no news; elsewhere it may be a bug.
+    onDeadLetter: (letter) =>
+      letter.reason === "stopped"
+        ? log.debug("dead letter", { ...letter })
+        : log.info("dead letter", { ...letter }),
   });
   system.spawnRoot("membership", () => new Membership(context));
   system.spawnRoot("placement", () => new Placement(context));
@@ -188,7 +192,8 @@ function natsOptions({ settings, nodeId, log }: Start): NatsOptions {
     ...(settings.natsUser === undefined ? {} : { user: settings.natsUser }),
     ...(password === undefined ? {} : { password }),
     ...(settings.natsInboxPrefix === undefined ? {} : { inboxPrefix: settings.natsInboxPrefix }),
-    onStatus: (status: string) => log.warn("bus", { status }),
+    onStatus: (status: string, detail?: string) =>
+      status === "closed" ? log.info("bus", { status }) : log.warn("bus", { status, detail }),
   };
 }
 
