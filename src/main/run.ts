@@ -99,10 +99,27 @@ class Run {
       ledger,
       port: 4222,
     });
+    void this.followNats(this.nats);
     const { user, pass, inboxPrefix } = this.nats.credentials("node");
     const passwordFile = join(home, "nats", "node.password");
     await writePrivately(passwordFile, pass);
     return { url: this.nats.url, user, passwordFile, inboxPrefix };
+  }
+
+  /** Same port, same data: the nodes come back to it by themselves. */
+  private async followNats(nats: PrivateNats): Promise<void> {
+    await nats.ended;
+    if (this.isStopping) return;
+    say("nats-server ended; starting it again");
+    await new Promise((resolve) => setTimeout(resolve, restartDelayMs));
+    if (this.isStopping) return;
+    try {
+      await nats.restart();
+      say(`nats-server is back on ${nats.url}`);
+    } catch (error) {
+      say(`nats-server did not start: ${(error as Error).message}`);
+    }
+    await this.followNats(nats);
   }
 
   /** An app that is registered later gets its NATS user here: this process owns the server. */

@@ -132,6 +132,22 @@ test("starts a killed node again at its address", async () => {
   assert.ok(again !== undefined && again.pid !== killed.pid, "noted for the next run");
 });
 
+test("starts a killed nats-server again, and the nodes come back to it", async () => {
+  await using scratch = await createHome();
+  const run = await startRun(scratch);
+  const running = readRunning(scratch);
+  const body = Buffer.from('{"body":1}');
+  checkedAnswer(JSON.parse((await pushAs(running)("alice", body)).toString()), 1);
+  const killed = ledgerOf(scratch).find(({ what }) => what === "nats-server");
+  assert.ok(killed !== undefined);
+  process.kill(killed.pid, "SIGKILL");
+  await run.says(/nats-server is back on/);
+  const answer = await until("a push is answered again", () =>
+    pushAs(running)("alice", body).catch(() => undefined),
+  );
+  checkedAnswer(JSON.parse(answer.toString()), 2);
+});
+
 test("refuses a second run beside a live one, which runs on", async () => {
   await using scratch = await createHome();
   const run = await startRun(scratch);

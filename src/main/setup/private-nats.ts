@@ -121,6 +121,11 @@ export class PrivateNats {
     this.child = await ServerProcess.start(this.folder, this.port, this.options.ledger);
   }
 
+  /** Resolves when the process that runs now has ended, however it did. */
+  get ended(): Promise<void> {
+    return this.child.ended;
+  }
+
   /** Resolves when the process is gone; may be called again. */
   stop(): Promise<void> {
     return this.child.stop();
@@ -135,7 +140,7 @@ async function writeUsers(folder: string, wanted: WantedUsers): Promise<NatsUser
 
 /** One process from its start to its end; a restart makes another. */
 class ServerProcess {
-  private readonly ended: Promise<void>;
+  readonly ended: Promise<void>;
 
   private constructor(
     private readonly child: ChildProcess,
