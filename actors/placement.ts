@@ -123,13 +123,21 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async onWatchTick(): Promise<void> {
-    if (this.phase.role === "leading") {
-      await this.renewWhenDue(this.phase);
-      this.nodeWatch.ping(this.node.view.nodes.values());
-      await this.removeGoneNodes(this.phase);
-      await this.place();
-      return;
-    }
+    const { phase } = this;
+    if (phase.role === "leading") await this.lead(phase);
+    else await this.follow();
+  }
+
+  private async lead(leading: Leading): Promise<void> {
+    await this.renewWhenDue(leading);
+    // It may have stepped down over it: then it judges nobody any more.
+    if (this.phase !== leading) return;
+    this.nodeWatch.ping(this.node.view.nodes.values());
+    await this.removeGoneNodes(leading);
+    await this.place();
+  }
+
+  private async follow(): Promise<void> {
     const { leader } = this.node.view;
     if (leader === undefined) {
       await this.challenge("nobody leads", undefined);

@@ -19,6 +19,7 @@ import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, GroupDrained } from "./freeze.js";
 import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
 import { type GroupMayStart, MoveIn, type OldOwnerGone } from "./move-in.js";
@@ -344,10 +345,7 @@ export class ShardHost extends Actor<HostMessage> {
     const shard = shardOfKey(message.key);
     const group = this.node.store.groupOf(shard);
     const address = addressOn(nodeNameOf(this.node), `shards/${group}/${shard}`);
-    this.ask(address, message, this.node.limits.requestDeadlineMs).then((answer) => {
-      if (answer.ok) from.answer(answer.value);
-      else from.refuse(answer.code, answer.message);
-    });
+    void answerWith(from, this.ask(address, message, this.node.limits.requestDeadlineMs));
   }
 
   override inspect(): Record<string, unknown> {

@@ -22,6 +22,7 @@ import type { ActorKey } from "../src/runtime/address.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, ShardFrozen } from "./freeze.js";
 import { nodeNameOf } from "./placement-view.js";
 import { answerRefused, replyOf } from "./push-answering.js";
@@ -165,10 +166,7 @@ export class Shard extends Actor<ShardMessage> {
     }
     const session = `${this.address}/${message.key}` as Address;
     const { requestDeadlineMs } = this.context.node.limits;
-    this.ask(session, message, requestDeadlineMs).then((answer) => {
-      if (answer.ok) from.answer(answer.value);
-      else from.refuse(answer.code, answer.message);
-    });
+    void answerWith(from, this.ask(session, message, requestDeadlineMs));
   }
 
   override inspect(): Record<string, unknown> {

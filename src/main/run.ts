@@ -108,18 +108,21 @@ class Run {
 
   /** Same port, same data: the nodes come back to it by themselves. */
   private async followNats(nats: PrivateNats): Promise<void> {
-    await nats.ended;
-    if (this.isStopping) return;
-    say("nats-server ended; starting it again");
-    await new Promise((resolve) => setTimeout(resolve, restartDelayMs));
-    if (this.isStopping) return;
-    try {
-      await nats.restart();
-      say(`nats-server is back on ${nats.url}`);
-    } catch (error) {
-      say(`nats-server did not start: ${(error as Error).message}`);
+    for (;;) {
+      await nats.ended;
+      if (this.isStopping) return;
+      say("nats-server ended; starting it again");
+      await new Promise((resolve) => setTimeout(resolve, restartDelayMs));
+      if (this.isStopping) return;
+      try {
+        await nats.restart();
+        say(`nats-server is back on ${nats.url}`);
+      } catch (error) {
+        say(`nats-server did not start: ${(error as Error).message}`);
+      }
+      // Told to stop meanwhile: `stopAll` has stopped the one before it.
+      if (this.isStopping) await nats.stop();
     }
-    await this.followNats(nats);
   }
 
   /** An app that is registered later gets its NATS user here: this process owns the server. */

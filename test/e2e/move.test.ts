@@ -20,9 +20,8 @@ interface Load {
   publishes: number;
 }
 
-/** Requests and plain publishes in turn, user by user, until `isOver`. */
-async function runLoad(platform: Platform, users: readonly string[], isOver: () => boolean) {
-  const load: Load = {
+function emptyLoad(users: readonly string[]): Load {
+  return {
     failed: [],
     sent: new Map(users.map((user) => [user, []])),
     longestMs: 0,
@@ -30,6 +29,22 @@ async function runLoad(platform: Platform, users: readonly string[], isOver: () 
     requests: 0,
     publishes: 0,
   };
+}
+
+/** Each user is sent so many before the move begins and after it has ended. */
+const roundsAround = 2;
+
+function pushCount({ requests, publishes }: Load): number {
+  return requests + publishes;
+}
+
+/** Requests and plain publishes in turn, user by user, until `isOver`. */
+async function runLoad(
+  platform: Platform,
+  users: readonly string[],
+  load: Load,
+  isOver: () => boolean,
+): Promise<void> {
   const bus = new NatsBus(platform.operator);
   const pending: Promise<void>[] = [];
   const startMs = performance.now();
@@ -47,7 +62,6 @@ async function runLoad(platform: Platform, users: readonly string[], isOver: () 
     await delay(Math.max(0, dueMs - performance.now()));
   }
   await Promise.all(pending);
-  return load;
 }
 
 async function request(platform: Platform, load: Load, user: string, body: number) {
@@ -74,16 +88,18 @@ test("moves half of the volumes under load without an error outside", async (t) 
   );
   await until("all are attached", () => devices.every((device) => device.position !== undefined));
   let isOver = false;
-  const loading = runLoad(platform, users, () => isOver);
-  await delay(500);
+  const load = emptyLoad(users);
+  const loading = runLoad(platform, users, load, () => isOver);
+  await until("the load runs", () => pushCount(load) >= roundsAround * userCount);
   await platform.startNode("b");
   await until("b serves its half", async () => {
     const counts = await platform.shardCounts();
     return counts.get("dc1-a") === 2_048 && counts.get("dc1-b") === 2_048;
   });
-  await delay(500);
+  const movedAt = pushCount(load);
+  await until("it runs on", () => pushCount(load) >= movedAt + roundsAround * userCount);
   isOver = true;
-  const load = await loading;
+  await loading;
   t.diagnostic(
     `${load.requests} requests, ${load.publishes} plain publishes; the longest request took ` +
       `${load.longestMs.toFixed(0)} ms (${load.longestBy})`,

@@ -10,10 +10,10 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
 import { PrivateNats } from "../../src/main/setup/private-nats.js";
 import { identify, isStillRunning } from "../../src/main/setup/process-identity.js";
 import { RunInProgress, RunLedger } from "../../src/main/setup/run-ledger.js";
+import { until } from "../support/until.js";
 
 const moduleUrl = (name: string) =>
   new URL(`../../src/main/setup/${name}.js`, import.meta.url).href;
@@ -42,14 +42,6 @@ async function runModule(
   started.push(child);
   const [first] = (await once(child.stdout as NodeJS.ReadableStream, "data")) as [Buffer];
   return { child, line: first.toString().trim() };
-}
-
-async function until(what: string, probe: () => boolean): Promise<void> {
-  const deadlineMs = performance.now() + 10_000;
-  while (!probe()) {
-    if (performance.now() > deadlineMs) throw new Error(`waited in vain until ${what}`);
-    await delay(10);
-  }
 }
 
 describe("a private nats-server", () => {
