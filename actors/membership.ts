@@ -189,6 +189,7 @@ export class Membership extends Actor<MembershipMessage> {
       return;
     }
     this.node.view.table = table.value;
+    this.node.view.floor.note(table.value);
     this.announce();
   }
 
@@ -196,6 +197,7 @@ export class Membership extends Actor<MembershipMessage> {
     const leader = entry === undefined ? undefined : decodeLeader(entry.value);
     const before = this.node.view.leader;
     this.node.view.leader = leader?.ok ? leader.value : undefined;
+    if (leader?.ok) this.node.view.floor.noteMaster(leader.value.epoch);
     if (before?.epoch !== this.node.view.leader?.epoch) this.announce();
   }
 
