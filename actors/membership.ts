@@ -211,6 +211,8 @@ export class Membership extends Actor<MembershipMessage> {
     if (before?.incarnation === record?.incarnation) return;
     // Only a successor proves that the incarnation is over: a record alone may come back.
     if (before !== undefined && record !== undefined) this.system.nodeGone(nodeNameOf(before));
+    // A rolled-back bucket may have shown its predecessor in between.
+    if (record !== undefined) this.system.nodeBack(nodeNameOf(record));
     this.announce();
   }
 
