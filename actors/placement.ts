@@ -1,10 +1,6 @@
 /**
- * The placement of an IDC: every node has this actor, one of them leads. The leader
- * watches every node, and gives shards to nodes by writing the table.
- *
- *   following ──(holder gone, compare-and-set won)──▶ leading
- *       ▲                                                 │
- *       └──(deadline passed, or somebody else wrote)──────┘
+ * The placement of an IDC: every node has this actor, one of them leads (`Leadership`).
+ * The leader watches every node, and gives shards to nodes by writing the table.
  *
  * Invariant: the leader writes only before its deadline, and every write is a
  * compare-and-set on the table's revision. Losing the leader stops nothing placed.
@@ -21,10 +17,12 @@ import type {
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { ActorKind } from "../src/runtime/kind.js";
-import { decodeLeader, encodeLeader, type LeaderRecord } from "../topology/election.js";
+import type { LeaderRecord } from "../topology/election.js";
 import { nodeKey } from "../topology/node-record.js";
 import { PlacementTable } from "../topology/placement-table.js";
 import { type Candidate, type PlacementStep, planPlacement, unitShards } from "../topology/plan.js";
+import { Decisions } from "./decisions.js";
+import { Leadership, type Leading } from "./leadership.js";
 import { leaderKey, tableKey } from "./membership.js";
 import type { NodeContext } from "./node-context.js";
 import { NodeWatch, type Pinged } from "./node-watch.js";
@@ -36,20 +34,6 @@ interface WatchTick {
 
 export type PlacementMessage = ToPlacement | PlacementChanged | WatchTick | Pinged;
 
-interface Following {
-  readonly role: "following";
-}
-
-interface Leading {
-  readonly role: "leading";
-  readonly epoch: number;
-  readonly sinceMs: number;
-  revision: number;
-  deadlineMs: number;
-  /** The epoch is in the table: only then are shards given under it. */
-  hasWrittenTable: boolean;
-}
-
 const placementKind: ActorKind = {
   name: "placement",
   mailbox: { max: 16_384, onFull: "reject" },
@@ -58,17 +42,19 @@ const placementKind: ActorKind = {
 };
 
 const openMovesMax = 1;
-const decisionsKept = 32;
+const decisionsShown = 10;
 
 export class Placement extends Actor<PlacementMessage> {
-  private phase: Following | Leading = { role: "following" };
+  private readonly decisions: Decisions;
+  private readonly leadership: Leadership;
   private readonly nodeWatch: NodeWatch;
   /** Given up here, and not yet gone from the view. */
   private readonly givenUp = new Set<string>();
-  private readonly decisions: { at: string; what: string }[] = [];
 
   constructor(private readonly node: NodeContext) {
     super();
+    this.decisions = new Decisions(node);
+    this.leadership = new Leadership(node, this.decisions);
     this.nodeWatch = new NodeWatch(node, (pinged) => this.tellSelf(pinged));
   }
 
@@ -80,16 +66,12 @@ export class Placement extends Actor<PlacementMessage> {
     this.timer(this.node.limits.probeEveryMs, { kind: "WatchTick" });
   }
 
-  /** Resigns, so that the next leader need not wait. */
-  protected override async stopping(): Promise<void> {
-    const { phase } = this;
-    if (phase.role !== "leading") return;
-    this.phase = { role: "following" };
-    await this.node.placement.delete(leaderKey, phase.revision);
+  protected override stopping(): Promise<void> {
+    return this.leadership.resign();
   }
 
   async receive(message: PlacementMessage): Promise<void> {
-    this.stepDownIfLate();
+    this.leadership.stepDownIfLate();
     switch (message.kind) {
       case "WatchTick":
         this.timer(this.node.limits.probeEveryMs, message);
@@ -123,15 +105,15 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async onWatchTick(): Promise<void> {
-    const { phase } = this;
-    if (phase.role === "leading") await this.lead(phase);
-    else await this.follow();
+    const leading = this.leadership.current;
+    if (leading === undefined) await this.follow();
+    else await this.lead(leading);
   }
 
   private async lead(leading: Leading): Promise<void> {
-    await this.renewWhenDue(leading);
+    await this.leadership.renewWhenDue(leading);
     // It may have stepped down over it: then it judges nobody any more.
-    if (this.phase !== leading) return;
+    if (this.leadership.current !== leading) return;
     this.nodeWatch.ping(this.node.view.nodes.values());
     await this.removeGoneNodes(leading);
     await this.place();
@@ -152,70 +134,9 @@ export class Placement extends Actor<PlacementMessage> {
     if (gone !== undefined) await this.challenge(gone.reason, gone.revision);
   }
 
-  // ---- election ----
-
-  /** `revision`: of the record that was judged; one written since makes it fail. */
   private async challenge(reason: string, revision: number | undefined): Promise<void> {
-    const { view, placement, nodeId, incarnation, limits, clock } = this.node;
-    // Who cannot hold its own lease must not lead.
-    if (!view.isLeaseHeld(clock.monotonicMs()) || !view.isLoaded) return;
-    const sentMs = clock.monotonicMs();
-    const epoch = Math.max(view.leader?.epoch ?? 0, view.table.masterEpoch) + 1;
-    const record = encodeLeader({ nodeId, incarnation, epoch, leaseMs: limits.leaseMs });
-    const won =
-      revision === undefined
-        ? await placement.create(leaderKey, record)
-        : await placement.update(leaderKey, record, revision);
-    if (!won.ok) return;
-    this.phase = {
-      role: "leading",
-      epoch,
-      sinceMs: clock.monotonicMs(),
-      revision: won.value,
-      deadlineMs: sentMs + limits.leaseMs,
-      hasWrittenTable: false,
-    };
     // What was silent for a follower may long have come back.
-    this.nodeWatch.forget();
-    this.decide(`leads under epoch ${epoch}: ${reason}`);
-  }
-
-  private async renewWhenDue(leading: Leading): Promise<void> {
-    const { placement, nodeId, incarnation, limits, clock } = this.node;
-    const sentMs = clock.monotonicMs();
-    if (leading.deadlineMs - sentMs > (limits.leaseMs * 2) / 3) return;
-    const record = encodeLeader({
-      nodeId,
-      incarnation,
-      epoch: leading.epoch,
-      leaseMs: limits.leaseMs,
-    });
-    const renewed = await placement.update(leaderKey, record, leading.revision);
-    if (!renewed.ok) {
-      // It may be an own renewal of unknown outcome that did take effect.
-      const present = await placement.get(leaderKey);
-      const holder = present === undefined ? undefined : decodeLeader(present.value);
-      const isOwn = holder?.ok && holder.value.incarnation === incarnation;
-      if (present !== undefined && isOwn && holder.value.epoch === leading.epoch) {
-        leading.revision = present.revision;
-      } else {
-        this.stepDown("somebody else wrote the lease");
-      }
-      return;
-    }
-    leading.revision = renewed.value;
-    leading.deadlineMs = sentMs + limits.leaseMs;
-  }
-
-  private stepDownIfLate(): void {
-    const { phase } = this;
-    if (phase.role !== "leading" || this.node.clock.monotonicMs() < phase.deadlineMs) return;
-    this.stepDown("the lease was not renewed in time");
-  }
-
-  private stepDown(reason: string): void {
-    this.phase = { role: "following" };
-    this.decide(`leads no more: ${reason}`);
+    if (await this.leadership.challenge(reason, revision)) this.nodeWatch.forget();
   }
 
   // ---- watching nodes ----
@@ -235,16 +156,17 @@ export class Placement extends Actor<PlacementMessage> {
       // Renewed meanwhile: it is not gone.
       if (!deleted.ok) continue;
       this.givenUp.add(name);
-      this.decide(`gives up ${name}: ${gone.reason}`);
+      this.decisions.note(`gives up ${name}: ${gone.reason}`);
     }
   }
 
   // ---- the table ----
 
   private async place(): Promise<void> {
-    if (this.phase.role !== "leading") return;
+    const leading = this.leadership.current;
+    if (leading === undefined) return;
     // The view is a moment old; it only decides whether to read the table at all.
-    const isDone = this.phase.hasWrittenTable && this.plan(this.node.view.table).length === 0;
+    const isDone = leading.hasWrittenTable && this.plan(this.node.view.table).length === 0;
     if (!isDone) await this.changeTable((table) => this.carryOut(table, this.plan(table)));
   }
 
@@ -277,10 +199,10 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async changeTable(change: (table: PlacementTable) => PlacementTable): Promise<void> {
-    const { phase } = this;
-    if (phase.role !== "leading") return;
+    const leading = this.leadership.current;
+    if (leading === undefined) return;
     const { placement, clock, limits, random, log } = this.node;
-    const isSettling = clock.monotonicMs() - phase.sinceMs < limits.settleMs;
+    const isSettling = clock.monotonicMs() - leading.sinceMs < limits.settleMs;
     const entry = await placement.get(tableKey);
     if (entry === undefined && isSettling && this.members().length < 2) return;
     const read = entry === undefined ? undefined : PlacementTable.decode(entry.value);
@@ -289,20 +211,20 @@ export class Placement extends Actor<PlacementMessage> {
       return;
     }
     const table = read?.value ?? PlacementTable.empty();
-    if (table.masterEpoch > phase.epoch) {
-      this.stepDown("the table was written under a higher epoch");
+    if (table.masterEpoch > leading.epoch) {
+      this.leadership.stepDown("the table was written under a higher epoch");
       return;
     }
     const changed = change(table);
-    if (changed === table && phase.hasWrittenTable) return;
-    const bytes = changed.writtenBy(phase.epoch, randomToken(random, 12)).encode();
-    if (clock.monotonicMs() >= phase.deadlineMs) return;
+    if (changed === table && leading.hasWrittenTable) return;
+    const bytes = changed.writtenBy(leading.epoch, randomToken(random, 12)).encode();
+    if (clock.monotonicMs() >= leading.deadlineMs) return;
     const written =
       entry === undefined
         ? await placement.create(tableKey, bytes)
         : await placement.update(tableKey, bytes, entry.revision);
     // On a conflict the next tick reads again, and learns whether it still leads.
-    if (written.ok) phase.hasWrittenTable = true;
+    if (written.ok) leading.hasWrittenTable = true;
   }
 
   private carryOut(table: PlacementTable, steps: readonly PlacementStep[]): PlacementTable {
@@ -311,11 +233,11 @@ export class Placement extends Actor<PlacementMessage> {
       const shards = unitShards(step.unit, this.unitSize);
       if (step.kind === "assign") {
         changed = changed.withOwner(shards, step.to);
-        this.decide(`gives unit ${step.unit} to ${nodeNameOf(step.to)}: ${step.reason}`);
+        this.decisions.note(`gives unit ${step.unit} to ${nodeNameOf(step.to)}: ${step.reason}`);
       } else {
         changed = changed.withMove(shards, step.to);
         const [from, to] = [nodeNameOf(step.from), nodeNameOf(step.to)];
-        this.decide(`moves unit ${step.unit} from ${from} to ${to}: ${step.reason}`);
+        this.decisions.note(`moves unit ${step.unit} from ${from} to ${to}: ${step.reason}`);
       }
     }
     return changed;
@@ -332,19 +254,13 @@ export class Placement extends Actor<PlacementMessage> {
       .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   }
 
-  private decide(what: string): void {
-    this.node.log.info(`placement ${what}`);
-    this.decisions.push({ at: new Date(this.node.clock.wallMs()).toISOString(), what });
-    if (this.decisions.length > decisionsKept) this.decisions.shift();
-  }
-
   override inspect(): Record<string, unknown> {
     const { leader } = this.node.view;
     return {
-      role: this.phase.role,
+      role: this.leadership.current === undefined ? "following" : "leading",
       leader: leader === undefined ? null : nodeNameOf(leader as LeaderRecord),
       epoch: leader?.epoch ?? 0,
-      decisions: this.decisions.slice(-10),
+      decisions: this.decisions.latest(decisionsShown),
     };
   }
 }
