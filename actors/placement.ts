@@ -10,12 +10,15 @@ import { randomToken } from "../src/base/random.js";
 import { Fault } from "../src/base/result.js";
 import type {
   FenceReported,
+  LoadReported,
   MoveDone,
+  OperatePlacement,
   PlacementChanged,
   ToPlacement,
 } from "../src/protocol/messages.js";
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
+import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { LeaderRecord } from "../topology/election.js";
 import { nodeKey } from "../topology/node-record.js";
@@ -23,10 +26,12 @@ import { PlacementTable } from "../topology/placement-table.js";
 import { type PlacementStep, planPlacement } from "../topology/plan.js";
 import { type Candidate, unitShards } from "../topology/units.js";
 import { Decisions } from "./decisions.js";
+import { LeaderMemory } from "./leader-memory.js";
 import { Leadership, type Leading } from "./leadership.js";
 import { leaderKey, tableKey } from "./membership.js";
 import type { NodeContext } from "./node-context.js";
 import { NodeWatch, type Pinged } from "./node-watch.js";
+import { OperatorOrders, type TableChange } from "./operator-orders.js";
 import { nodeNameOf } from "./placement-view.js";
 
 interface WatchTick {
@@ -51,11 +56,20 @@ export class Placement extends Actor<PlacementMessage> {
   private readonly nodeWatch: NodeWatch;
   /** Given up here, and not yet gone from the view. */
   private readonly givenUp = new Set<string>();
+  /** Of this term; begun anew with each. */
+  private memory: LeaderMemory;
+  private readonly orders: OperatorOrders;
 
   constructor(private readonly node: NodeContext) {
     super();
     this.decisions = new Decisions(node);
     this.leadership = new Leadership(node, this.decisions);
+    this.memory = this.emptyMemory();
+    this.orders = new OperatorOrders(node, this.leadership, this.decisions, {
+      memory: () => this.memory,
+      members: (table) => this.members(table),
+      changeTable: (change) => this.changeTable(change),
+    });
     this.nodeWatch = new NodeWatch(node, (pinged) => this.tellSelf(pinged));
   }
 
@@ -71,7 +85,7 @@ export class Placement extends Actor<PlacementMessage> {
     return this.leadership.resign();
   }
 
-  async receive(message: PlacementMessage): Promise<void> {
+  async receive(message: PlacementMessage, from?: Asker): Promise<void> {
     this.leadership.stepDownIfLate();
     switch (message.kind) {
       case "WatchTick":
@@ -89,6 +103,12 @@ export class Placement extends Actor<PlacementMessage> {
         return;
       case "FenceReported":
         await this.guarded(() => this.onFenceReported(message));
+        return;
+      case "LoadReported":
+        this.onLoadReported(message);
+        return;
+      case "OperatePlacement":
+        await this.guarded(() => this.onOperate(message, from));
         return;
       default:
         ignoreUnknown(message);
@@ -136,8 +156,14 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async challenge(reason: string, revision: number | undefined): Promise<void> {
+    if (!(await this.leadership.challenge(reason, revision))) return;
     // What was silent for a follower may long have come back.
-    if (await this.leadership.challenge(reason, revision)) this.nodeWatch.forget();
+    this.nodeWatch.forget();
+    this.memory = this.emptyMemory();
+  }
+
+  private emptyMemory(): LeaderMemory {
+    return new LeaderMemory(this.unitSize, this.node.limits, this.node.clock.monotonicMs());
   }
 
   // ---- watching nodes ----
@@ -166,13 +192,50 @@ export class Placement extends Actor<PlacementMessage> {
   private async place(): Promise<void> {
     const leading = this.leadership.current;
     if (leading === undefined) return;
+    const { view, clock } = this.node;
+    this.memory.openMoves.note(view.table, clock.monotonicMs());
+    const { orders } = this.memory;
     // The view is a moment old; it only decides whether to read the table at all.
-    const isDone = leading.hasWrittenTable && this.plan(this.node.view.table).length === 0;
-    if (!isDone) await this.changeTable((table) => this.carryOut(table, this.plan(table)));
+    const isDone =
+      leading.hasWrittenTable && orders.pending.length === 0 && this.plan(view.table).length === 0;
+    if (isDone) return;
+    let steps: readonly PlacementStep[] = [];
+    const change = await this.changeTable((table) => {
+      this.settleOrders(table);
+      steps = this.plan(table);
+      return this.carryOut(table, steps);
+    });
+    if (change !== "written") return;
+    for (const step of steps) this.noteStep(step);
   }
 
   private plan(table: PlacementTable): PlacementStep[] {
-    return planPlacement(table, this.members(), { unitSize: this.unitSize, openMovesMax });
+    const members = this.members(table);
+    const knowledge = this.memory.knowledge(table, members, this.node.clock.monotonicMs());
+    return planPlacement(table, members, { unitSize: this.unitSize, openMovesMax }, knowledge);
+  }
+
+  private settleOrders(table: PlacementTable): void {
+    const { orders, unitSize } = this.memory;
+    const shunned = this.memory.shunned(this.node.clock.monotonicMs());
+    for (const said of orders.settle(table, this.members(table), unitSize, shunned)) {
+      this.decisions.note(said);
+    }
+  }
+
+  // ---- what others report and ask ----
+
+  private onLoadReported(report: LoadReported): void {
+    if (this.leadership.current === undefined) return;
+    this.memory.load.take(report, this.node.clock.monotonicMs());
+  }
+
+  private async onOperate({ request }: OperatePlacement, from: Asker | undefined): Promise<void> {
+    if (from === undefined) return;
+    const answer = await this.orders.carryOut(request);
+    if (answer.ok) from.answer(answer.value);
+    else from.refuse(answer.code, answer.message);
+    await this.place();
   }
 
   private async onMoveDone({ group, epoch }: MoveDone): Promise<void> {
@@ -199,59 +262,66 @@ export class Placement extends Actor<PlacementMessage> {
     });
   }
 
-  private async changeTable(change: (table: PlacementTable) => PlacementTable): Promise<void> {
+  private async changeTable(
+    change: (table: PlacementTable) => PlacementTable,
+  ): Promise<TableChange> {
     const leading = this.leadership.current;
-    if (leading === undefined) return;
+    if (leading === undefined) return "not written";
     const { placement, clock, limits, random, log } = this.node;
     const isSettling = clock.monotonicMs() - leading.sinceMs < limits.settleMs;
     const entry = await placement.get(tableKey);
-    if (entry === undefined && isSettling && this.members().length < 2) return;
+    if (entry === undefined && isSettling && this.node.view.nodes.size < 2) return "not written";
     const read = entry === undefined ? undefined : PlacementTable.decode(entry.value);
     if (read !== undefined && !read.ok) {
       log.error("the placement table is not readable and stays as it is", { code: read.code });
-      return;
+      return "not written";
     }
     const table = read?.value ?? PlacementTable.empty();
     if (table.masterEpoch > leading.epoch) {
       this.leadership.stepDown("the table was written under a higher epoch");
-      return;
+      return "not written";
     }
     const changed = change(table);
-    if (changed === table && leading.hasWrittenTable) return;
+    if (changed === table && leading.hasWrittenTable) return "unchanged";
     const bytes = changed.writtenBy(leading.epoch, randomToken(random, 12)).encode();
-    if (clock.monotonicMs() >= leading.deadlineMs) return;
+    if (clock.monotonicMs() >= leading.deadlineMs) return "not written";
     const written =
       entry === undefined
         ? await placement.create(tableKey, bytes)
         : await placement.update(tableKey, bytes, entry.revision);
-    // On a conflict the next tick reads again, and learns whether it still leads.
-    if (written.ok) leading.hasWrittenTable = true;
+    if (!written.ok) return "not written";
+    leading.hasWrittenTable = true;
+    return "written";
   }
 
   private carryOut(table: PlacementTable, steps: readonly PlacementStep[]): PlacementTable {
-    let changed = table;
-    for (const step of steps) {
-      const shards = unitShards(step.unit, this.unitSize);
-      if (step.kind === "assign") {
-        changed = changed.withOwner(shards, step.to);
-        this.decisions.note(`gives unit ${step.unit} to ${nodeNameOf(step.to)}: ${step.reason}`);
-      } else {
-        changed = changed.withMove(shards, step.to);
-        const [from, to] = [nodeNameOf(step.from), nodeNameOf(step.to)];
-        this.decisions.note(`moves unit ${step.unit} from ${from} to ${to}: ${step.reason}`);
-      }
+    return steps.reduce((changed, { kind, unit, to }) => {
+      const shards = unitShards(unit, this.unitSize);
+      return kind === "assign" ? changed.withOwner(shards, to) : changed.withMove(shards, to);
+    }, table);
+  }
+
+  private noteStep(step: PlacementStep): void {
+    this.memory.note(step, this.node.clock.monotonicMs());
+    const to = nodeNameOf(step.to);
+    if (step.kind === "assign") {
+      this.decisions.note(`gives unit ${step.unit} to ${to}: ${step.reason}`);
+    } else {
+      const from = nodeNameOf(step.from);
+      this.decisions.note(`moves unit ${step.unit} from ${from} to ${to}: ${step.reason}`);
     }
-    return changed;
   }
 
   private get unitSize(): number {
     return shardCount / this.node.store.groupCount;
   }
 
-  private members(): Candidate[] {
+  private members(table: PlacementTable): Candidate[] {
     return [...this.node.view.nodes.values()]
       .filter((member) => !this.givenUp.has(nodeNameOf(member)))
-      .map(({ nodeId, incarnation }) => ({ nodeId, incarnation, isDraining: false }))
+      .map(({ nodeId, incarnation }) => {
+        return { nodeId, incarnation, isDraining: table.isDraining(nodeId) };
+      })
       .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   }
 
