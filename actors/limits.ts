@@ -45,6 +45,18 @@ export interface Limits {
   readonly freezeMaxMs: number;
   /** A new owner waits so long for the old one's hand-over, then serves without it. */
   readonly moveDeadlineMs: number;
+  /** A new owner that does not serve so long after it was given a unit has failed. */
+  readonly moveStuckMs: number;
+  /** It is offered nothing more for so long, while others are there. */
+  readonly shunMs: number;
+  /** Messages a second, of all nodes: below, the leader moves nothing for load. */
+  readonly loadFloorPerSecond: number;
+  /** A new leader waits so long for all nodes to report what they carry. */
+  readonly loadGraceMs: number;
+  /** Between any move and the next one for load. */
+  readonly loadPauseMs: number;
+  /** A unit that was moved for balance stays so long where it is. */
+  readonly moveRestMs: number;
 }
 
 const second = 1_000;
@@ -84,4 +96,11 @@ export const defaultLimits: Limits = {
   freezeMaxMs: 2 * second,
   // Above what freezing and a close of the store may take: who opens it kills its holder.
   moveDeadlineMs: 15 * second,
+  // Above that deadline and the time in which a store opens whose holder has to be killed.
+  moveStuckMs: 30 * second,
+  shunMs: 5 * minute,
+  loadFloorPerSecond: 1_000,
+  loadGraceMs: 10 * second,
+  loadPauseMs: 30 * second,
+  moveRestMs: 2 * minute,
 };

@@ -1,12 +1,25 @@
 /** Answers what operators ask of this node; see protocol/operator-desk for the questions. */
 import { unreachable } from "../src/base/assert.js";
-import { type ErrorCode, errorAnswer, errorTable } from "../src/protocol/errors.js";
-import { type DeskRequest, decodeDeskRequest, encodeDesk } from "../src/protocol/operator-desk.js";
+import {
+  type ErrorAnswer,
+  type ErrorCode,
+  errorAnswer,
+  errorTable,
+} from "../src/protocol/errors.js";
+import type { OperatePlacement } from "../src/protocol/messages.js";
+import {
+  type DeskAnswer,
+  type DeskRequest,
+  decodeDeskRequest,
+  encodeDesk,
+  type PlacementRequest,
+} from "../src/protocol/operator-desk.js";
 import { sessionKey, shardOfKey } from "../src/protocol/shards.js";
 import { operatorSubject } from "../src/protocol/subjects.js";
 import { isCanonicalToken } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
+import type { AskResult } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import type { ActorSystem } from "../src/runtime/system.js";
@@ -84,6 +97,12 @@ export class OperatorDesk extends Actor<AnswerOperator> {
       }
       case "user":
         return this.viewUser(request.app, request.uid);
+      case "placement":
+      case "drain":
+      case "undrain":
+      case "rebalance-plan":
+      case "rebalance-commit":
+        return this.operate(request);
       default:
         return unreachable(request);
     }
@@ -117,9 +136,19 @@ export class OperatorDesk extends Actor<AnswerOperator> {
     }
     const view: ViewSession = { kind: "ViewSession", key };
     const shards = addressOn(nodeNameOf(this.node), "shards");
-    const answer = await this.ask(shards, view, this.node.limits.requestDeadlineMs);
-    if (answer.ok) return { ok: true, value: answer.value } as const;
-    const code = answer.code in errorTable ? (answer.code as ErrorCode) : "NOT_READY";
-    return errorAnswer(code, `${answer.code}: ${answer.message}`);
+    return deskAnswer(await this.ask(shards, view, this.node.limits.requestDeadlineMs));
   }
+
+  private async operate(request: PlacementRequest) {
+    const operate: OperatePlacement = { kind: "OperatePlacement", request };
+    const placement = addressOn(nodeNameOf(this.node), "placement");
+    return deskAnswer(await this.ask(placement, operate, this.node.limits.requestDeadlineMs));
+  }
+}
+
+/** An actor's own code as it is; one of the runtime's means that it cannot answer now. */
+function deskAnswer(answer: AskResult<unknown>): DeskAnswer | ErrorAnswer {
+  if (answer.ok) return { ok: true, value: answer.value };
+  if (answer.code in errorTable) return errorAnswer(answer.code as ErrorCode, answer.message);
+  return errorAnswer("NOT_READY", `${answer.code}: ${answer.message}`);
 }

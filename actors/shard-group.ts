@@ -22,6 +22,7 @@ import { answerDurable, answerUnknown } from "./commit-answers.js";
 import { CommitQueue } from "./commit-queue.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
 import { gatherWrites } from "./gather-writes.js";
+import type { GroupFigures } from "./load-meter.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
@@ -121,6 +122,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private highestFence = 0;
   private sweptTo = 0;
   private commitCount = 0;
+  private handled = 0;
   /** Shards that still have sessions; undefined while the group does not freeze. */
   private thawed: Set<ShardNumber> | undefined = undefined;
 
@@ -253,6 +255,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private onForShard({ shard, message }: ForShard): void {
+    this.handled++;
     if (this.tellChild(shard, message) || message.kind !== "ReceivePush") return;
     // A shard that is not here was fenced: it has another owner, or will have.
     const code = this.hasChild(shard) ? "OVERLOADED" : "NOT_READY";
@@ -392,6 +395,13 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.reportFence();
     this.askEdges();
     this.timer(sweepEveryMs, { kind: "SweepTick" });
+  }
+
+  /** What the group has had to do since it was made. */
+  figures(): GroupFigures {
+    let sessions = 0;
+    for (const key of this.childKeys()) sessions += this.child<Shard>(key)?.sessionCount ?? 0;
+    return { handled: this.handled, sessions };
   }
 
   override inspect(): Record<string, unknown> {

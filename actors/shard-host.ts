@@ -13,7 +13,13 @@
  * Invariant: a group runs only under the epochs that the table names for this node.
  */
 import { assert, ignoreUnknown } from "../src/base/assert.js";
-import type { EdgeGone, MoveDone, PlacementChanged, ToSession } from "../src/protocol/messages.js";
+import type {
+  EdgeGone,
+  LoadReported,
+  MoveDone,
+  PlacementChanged,
+  ToSession,
+} from "../src/protocol/messages.js";
 import { type Shard, shardCount, shardOfKey } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
@@ -22,6 +28,7 @@ import type { ActorKind } from "../src/runtime/kind.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, GroupDrained } from "./freeze.js";
 import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
+import { LoadMeter } from "./load-meter.js";
 import { type GroupMayStart, MoveIn, type OldOwnerGone } from "./move-in.js";
 import { type GroupStopped, MoveOut } from "./move-out.js";
 import type { NodeContext } from "./node-context.js";
@@ -83,6 +90,7 @@ export class ShardHost extends Actor<HostMessage> {
   private readonly mayStart = new Map<number, number>();
   private knownEdges = new Set<string>();
   private misdirected = 0;
+  private readonly loadMeter = new LoadMeter();
 
   constructor(private readonly node: NodeContext) {
     super();
@@ -149,6 +157,7 @@ export class ShardHost extends Actor<HostMessage> {
       case "RepeatTick":
         this.timer(repeatEveryMs, message);
         this.reconcile();
+        this.reportLoad();
         return;
       default:
         ignoreUnknown(message);
@@ -305,6 +314,18 @@ export class ShardHost extends Actor<HostMessage> {
     if (leader === undefined) return;
     const done: MoveDone = { kind: "MoveDone", group, epoch };
     this.tell(addressOn(nodeNameOf(leader), "placement"), done);
+  }
+
+  private reportLoad(): void {
+    const { view, clock, nodeId, incarnation } = this.node;
+    const serving = [...this.running].flatMap(([group, { phase }]) => {
+      const actor = phase === "serving" ? this.child<ShardGroup>(group) : undefined;
+      return actor === undefined ? [] : [[group, actor.figures()] as const];
+    });
+    const groups = this.loadMeter.sample(new Map(serving), clock.monotonicMs());
+    if (view.leader === undefined || groups.length === 0) return;
+    const report: LoadReported = { kind: "LoadReported", nodeId, incarnation, groups };
+    this.tell(addressOn(nodeNameOf(view.leader), "placement"), report);
   }
 
   private isGone(member: { nodeId: string; incarnation: string }): boolean {

@@ -169,6 +169,10 @@ export class Shard extends Actor<ShardMessage> {
     void answerWith(from, this.ask(session, message, requestDeadlineMs));
   }
 
+  get sessionCount(): number {
+    return this.childCount;
+  }
+
   override inspect(): Record<string, unknown> {
     return {
       shard: this.context.shard,

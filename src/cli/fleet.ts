@@ -61,6 +61,8 @@ export interface Placement {
   readonly leader: Leader | undefined;
   /** All 4096, in order. */
   readonly shards: readonly ShardPlace[];
+  /** Ids of nodes in drain, also of such as are not there now. */
+  readonly draining: readonly string[];
 }
 
 export type NatsUserGrant =

@@ -7,6 +7,7 @@
  */
 
 import type { Start } from "./frames.js";
+import type { PlacementRequest } from "./operator-desk.js";
 import type { Position } from "./position.js";
 import type { Encoding, PushCommand } from "./push-command.js";
 import type { SessionKey, Shard } from "./shards.js";
@@ -191,4 +192,27 @@ export interface FenceReported {
   readonly incarnation: string;
 }
 
-export type ToPlacement = MoveDone | FenceReported;
+export interface GroupLoad {
+  readonly group: number;
+  /** Messages, smoothed over some ten seconds. */
+  readonly perSecond: number;
+  readonly sessions: number;
+  /** For how long it has been measured. */
+  readonly ageMs: number;
+}
+
+/** (wire) What the groups of a node have to do, about once a second. */
+export interface LoadReported {
+  readonly kind: "LoadReported";
+  readonly nodeId: string;
+  readonly incarnation: string;
+  readonly groups: readonly GroupLoad[];
+}
+
+/** (asked) An operator's question or order, from the desk of the same node. */
+export interface OperatePlacement {
+  readonly kind: "OperatePlacement";
+  readonly request: PlacementRequest;
+}
+
+export type ToPlacement = MoveDone | FenceReported | LoadReported | OperatePlacement;

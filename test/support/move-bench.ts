@@ -20,7 +20,7 @@ import { ActorSystem } from "../../src/runtime/system.js";
 import type { LeaderRecord } from "../../topology/election.js";
 import { type NodeRecord, nodeRecordVersion } from "../../topology/node-record.js";
 import { PlacementTable } from "../../topology/placement-table.js";
-import { unitShards } from "../../topology/plan.js";
+import { unitShards } from "../../topology/units.js";
 import { LinkedBus } from "./linked-bus.js";
 import { VirtualClock } from "./virtual-clock.js";
 

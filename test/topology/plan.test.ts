@@ -2,70 +2,24 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { type Shard, shardCount } from "../../src/protocol/shards.js";
-import { type Member, PlacementTable } from "../../topology/placement-table.js";
-import { type Candidate, planPlacement, unitShards } from "../../topology/plan.js";
-
-const unitSize = 512;
-const unitCount = shardCount / unitSize;
-const limits = { unitSize, openMovesMax: 1 };
-
-const memberOf = (index: number): Member => ({ nodeId: `dc1-${index}`, incarnation: "i" });
-const live = (index: number): Candidate => ({ ...memberOf(index), isDraining: false });
-const members = fc
-  .uniqueArray(fc.integer({ min: 0, max: 11 }), { minLength: 1, maxLength: 8 })
-  .map((indexes) => indexes.map(live));
-/** At least one of them stays. */
-const drained = fc
-  .tuple(members, fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }))
-  .map(([list, flags]): Candidate[] =>
-    list.map((member, at) => ({ ...member, isDraining: at > 0 && flags[at] === true })),
-  );
-
-/** A table in which each unit is owned by some node, dead or alive, or by nobody. */
-const tables = fc
-  .array(fc.option(fc.integer({ min: 0, max: 11 })), { minLength: unitCount, maxLength: unitCount })
-  .map((owners) =>
-    owners.reduce<PlacementTable>(
-      (table, owner, unit) =>
-        owner === null ? table : table.withOwner(unitShards(unit, unitSize), memberOf(owner)),
-      PlacementTable.empty(),
-    ),
-  );
-
-/** Carries out a plan; what moves is not yet there. */
-function carryOut(table: PlacementTable, candidates: readonly Candidate[]): PlacementTable {
-  return planPlacement(table, candidates, limits).reduce((changed, step) => {
-    const shards = unitShards(step.unit, unitSize);
-    return step.kind === "assign"
-      ? changed.withOwner(shards, step.to)
-      : changed.withMove(shards, step.to);
-  }, table);
-}
-
-/** Every new owner has said that it serves. */
-function finished(table: PlacementTable): PlacementTable {
-  const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
-  const moving = all.filter((shard) => table.stateOf(shard) === "moving");
-  return table.withState(moving, "serving");
-}
-
-function settled(table: PlacementTable, candidates: readonly Candidate[]): PlacementTable {
-  let current = table;
-  for (let round = 0; round < 64; round++) {
-    if (planPlacement(current, candidates, limits).length === 0) return current;
-    current = finished(carryOut(current, candidates));
-  }
-  throw new Error("never settles");
-}
-
-function countOf(table: PlacementTable, member: Member): number {
-  let count = 0;
-  for (let unit = 0; unit < unitCount; unit++) {
-    if (table.isOwnedBy((unit * unitSize) as Shard, member)) count++;
-  }
-  return count;
-}
+import type { Shard } from "../../src/protocol/shards.js";
+import { PlacementTable } from "../../topology/placement-table.js";
+import { planPlacement } from "../../topology/plan.js";
+import { type Candidate, unitShards } from "../../topology/units.js";
+import {
+  allShards,
+  carryOut,
+  countOf,
+  drained,
+  finished,
+  limits,
+  live,
+  members,
+  settled,
+  tables,
+  unitCount,
+  unitSize,
+} from "./plan-samples.js";
 
 describe("planPlacement", () => {
   test("leaves no unit without a live owner, and settles balanced over those that stay", () => {
@@ -147,9 +101,11 @@ describe("planPlacement", () => {
   });
 
   test("leaves the shards where they are when all nodes are in drain", () => {
-    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
     const a = { ...live(0), isDraining: true };
-    assert.deepEqual(planPlacement(PlacementTable.empty().withOwner(all, a), [a], limits), []);
+    assert.deepEqual(
+      planPlacement(PlacementTable.empty().withOwner(allShards, a), [a], limits),
+      [],
+    );
   });
 
   test("is the same for the same input, and nothing when all is well", () => {
@@ -164,8 +120,7 @@ describe("planPlacement", () => {
 
   test("waits for a move before it starts the next", () => {
     const [a, b] = [live(0), live(1)];
-    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
-    const table = PlacementTable.empty().withOwner(all, a);
+    const table = PlacementTable.empty().withOwner(allShards, a);
     const moving = carryOut(table, [a, b]);
     assert.equal(countOf(moving, b), 1);
     assert.deepEqual(planPlacement(moving, [a, b], limits), []);
@@ -174,8 +129,7 @@ describe("planPlacement", () => {
 
   test("gives a unit anew whose new owner died on the way", () => {
     const [a, b] = [live(0), live(1)];
-    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
-    const moving = carryOut(PlacementTable.empty().withOwner(all, a), [a, b]);
+    const moving = carryOut(PlacementTable.empty().withOwner(allShards, a), [a, b]);
     const steps = planPlacement(moving, [a], limits);
     assert.deepEqual(
       steps.map(({ kind, to }) => [kind, to.nodeId]),
