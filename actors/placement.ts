@@ -21,7 +21,12 @@ import type {
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { ActorKind } from "../src/runtime/kind.js";
-import { decodeLeader, encodeLeader, type LeaderRecord } from "../topology/election.js";
+import {
+  decodeLeader,
+  encodeLeader,
+  isSucceeded,
+  type LeaderRecord,
+} from "../topology/election.js";
 import { nodeKey } from "../topology/node-record.js";
 import { PlacementTable } from "../topology/placement-table.js";
 import { type Candidate, type PlacementStep, planPlacement, unitShards } from "../topology/plan.js";
@@ -42,6 +47,7 @@ interface Following {
 
 interface Leading {
   readonly role: "leading";
+  readonly incarnation: string;
   readonly epoch: number;
   readonly sinceMs: number;
   revision: number;
@@ -138,13 +144,18 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async follow(): Promise<void> {
-    const { leader } = this.node.view;
+    const { leader, nodes, sightings } = this.node.view;
     if (leader === undefined) {
       await this.challenge("nobody leads", undefined);
       return;
     }
+    const judged = sightings.get(leaderKey);
+    if (judged !== undefined && isSucceeded(leader, nodes, this.node)) {
+      await this.challenge(`${nodeNameOf(leader)} has rejoined`, judged.revision);
+      return;
+    }
     this.nodeWatch.ping([leader]);
-    const record = this.node.view.nodes.get(leader.nodeId);
+    const record = nodes.get(leader.nodeId);
     const isKnown = record?.incarnation === leader.incarnation;
     // A leader whose node record is gone can only be waited for.
     const holder = isKnown ? record : { ...leader, pid: 0, processStart: "" };
@@ -169,6 +180,7 @@ export class Placement extends Actor<PlacementMessage> {
     if (!won.ok) return;
     this.phase = {
       role: "leading",
+      incarnation,
       epoch,
       sinceMs: clock.monotonicMs(),
       revision: won.value,
@@ -181,7 +193,8 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async renewWhenDue(leading: Leading): Promise<void> {
-    const { placement, nodeId, incarnation, limits, clock } = this.node;
+    const { placement, nodeId, limits, clock } = this.node;
+    const { incarnation } = leading;
     const sentMs = clock.monotonicMs();
     if (leading.deadlineMs - sentMs > (limits.leaseMs * 2) / 3) return;
     const record = encodeLeader({
@@ -208,9 +221,12 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private stepDownIfLate(): void {
-    const { phase } = this;
-    if (phase.role !== "leading" || this.node.clock.monotonicMs() < phase.deadlineMs) return;
-    this.stepDown("the lease was not renewed in time");
+    const { phase, node } = this;
+    if (phase.role !== "leading") return;
+    if (phase.incarnation !== node.incarnation) this.stepDown("this node has rejoined");
+    else if (node.clock.monotonicMs() >= phase.deadlineMs) {
+      this.stepDown("the lease was not renewed in time");
+    }
   }
 
   private stepDown(reason: string): void {

@@ -22,6 +22,7 @@ import { answerDurable, answerUnknown } from "./commit-answers.js";
 import { CommitQueue } from "./commit-queue.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
 import { gatherWrites } from "./gather-writes.js";
+import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
@@ -127,6 +128,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   /** `epochs`: what placement gave this node, by shard. */
   constructor(
     private readonly node: NodeContext,
+    private readonly incarnation: string,
     private readonly group: number,
     private readonly epochs: ReadonlyMap<ShardNumber, number>,
   ) {
@@ -145,6 +147,8 @@ export class ShardGroup extends Actor<GroupMessage> {
   protected override async started(): Promise<void> {
     const { node } = this;
     const { store, clock, limits, log } = node;
+    // Whoever has the store by now would be killed for it; the host ends this actor.
+    if (!this.mayServe) return;
     const inbox = await store.openGroup(this.group);
     this.inbox = inbox;
     const startMs = clock.wallMs();
@@ -177,8 +181,8 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private startShard(shard: ShardNumber, epoch: number, inbox: InboxGroup, ids: MsgIdSource): void {
-    const { node, commits } = this;
-    this.contexts.set(shard, { node, shard, epoch, ids, inbox, commits });
+    const { node, incarnation, commits } = this;
+    this.contexts.set(shard, { node, incarnation, shard, epoch, ids, inbox, commits });
     this.spawn(shard);
   }
 
@@ -202,6 +206,10 @@ export class ShardGroup extends Actor<GroupMessage> {
 
   protected override createChild(key: ActorKey): Actor {
     return new Shard(this.contexts.get(key as ShardNumber) as ShardContext);
+  }
+
+  private get mayServe(): boolean {
+    return mayServe(this.node, this.incarnation);
   }
 
   private tellHost(message: GroupServing | GroupDrained): void {
@@ -248,6 +256,7 @@ export class ShardGroup extends Actor<GroupMessage> {
 
   private onForShard({ shard, message }: ForShard): void {
     if (this.tellChild(shard, message) || message.kind !== "ReceivePush") return;
+    if (!this.mayServe) return;
     // A shard that is not here was fenced: it has another owner, or will have.
     const code = this.hasChild(shard) ? "OVERLOADED" : "NOT_READY";
     refusePush(this.node.bus, message.push, code);
@@ -354,8 +363,9 @@ export class ShardGroup extends Actor<GroupMessage> {
   /** Until the leader has given the group above the fence, which ends this actor. */
   private reportFence(): void {
     const { leader } = this.node.view;
-    if (leader === undefined || this.highestFence === 0) return;
-    const { nodeId, incarnation } = this.node;
+    if (leader === undefined || this.highestFence === 0 || !this.mayServe) return;
+    const { incarnation } = this;
+    const { nodeId } = this.node;
     const report: FenceReported = {
       kind: "FenceReported",
       group: this.group,
@@ -367,6 +377,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private askEdges(): void {
+    if (!this.mayServe) return;
     this.attachCalls.send([...this.contexts.keys()]);
   }
 

@@ -44,12 +44,15 @@ export function planPlacement(
   if (takers.length === 0) return [];
   const units = readUnits(table, members, limits.unitSize);
   const load = countLoad(units, members);
+  const share = Math.ceil(units.length / takers.length);
   // Orphans first: a shard without a live owner is an outage, a shard on its
-  // second-best node is only untidy.
+  // second-best node is only untidy. Among them those that somebody had, before
+  // others fill that node up.
   const assignments = units
     .filter((unit) => unit.owner === undefined)
+    .sort((a, b) => Number(b.heir !== undefined) - Number(a.heir !== undefined))
     .map((unit): PlacementStep => {
-      const to = leastLoaded(unit.index, takers, load);
+      const to = heirOf(unit, takers, load, share) ?? leastLoaded(unit.index, takers, load);
       load.set(to, (load.get(to) ?? 0) + 1);
       return { kind: "assign", unit: unit.index, to, reason: unit.reason };
     });
@@ -60,6 +63,9 @@ interface Unit {
   readonly index: number;
   /** The live member that serves it or is about to; undefined for an orphan. */
   readonly owner: Candidate | undefined;
+  /** For an orphan: the live member that was to hand it over, or that goes on for the owner. */
+  readonly heir: Candidate | undefined;
+  readonly isHeldByHeir: boolean;
   readonly isMoving: boolean;
   readonly reason: string;
 }
@@ -68,13 +74,32 @@ function readUnits(table: PlacementTable, members: readonly Candidate[], unitSiz
   return Array.from({ length: shardCount / unitSize }, (_, index) => {
     const owner = table.ownerOf((index * unitSize) as Shard);
     const live = owner && members.find((member) => isSame(member, owner));
+    const from = owner?.from;
+    const giver = from && members.find((member) => isSame(member, from));
     return {
       index,
       owner: live,
+      heir: giver ?? members.find((member) => member.nodeId === owner?.nodeId),
+      isHeldByHeir: giver !== undefined,
       isMoving: live !== undefined && owner?.state === "moving",
       reason: owner === undefined ? "unassigned" : `${owner.nodeId}.${owner.incarnation} is gone`,
     };
   });
+}
+
+/**
+ * A bus that fails all nodes must not shuffle what they have open: who rejoined has its
+ * units again, within its fair share. And who was to hand a unit over still has it open,
+ * so it keeps it, in drain or not: anybody else would kill it for it.
+ */
+function heirOf(
+  { heir, isHeldByHeir }: Unit,
+  takers: readonly Candidate[],
+  load: ReadonlyMap<Candidate, number>,
+  share: number,
+): Candidate | undefined {
+  if (heir === undefined || isHeldByHeir) return heir;
+  return takers.includes(heir) && (load.get(heir) ?? 0) < share ? heir : undefined;
 }
 
 function countLoad(units: readonly Unit[], members: readonly Candidate[]): Map<Candidate, number> {
