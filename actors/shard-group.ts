@@ -192,8 +192,12 @@ export class ShardGroup extends Actor<GroupMessage> {
     if (inbox === undefined) return;
     this.inbox = undefined;
     await this.flight;
-    if (this.landed !== undefined) this.answerLanded(this.landed);
-    if (reason === "normal") {
+    const { landed } = this;
+    if (landed !== undefined) this.answerLanded(landed);
+    if (reason === "normal" && landed?.result instanceof Fault) {
+      // They stand on what nobody knows to be stored.
+      answerUnknown(this.node.bus, this.commits.take());
+    } else if (reason === "normal") {
       const left = this.commits.take();
       await inbox.commit(this.gather(left)).then(
         (answers) => answerDurable(this.node.bus, left, answers),
@@ -312,7 +316,10 @@ export class ShardGroup extends Actor<GroupMessage> {
     return gatherWrites(taken, this.contexts, this.node);
   }
 
-  private onCommitEnded({ writes, taken, result }: CommitEnded): void {
+  private onCommitEnded(ended: CommitEnded): void {
+    // Of an instance that crashed meanwhile, which has answered it as it ended.
+    if (ended !== this.landed) return;
+    const { writes, taken, result } = ended;
     this.landed = undefined;
     if (result instanceof Fault) {
       this.failCommit(result);
