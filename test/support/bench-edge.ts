@@ -1,6 +1,5 @@
 /** Sockets in memory between clients that a test plays and the edge of one process. */
-import { packValue, unpackValue } from "../../src/protocol/codec.js";
-import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
+
 import {
   type ConnectionId,
   connectionId,
@@ -8,6 +7,8 @@ import {
   type ListenAddress,
   type TransportHandlers,
 } from "../../src/ports/edge-transport.js";
+import { packValue, unpackValue } from "../../src/protocol/codec.js";
+import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import type { StoppableProcess } from "./stoppable-process.js";
 
 export class BenchEdge implements EdgeTransport {
@@ -36,6 +37,11 @@ export class BenchEdge implements EdgeTransport {
     this.clients.delete(connection);
     client.closedWith = code;
     this.handlers?.onClose(connection, code);
+  }
+
+  /** The clients' machines are gone. */
+  closeAll(): void {
+    for (const connection of [...this.clients.keys()]) this.close(connection, 1006);
   }
 
   get connectionCount(): number {

@@ -203,8 +203,14 @@ export class ProcessKeyValue implements KeyValue {
 export class HeldStore {
   private readonly holders = new Map<number, string>();
   readonly killed: string[] = [];
+  /** How long they take. */
+  closeMs = 0;
+  commitMs = 0;
 
-  constructor(private readonly store: InboxStore) {}
+  constructor(
+    private readonly store: InboxStore,
+    private readonly clock: VirtualClock,
+  ) {}
 
   connect(name: string, process: StoppableProcess): InboxStore {
     const { store, holders } = this;
@@ -217,12 +223,17 @@ export class HeldStore {
           if (holder === name) throw new Fault("STORE_UNAVAILABLE", "not-done", "open already");
           if (holder !== undefined) this.killed.push(`${holder} for group ${group}, by ${name}`);
           holders.set(group, name);
-          const release = () => {
+          const release = async () => {
+            await this.wait(this.closeMs);
             if (holders.get(group) === name) holders.delete(group);
           };
-          return new HeldGroup(await store.openGroup(group), process, release);
+          return new HeldGroup(this, await store.openGroup(group), process, release);
         }),
     };
+  }
+
+  async wait(ms: number): Promise<void> {
+    if (ms > 0) await new Promise<void>((done) => void this.clock.after(ms, done));
   }
 
   isHeldBy(name: string): boolean {
@@ -232,16 +243,20 @@ export class HeldStore {
 
 class HeldGroup implements InboxGroup {
   constructor(
+    private readonly store: HeldStore,
     private readonly group: InboxGroup,
     private readonly process: StoppableProcess,
-    private readonly release: () => void,
+    private readonly release: () => Promise<void>,
   ) {}
 
   raise(...args: Parameters<InboxGroup["raise"]>) {
     return this.process.local(() => this.group.raise(...args));
   }
   commit(...args: Parameters<InboxGroup["commit"]>) {
-    return this.process.local(() => this.group.commit(...args));
+    return this.process.local(async () => {
+      await this.store.wait(this.store.commitMs);
+      return this.group.commit(...args);
+    });
   }
   loadSession(...args: Parameters<InboxGroup["loadSession"]>) {
     return this.process.local(() => this.group.loadSession(...args));
@@ -258,7 +273,7 @@ class HeldGroup implements InboxGroup {
   close(): Promise<void> {
     return this.process.local(async () => {
       await this.group.close();
-      this.release();
+      await this.release();
     });
   }
 }
