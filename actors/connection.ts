@@ -262,6 +262,10 @@ export class Connection extends Actor<ConnectionMessage> {
   // ---- the session's side ----
 
   private attach(): void {
+    this.armAttachRetry();
+    const { view, clock } = this.edge.node;
+    // Of an edge that is no member, nobody would learn that it has gone.
+    if (!view.isLeaseHeld(clock.monotonicMs())) return;
     const { attachOptions } = this;
     const wasSent = this.generation !== 0;
     this.toSession({
@@ -274,7 +278,6 @@ export class Connection extends Actor<ConnectionMessage> {
       ...(attachOptions?.taken === undefined ? {} : { taken: attachOptions.taken }),
       ...(wasSent ? { sent: { generation: this.generation, seq: this.sentSeq } } : {}),
     });
-    this.armAttachRetry();
   }
 
   private armAttachRetry(): void {
@@ -340,8 +343,8 @@ export class Connection extends Actor<ConnectionMessage> {
     this.sentSeq = prev;
   }
 
-  private onDeliverPassing({ record }: DeliverPassing): void {
-    if (this.phase !== serving) return;
+  private onDeliverPassing({ record, epoch }: DeliverPassing): void {
+    if (this.phase !== serving || (epoch ?? this.epoch) !== this.epoch) return;
     this.edge.send(this.id, passingFrame(onlySession, record, this.edge.isText(this.id)));
   }
 

@@ -7,8 +7,9 @@
 import { type ConnectionId, slotOf } from "../src/ports/edge-transport.js";
 import { type CloseName, closeCodes } from "../src/protocol/close-codes.js";
 import { encodeFrame, pingFrame, tokenWantedFrame } from "../src/protocol/frames.js";
-import type { Address } from "../src/runtime/address.js";
+import { type Address, addressOn } from "../src/runtime/address.js";
 import type { NodeContext } from "./node-context.js";
+import { nodeNameOf } from "./placement-view.js";
 
 const isOpen = 1;
 const isTextFlag = 2;
@@ -28,10 +29,7 @@ export class EdgeContext {
   framesSent = 0;
   bytesSent = 0;
 
-  constructor(
-    readonly node: NodeContext,
-    readonly address: Address,
-  ) {
+  constructor(readonly node: NodeContext) {
     // A slot may be given again a moment after its limit check: some are spare.
     const slots = node.limits.connectionsMax + 1_024;
     this.flags = new Uint8Array(slots);
@@ -40,6 +38,11 @@ export class EdgeContext {
     this.pingedMs = new Float64Array(slots);
     this.tokenEndsMs = new Float64Array(slots);
     this.connections = new Float64Array(slots);
+  }
+
+  /** Of the edge's actor, under the node's name of now. */
+  get address(): Address {
+    return addressOn(nodeNameOf(this.node), "edge");
   }
 
   /** False when there is no slot for it. */

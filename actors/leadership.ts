@@ -16,6 +16,7 @@ import type { NodeContext } from "./node-context.js";
 
 /** One term of this node: another one is another object. */
 export interface Leading {
+  readonly incarnation: string;
   readonly epoch: number;
   readonly sinceMs: number;
   revision: number;
@@ -39,18 +40,19 @@ export class Leadership {
 
   /** `revision`: of the record that was judged; one written since makes it fail. */
   async challenge(reason: string, revision: number | undefined): Promise<boolean> {
-    const { view, placement, limits, clock } = this.node;
+    const { view, placement, incarnation, limits, clock } = this.node;
     // Who cannot hold its own lease must not lead.
     if (!view.isLeaseHeld(clock.monotonicMs()) || !view.isLoaded) return false;
     const sentMs = clock.monotonicMs();
     const epoch = view.floor.masterEpoch + 1;
-    const record = this.recordOf(epoch);
+    const record = this.recordOf({ incarnation, epoch });
     const won =
       revision === undefined
         ? await placement.create(leaderKey, record)
         : await placement.update(leaderKey, record, revision);
     if (!won.ok) return false;
     this.term = {
+      incarnation,
       epoch,
       sinceMs: clock.monotonicMs(),
       revision: won.value,
@@ -65,7 +67,7 @@ export class Leadership {
     const { placement, limits, clock } = this.node;
     const sentMs = clock.monotonicMs();
     if (leading.deadlineMs - sentMs > (limits.leaseMs * 2) / 3) return;
-    const record = this.recordOf(leading.epoch);
+    const record = this.recordOf(leading);
     const renewed = await placement.update(leaderKey, record, leading.revision);
     if (!renewed.ok) {
       await this.onNotRenewed(leading);
@@ -77,10 +79,9 @@ export class Leadership {
 
   /** It may be an own renewal of unknown outcome that did take effect. */
   private async onNotRenewed(leading: Leading): Promise<void> {
-    const { placement, incarnation } = this.node;
-    const present = await placement.get(leaderKey);
+    const present = await this.node.placement.get(leaderKey);
     const holder = present === undefined ? undefined : decodeLeader(present.value);
-    const isOwn = holder?.ok && holder.value.incarnation === incarnation;
+    const isOwn = holder?.ok && holder.value.incarnation === leading.incarnation;
     if (present !== undefined && isOwn && holder.value.epoch === leading.epoch) {
       leading.revision = present.revision;
     } else {
@@ -90,8 +91,12 @@ export class Leadership {
 
   stepDownIfLate(): void {
     const { term } = this;
-    if (term === undefined || this.node.clock.monotonicMs() < term.deadlineMs) return;
-    this.stepDown("the lease was not renewed in time");
+    if (term === undefined) return;
+    if (term.incarnation !== this.node.incarnation) {
+      this.stepDown("this node has rejoined");
+    } else if (this.node.clock.monotonicMs() >= term.deadlineMs) {
+      this.stepDown("the lease was not renewed in time");
+    }
   }
 
   stepDown(reason: string): void {
@@ -107,8 +112,8 @@ export class Leadership {
     await this.node.placement.delete(leaderKey, term.revision);
   }
 
-  private recordOf(epoch: number): Uint8Array {
-    const { nodeId, incarnation, limits } = this.node;
+  private recordOf({ incarnation, epoch }: Pick<Leading, "incarnation" | "epoch">): Uint8Array {
+    const { nodeId, limits } = this.node;
     return encodeLeader({ nodeId, incarnation, epoch, leaseMs: limits.leaseMs });
   }
 }

@@ -1,6 +1,7 @@
 /**
- * This node's record in the placement bucket: claimed, renewed, given up. It is the
- * lease: who cannot renew it in time serves no shard.
+ * The record of one incarnation of this node in the placement bucket: claimed, renewed,
+ * given up. It is the lease: who cannot renew it in time serves no shard, and goes on
+ * as another incarnation with a lease of its own.
  *
  * Invariant: the deadline is counted from before the last successful write was sent.
  */
@@ -16,10 +17,14 @@ import type { NodeContext } from "./node-context.js";
 
 export class NodeLease {
   private revision = 0;
-  private readonly startedAtMs: number;
+  private readonly incarnation: string;
 
-  constructor(private readonly node: NodeContext) {
-    this.startedAtMs = node.clock.wallMs();
+  /** `startedAtMs`: of the process. */
+  constructor(
+    private readonly node: NodeContext,
+    private readonly startedAtMs: number,
+  ) {
+    this.incarnation = node.incarnation;
   }
 
   /**
@@ -50,11 +55,11 @@ export class NodeLease {
   }
 
   private async claim(key: string, record: Uint8Array): Promise<Result<number, "CONFLICT">> {
-    const { placement, incarnation, nodeId } = this.node;
+    const { placement, nodeId } = this.node;
     const present = await placement.get(key);
     if (present === undefined) return placement.create(key, record);
     const holder = decodeNodeRecord(present.value);
-    const isOther = holder !== undefined && holder.incarnation !== incarnation;
+    const isOther = holder !== undefined && !this.isOwn(holder);
     if (isOther && (await this.isAnswering(holder))) {
       const message = `node ${nodeId} is running already (pid ${holder.pid})`;
       throw new Fault("NAME_TAKEN", "not-done", message);
@@ -64,13 +69,21 @@ export class NodeLease {
 
   /** An own renewal of unknown outcome may have taken effect: go on from it. */
   private async adopt(key: string, record: Uint8Array): Promise<Result<number, "CONFLICT">> {
-    const { placement, incarnation } = this.node;
+    const { placement } = this.node;
     const present = await placement.get(key);
     const holder = present && decodeNodeRecord(present.value);
-    if (present === undefined || holder?.incarnation !== incarnation) {
+    if (present === undefined || holder?.incarnation !== this.incarnation) {
       return refused("CONFLICT", "the lease is not this node's any more");
     }
     return placement.update(key, record, present.revision);
+  }
+
+  /** Also of a former incarnation: it was this very process. */
+  private isOwn(holder: NodeRecord): boolean {
+    const { pid, processStart } = this.node.processes.own;
+    const isOwnProcess = holder.pid === pid && holder.processStart === processStart;
+    // Without a start time a pid may be anybody's.
+    return holder.incarnation === this.incarnation || (isOwnProcess && processStart !== "");
   }
 
   private async isAnswering(holder: NodeRecord): Promise<boolean> {
@@ -86,10 +99,10 @@ export class NodeLease {
   }
 
   private record(): Uint8Array {
-    const { nodeId, incarnation, idc, version, edgeUrl, limits, processes } = this.node;
+    const { nodeId, idc, version, edgeUrl, limits, processes } = this.node;
     return encodeNodeRecord({
       nodeId,
-      incarnation,
+      incarnation: this.incarnation,
       idc,
       version,
       edgeUrl,

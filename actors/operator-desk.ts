@@ -6,7 +6,7 @@ import {
   errorAnswer,
   errorTable,
 } from "../src/protocol/errors.js";
-import type { OperatePlacement } from "../src/protocol/messages.js";
+import type { OperatePlacement, PlacementChanged } from "../src/protocol/messages.js";
 import {
   type DeskAnswer,
   type DeskRequest,
@@ -33,6 +33,8 @@ interface AnswerOperator {
   readonly reply: string;
 }
 
+export type DeskMessage = AnswerOperator | PlacementChanged;
+
 const deskKind: ActorKind = {
   name: "operator-desk",
   mailbox: { max: 256, onFull: "drop-newest" },
@@ -41,8 +43,10 @@ const deskKind: ActorKind = {
 
 const roots = ["membership", "placement", "shards", "edge"];
 
-export class OperatorDesk extends Actor<AnswerOperator> {
+export class OperatorDesk extends Actor<DeskMessage> {
   private subscription: BusSubscription | undefined = undefined;
+  /** The incarnation whose subject is subscribed. */
+  private openAs = "";
 
   constructor(
     private readonly node: NodeContext,
@@ -56,8 +60,16 @@ export class OperatorDesk extends Actor<AnswerOperator> {
   }
 
   protected override started(): void {
+    this.open();
+  }
+
+  /** Where operators find this node by its record. */
+  private open(): void {
     const { bus, nodeId, incarnation } = this.node;
     const { system, ref } = this;
+    if (this.openAs === incarnation) return;
+    this.openAs = incarnation;
+    this.subscription?.unsubscribe();
     this.subscription = bus.subscribe(
       operatorSubject(nodeId, incarnation),
       ({ payload, reply }) => {
@@ -72,7 +84,12 @@ export class OperatorDesk extends Actor<AnswerOperator> {
     this.subscription?.unsubscribe();
   }
 
-  async receive({ payload, reply }: AnswerOperator): Promise<void> {
+  receive(message: DeskMessage): void | Promise<void> {
+    if (message.kind === "AnswerOperator") return this.onRequest(message);
+    this.open();
+  }
+
+  private async onRequest({ payload, reply }: AnswerOperator): Promise<void> {
     const request = decodeDeskRequest(payload);
     const answer = request.ok
       ? await this.answer(request.value)

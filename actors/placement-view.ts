@@ -18,8 +18,10 @@ export class PlacementView {
   readonly nodes = new Map<string, NodeRecord>();
   /** When each key of the bucket was last seen to change. */
   readonly sightings = new Map<string, Sighting>();
-  /** This node's own, monotonic; past it, it serves no shard. */
+  /** This node's own, monotonic; past it, it serves no shard. 0 while it has no lease. */
   leaseDeadlineMs = 0;
+  /** So many incarnations of this process are over. */
+  rejoins = 0;
   /** The bucket's first snapshot has been read: what is not here is not there. */
   isLoaded = false;
 

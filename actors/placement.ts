@@ -20,7 +20,7 @@ import { type Shard, shardCount } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
-import type { LeaderRecord } from "../topology/election.js";
+import { isSucceeded, type LeaderRecord } from "../topology/election.js";
 import { nodeKey } from "../topology/node-record.js";
 import { PlacementTable } from "../topology/placement-table.js";
 import { type PlacementStep, planPlacement } from "../topology/plan.js";
@@ -141,13 +141,18 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async follow(): Promise<void> {
-    const { leader } = this.node.view;
+    const { leader, nodes, sightings } = this.node.view;
     if (leader === undefined) {
       await this.challenge("nobody leads", undefined);
       return;
     }
+    const judged = sightings.get(leaderKey);
+    if (judged !== undefined && isSucceeded(leader, nodes, this.node)) {
+      await this.challenge(`${nodeNameOf(leader)} has rejoined`, judged.revision);
+      return;
+    }
     this.nodeWatch.ping([leader]);
-    const record = this.node.view.nodes.get(leader.nodeId);
+    const record = nodes.get(leader.nodeId);
     const isKnown = record?.incarnation === leader.incarnation;
     // A leader whose node record is gone can only be waited for.
     const holder = isKnown ? record : { ...leader, pid: 0, processStart: "" };

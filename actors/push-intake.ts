@@ -7,7 +7,8 @@
  *                       └────Hold──────┘   (Freeze follows the last push into the group)
  *
  * Invariant: pushes are passed on in the order they came; those that never will be
- * are refused as retryable.
+ * are refused as retryable. But once its incarnation is over it says nothing: another
+ * owner may have them as well.
  */
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
@@ -22,6 +23,7 @@ import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusMessage, BusSubscription } from "../src/runtime/ports.js";
 import type { Freeze } from "./freeze.js";
 import { withoutHanded } from "./handed-over.js";
+import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import { refusePush } from "./push-answering.js";
 import type { ReceivePush } from "./shard.js";
@@ -100,9 +102,11 @@ export class PushIntake extends Actor<IntakeMessage> {
   private group: Ref | undefined = undefined;
   private alone = 0;
   private refused = 0;
+  private discarded = 0;
 
   constructor(
     private readonly node: NodeContext,
+    private readonly incarnation: string,
     private readonly shards: readonly Shard[],
   ) {
     super();
@@ -150,6 +154,10 @@ export class PushIntake extends Actor<IntakeMessage> {
   }
 
   private onPush(push: ReceivedPush): void {
+    if (!mayServe(this.node, this.incarnation)) {
+      this.discarded++;
+      return;
+    }
     if (this.group !== undefined) {
       const message: ReceivePush = { kind: "ReceivePush", push };
       const shard = shardIn(push.subject);
@@ -238,6 +246,10 @@ export class PushIntake extends Actor<IntakeMessage> {
   }
 
   private refuse(push: ReceivedPush, code: ErrorCode): void {
+    if (!mayServe(this.node, this.incarnation)) {
+      this.discarded++;
+      return;
+    }
     this.refused++;
     refusePush(this.node.bus, push, code);
   }
@@ -248,6 +260,7 @@ export class PushIntake extends Actor<IntakeMessage> {
       subscriptions: this.subscriptions.length,
       held: this.held.length,
       refused: this.refused,
+      discarded: this.discarded,
     };
   }
 }

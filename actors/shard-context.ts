@@ -11,6 +11,8 @@ import type { NodeContext } from "./node-context.js";
 
 export interface ShardContext {
   readonly node: NodeContext;
+  /** Of the node, under which the shard is served. */
+  readonly incarnation: string;
   readonly shard: Shard;
   readonly epoch: number;
   readonly ids: MsgIdSource;

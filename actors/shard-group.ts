@@ -23,6 +23,7 @@ import { CommitQueue } from "./commit-queue.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
 import { gatherWrites } from "./gather-writes.js";
 import type { GroupFigures } from "./load-meter.js";
+import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
@@ -129,6 +130,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   /** `epochs`: what placement gave this node, by shard. */
   constructor(
     private readonly node: NodeContext,
+    private readonly incarnation: string,
     private readonly group: number,
     private readonly epochs: ReadonlyMap<ShardNumber, number>,
   ) {
@@ -147,6 +149,8 @@ export class ShardGroup extends Actor<GroupMessage> {
   protected override async started(): Promise<void> {
     const { node } = this;
     const { store, clock, limits, log } = node;
+    // Whoever has the store by now would be killed for it; the host ends this actor.
+    if (!this.mayServe) return;
     const inbox = await store.openGroup(this.group);
     this.inbox = inbox;
     const startMs = clock.wallMs();
@@ -185,8 +189,8 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private startShard(shard: ShardNumber, epoch: number, inbox: InboxGroup, ids: MsgIdSource): void {
-    const { node, commits } = this;
-    this.contexts.set(shard, { node, shard, epoch, ids, inbox, commits });
+    const { node, incarnation, commits } = this;
+    this.contexts.set(shard, { node, incarnation, shard, epoch, ids, inbox, commits });
     this.spawn(shard);
   }
 
@@ -196,8 +200,12 @@ export class ShardGroup extends Actor<GroupMessage> {
     if (inbox === undefined) return;
     this.inbox = undefined;
     await this.flight;
-    if (this.landed !== undefined) this.answerLanded(this.landed);
-    if (reason === "normal") {
+    const { landed } = this;
+    if (landed !== undefined) this.answerLanded(landed);
+    if (reason === "normal" && landed?.result instanceof Fault) {
+      // They stand on what nobody knows to be stored.
+      answerUnknown(this.node.bus, this.commits.take());
+    } else if (reason === "normal") {
       const left = this.commits.take();
       await inbox.commit(this.gather(left)).then(
         (answers) => answerDurable(this.node.bus, left, answers),
@@ -210,6 +218,10 @@ export class ShardGroup extends Actor<GroupMessage> {
 
   protected override createChild(key: ActorKey): Actor {
     return new Shard(this.contexts.get(key as ShardNumber) as ShardContext);
+  }
+
+  private get mayServe(): boolean {
+    return mayServe(this.node, this.incarnation);
   }
 
   private tellHost(message: GroupServing | GroupDrained): void {
@@ -257,6 +269,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private onForShard({ shard, message }: ForShard): void {
     this.handled++;
     if (this.tellChild(shard, message) || message.kind !== "ReceivePush") return;
+    if (!this.mayServe) return;
     // A shard that is not here was fenced: it has another owner, or will have.
     const code = this.hasChild(shard) ? "OVERLOADED" : "NOT_READY";
     refusePush(this.node.bus, message.push, code);
@@ -312,7 +325,10 @@ export class ShardGroup extends Actor<GroupMessage> {
     return gatherWrites(taken, this.contexts, this.node);
   }
 
-  private onCommitEnded({ writes, taken, result }: CommitEnded): void {
+  private onCommitEnded(ended: CommitEnded): void {
+    // Of an instance that crashed meanwhile, which has answered it as it ended.
+    if (ended !== this.landed) return;
+    const { writes, taken, result } = ended;
     this.landed = undefined;
     if (result instanceof Fault) {
       this.failCommit(result);
@@ -363,8 +379,9 @@ export class ShardGroup extends Actor<GroupMessage> {
   /** Until the leader has given the group above the fence, which ends this actor. */
   private reportFence(): void {
     const { leader } = this.node.view;
-    if (leader === undefined || this.highestFence === 0) return;
-    const { nodeId, incarnation } = this.node;
+    if (leader === undefined || this.highestFence === 0 || !this.mayServe) return;
+    const { incarnation } = this;
+    const { nodeId } = this.node;
     const report: FenceReported = {
       kind: "FenceReported",
       group: this.group,
@@ -376,6 +393,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private askEdges(): void {
+    if (!this.mayServe) return;
     this.attachCalls.send([...this.contexts.keys()]);
   }
 

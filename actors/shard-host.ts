@@ -10,7 +10,8 @@
  * Every change starts `reconcile`, which takes the next step that is possible and
  * goes on when a child has ended.
  *
- * Invariant: a group runs only under the epochs that the table names for this node.
+ * Invariants: a group runs only under the epochs that the table names for this node;
+ * all children are of one incarnation of it, and gone before the next one is claimed.
  */
 import { assert, ignoreUnknown } from "../src/base/assert.js";
 import type {
@@ -18,6 +19,7 @@ import type {
   LoadReported,
   MoveDone,
   PlacementChanged,
+  ShardsReleased,
   ToSession,
 } from "../src/protocol/messages.js";
 import { type Shard, shardCount, shardOfKey } from "../src/protocol/shards.js";
@@ -29,6 +31,7 @@ import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, GroupDrained } from "./freeze.js";
 import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
 import { LoadMeter } from "./load-meter.js";
+import { mayServe } from "./may-serve.js";
 import { type GroupMayStart, MoveIn, type OldOwnerGone } from "./move-in.js";
 import { type GroupStopped, MoveOut } from "./move-out.js";
 import type { NodeContext } from "./node-context.js";
@@ -71,6 +74,7 @@ const hostKind: ActorKind = {
 };
 
 const repeatEveryMs = 1_000;
+const goneEdgesMax = 1_024;
 
 interface RunningGroup {
   readonly epochs: Epochs;
@@ -89,6 +93,9 @@ export class ShardHost extends Actor<HostMessage> {
   /** Moves that have ended for the group to start, by the epoch. */
   private readonly mayStart = new Map<number, number>();
   private knownEdges = new Set<string>();
+  private readonly goneEdges = new Set<string>();
+  /** The incarnation of this node whose shards these are. */
+  private servesAs = "";
   private misdirected = 0;
   private readonly loadMeter = new LoadMeter();
 
@@ -106,17 +113,18 @@ export class ShardHost extends Actor<HostMessage> {
   }
 
   protected override createChild(key: ActorKey): Actor {
-    const { node } = this;
+    const { node, servesAs } = this;
     if (typeof key === "number") {
-      return new ShardGroup(node, key, this.running.get(key)?.epochs ?? new Map());
+      return new ShardGroup(node, servesAs, key, this.running.get(key)?.epochs ?? new Map());
     }
     const [role, number] = key.split("-");
     const group = Number(number);
-    if (role === "intake") return new PushIntake(node, this.shardsOf(group));
-    if (role === "in") return new MoveIn(node, group, this.taking.get(group) ?? 0);
+    if (role === "intake") return new PushIntake(node, servesAs, this.shardsOf(group));
+    if (role === "in") return new MoveIn(node, servesAs, group, this.taking.get(group) ?? 0);
     const give = this.given.get(group);
     assert(role === "out" && give !== undefined, `the host makes no child ${key}`);
-    return new MoveOut(node, group, give.epoch, give.to, !this.running.has(group));
+    const isStoreClosed = !this.running.has(group);
+    return new MoveOut(node, servesAs, { group, epoch: give.epoch, to: give.to, isStoreClosed });
   }
 
   protected override onChildStopped(key: ActorKey): void {
@@ -165,6 +173,9 @@ export class ShardHost extends Actor<HostMessage> {
   }
 
   private onToSession({ shard, epoch, key, message }: ToSession): void {
+    if (!mayServe(this.node, this.servesAs)) return;
+    // Told after its edge had gone: nobody would end it again, and the edge is no more.
+    if (message.kind === "Attach" && this.goneEdges.has(message.edge)) return;
     const group = this.node.store.groupOf(shard);
     const running = this.running.get(group);
     const isHere = running?.phase === "opening" || running?.phase === "serving";
@@ -183,8 +194,9 @@ export class ShardHost extends Actor<HostMessage> {
   // ---- following the table ----
 
   private reconcile(): void {
-    const { view, clock, store } = this.node;
+    const { view, clock, store, incarnation } = this.node;
     const isServing = view.isLeaseHeld(clock.monotonicMs());
+    if (isServing) this.servesAs = incarnation;
     const duties = isServing
       ? readDuties(view.table, this.node, (shard) => store.groupOf(shard))
       : new Map<number, GroupDuty>();
@@ -196,6 +208,13 @@ export class ShardHost extends Actor<HostMessage> {
       else if (duty.kind === "take") this.take(group, duty);
       else this.give(group, duty);
     }
+    if (!isServing && this.childCount === 0) this.reportReleased();
+  }
+
+  private reportReleased(): void {
+    const { incarnation } = this.node;
+    const released: ShardsReleased = { kind: "ShardsReleased", incarnation };
+    this.tell(addressOn(nodeNameOf(this.node), "membership"), released);
   }
 
   /** A worker outlives the table's word that its move is done, but no later epoch. */
@@ -350,8 +369,14 @@ export class ShardHost extends Actor<HostMessage> {
     );
     for (const edge of this.knownEdges) {
       if (edges.has(edge as Address)) continue;
+      this.goneEdges.add(edge);
       const gone: EdgeGone = { kind: "EdgeGone", edge };
       for (const group of this.running.keys()) this.tellChild(group, gone);
+    }
+    for (const edge of this.goneEdges) {
+      if (edges.has(edge as Address) || this.goneEdges.size > goneEdgesMax) {
+        this.goneEdges.delete(edge);
+      }
     }
     for (const edge of edges) {
       if (this.knownEdges.has(edge)) continue;

@@ -24,6 +24,7 @@ import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, ShardFrozen } from "./freeze.js";
+import { mayServe } from "./may-serve.js";
 import { nodeNameOf } from "./placement-view.js";
 import { answerRefused, replyOf } from "./push-answering.js";
 import { type DueTick, Session, type ViewSession } from "./session.js";
@@ -111,6 +112,8 @@ export class Shard extends Actor<ShardMessage> {
   }
 
   private onReceivePush(push: ReceivedPush): void {
+    const { node, incarnation } = this.context;
+    if (!mayServe(node, incarnation)) return;
     const { subject, payload } = push;
     const replyTo = replyOf(push);
     const address = parseShardPush(subject);

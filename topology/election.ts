@@ -41,6 +41,19 @@ export function decodeLeader(bytes: Uint8Array): Result<LeaderRecord, "BAD_RECOR
     : refused("BAD_RECORD", "the leader record is malformed or of another version");
 }
 
+/**
+ * Its node goes on as another incarnation, which proves that this one leads no more:
+ * the same process gave it up, or the name was free for another one.
+ */
+export function isSucceeded(
+  leader: Member,
+  nodes: ReadonlyMap<string, Member>,
+  self: Member,
+): boolean {
+  const present = leader.nodeId === self.nodeId ? self : nodes.get(leader.nodeId);
+  return present !== undefined && present.incarnation !== leader.incarnation;
+}
+
 /** A record as this node last saw it change, by its own monotonic clock. */
 export interface Sighting {
   readonly revision: number;

@@ -92,13 +92,37 @@ function giveOrphans(
   takers: readonly Candidate[],
   scales: Scales,
 ): PlacementStep[] {
+  const share = Math.ceil(units.length / takers.length);
+  // Among them those first that somebody had, before others fill that node up.
   return units
     .filter((unit) => unit.owner === undefined)
+    .sort((a, b) => Number(heirOf(b) !== undefined) - Number(heirOf(a) !== undefined))
     .map((unit) => {
-      const to = scales.lightest(unit, takers);
+      const to = takenBack(unit, takers, scales, share) ?? scales.lightest(unit, takers);
       scales.add(unit, to);
       return { kind: "assign", unit: unit.index, to, reason: unit.reason };
     });
+}
+
+/** The live member that was to hand the orphan over, or that goes on for its owner. */
+function heirOf({ from, successor }: Unit): Candidate | undefined {
+  return from ?? successor;
+}
+
+/**
+ * A bus that fails all nodes must not shuffle what they have open: who rejoined has its
+ * units again, within its fair share. And who was to hand a unit over still has it open,
+ * so it keeps it, in drain or not: anybody else would kill it for it.
+ */
+function takenBack(
+  { from, successor }: Unit,
+  takers: readonly Candidate[],
+  scales: Scales,
+  share: number,
+): Candidate | undefined {
+  if (from !== undefined) return from;
+  if (successor === undefined || !takers.includes(successor)) return undefined;
+  return scales.countOf(successor) < share ? successor : undefined;
 }
 
 /** Back to whom it came from, who could serve it; else to another than the one that cannot. */

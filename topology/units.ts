@@ -22,8 +22,10 @@ export interface Unit {
   readonly owner: Candidate | undefined;
   /** On its way to `owner`. */
   readonly isMoving: boolean;
-  /** Who hands over, while it moves and where that one lives. */
+  /** Who was to hand it over to the owner, if it was moving and that one lives. */
   readonly from: Candidate | undefined;
+  /** For an orphan: the live member that goes on for its owner under another incarnation. */
+  readonly successor: Candidate | undefined;
   /** Why it is an orphan, if it is one. */
   readonly reason: string;
 }
@@ -42,16 +44,16 @@ export function readUnits(
     const shard = (index * unitSize) as Shard;
     const owner = table.ownerOf(shard);
     const live = owner && members.find((member) => isSame(member, owner));
-    const isMoving = live !== undefined && owner?.state === "moving";
+    const from = owner?.from;
     return {
       index,
       weight: weights[index] ?? 1,
       epoch: table.epochOf(shard),
       owner: live,
-      isMoving,
-      from: isMoving
-        ? members.find((member) => owner?.from && isSame(member, owner.from))
-        : undefined,
+      isMoving: live !== undefined && owner?.state === "moving",
+      from: from && members.find((member) => isSame(member, from)),
+      successor:
+        live === undefined ? members.find((member) => member.nodeId === owner?.nodeId) : undefined,
       reason: owner === undefined ? "unassigned" : `${owner.nodeId}.${owner.incarnation} is gone`,
     };
   });

@@ -42,6 +42,7 @@ import { version } from "./version.js";
 
 export interface RunningNode {
   readonly nodeId: string;
+  /** As it is called now; see NodeContext. */
   readonly incarnation: string;
   readonly httpUrl: string;
   readonly edgeUrl: string;
@@ -111,34 +112,57 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const place = await listen(server, settings);
   const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
   const outside = { bus, placement, apps, tokens, transport, processes };
-  const system = startActors({ ...contextOf(start, edgeUrl), ...outside, view }, onFatal);
+  const context = contextOf(start, { ...outside, view, edgeUrl });
+  const system = startActors(context, onFatal);
   const httpUrl = `http://${place}`;
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
   const stop = () => stopNode(system, server, apps, connection, log);
-  return { nodeId, incarnation, httpUrl, edgeUrl, system, stop };
+  return {
+    nodeId,
+    get incarnation() {
+      return context.incarnation;
+    },
+    httpUrl,
+    edgeUrl,
+    system,
+    stop,
+  };
 }
 
-/** What of a node's context needs nobody else: who it is, its bounds, its store. */
+type Outside = Pick<
+  NodeContext,
+  "bus" | "placement" | "apps" | "tokens" | "transport" | "processes" | "view" | "edgeUrl"
+>;
+
+/** The one that all actors of the node share: its incarnation changes while it runs. */
 function contextOf(
   { nodeId, incarnation, settings, limits, log, onFatal }: Start,
-  edgeUrl: string,
-) {
+  outside: Outside,
+): NodeContext {
   const { idc, idcNumber, dataFolder } = settings;
   const clock = systemClock;
-  return {
+  const context: NodeContext = {
+    ...outside,
     nodeId,
     incarnation,
     idc,
     idcNumber,
     version,
-    edgeUrl,
     clock,
     random: systemRandom,
-    store: new LmdbInbox({ dataFolder, nodeId, incarnation, clock }),
+    store: new LmdbInbox({
+      dataFolder,
+      nodeId,
+      get incarnation() {
+        return context.incarnation;
+      },
+      clock,
+    }),
     limits,
     log,
     giveUp: onFatal,
   };
+  return context;
 }
 
 function startActors(context: NodeContext, onFatal: (reason: string) => void): ActorSystem {

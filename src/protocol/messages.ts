@@ -35,6 +35,13 @@ export interface PlacementChanged {
   readonly kind: "PlacementChanged";
 }
 
+/** To membership: what this node served under former incarnations is closed and let go. */
+export interface ShardsReleased {
+  readonly kind: "ShardsReleased";
+  /** That it has now. */
+  readonly incarnation: string;
+}
+
 /** (wire, may be asked) An owner asks an edge to attach its connections again: of these shards, or of one session. */
 export interface AttachAgain {
   readonly kind: "AttachAgain";
@@ -122,6 +129,8 @@ export interface Deliver {
 export interface DeliverPassing {
   readonly kind: "DeliverPassing";
   readonly connection: number;
+  /** Nodes that knew no better leave it out. */
+  readonly epoch?: number;
   readonly record: Uint8Array;
 }
 

@@ -5,7 +5,7 @@
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { pingSubject } from "../../src/protocol/subjects.js";
 import { decodeLeader } from "../../topology/election.js";
-import { decodeNodeRecord } from "../../topology/node-record.js";
+import { decodeNodeRecord, type NodeRecord } from "../../topology/node-record.js";
 import { type Member, PlacementTable } from "../../topology/placement-table.js";
 import type { SimBusServer } from "./sim-bus.js";
 import type { KeyValueWatcher } from "./sim-key-value.js";
@@ -18,6 +18,8 @@ export interface LeaseBounds {
 
 interface Lease {
   readonly holder: Member;
+  /** The process, which may be the holder's under a former incarnation. */
+  readonly writtenBy: string;
   readonly writtenMs: number;
   /** Between this write and the one before it. */
   readonly gapMs: number;
@@ -34,6 +36,8 @@ const crossingMs = 5_000;
 export class PlacementChecks implements KeyValueWatcher {
   private table = PlacementTable.empty();
   private readonly leases = new Map<string, Lease>();
+  /** Each node's incarnation by its newest record: that another one is over needs no other proof. */
+  private readonly incarnations = new Map<string, string>();
   /** When each node's inbox last had no responders. */
   private readonly silentMs = new Map<string, number>();
   tableWrites = 0;
@@ -50,13 +54,19 @@ export class PlacementChecks implements KeyValueWatcher {
   onWrite(by: string, key: string, value: Uint8Array | undefined): void {
     if (key === "table" && value !== undefined) this.onTable(by, value);
     else if (key === "leader") this.onLease(by, key, value && leaderOf(value));
-    else if (key.startsWith("node.")) this.onLease(by, key, value && decodeNodeRecord(value));
+    else if (key.startsWith("node.")) this.onNode(by, key, value && decodeNodeRecord(value));
+  }
+
+  private onNode(by: string, key: string, record: NodeRecord | undefined): void {
+    this.onLease(by, key, record);
+    if (record !== undefined) this.incarnations.set(record.nodeId, record.incarnation);
   }
 
   /** The store has forgotten its newest writes; nothing of them can be compared. */
   onRollback(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): void {
     this.table = PlacementTable.empty();
     this.leases.clear();
+    this.incarnations.clear();
     for (const { key, value } of entries) {
       if (key === "table") this.table = tableOf(value) ?? this.table;
     }
@@ -102,10 +112,11 @@ export class PlacementChecks implements KeyValueWatcher {
     const { nowMs } = this.world;
     const ageMs = nowMs - (before?.writtenMs ?? nowMs);
     if (holder === undefined) this.leases.delete(key);
-    else this.leases.set(key, { holder, writtenMs: nowMs, gapMs: ageMs });
-    if (before === undefined) return;
-    const name = `${before.holder.nodeId}.${before.holder.incarnation}`;
-    if (name === by) return;
+    else this.leases.set(key, { holder, writtenBy: by, writtenMs: nowMs, gapMs: ageMs });
+    if (before === undefined || before.writtenBy === by) return;
+    const { nodeId, incarnation } = before.holder;
+    const name = `${nodeId}.${incarnation}`;
+    if (key === "leader" && this.incarnations.get(nodeId) !== incarnation) return;
     this.takeovers++;
     const boundMs = (this.bounds.leaseMs + this.bounds.marginMs) * (1 - driftMax);
     const isLate = ageMs >= boundMs || (before.gapMs >= boundMs && ageMs < crossingMs);

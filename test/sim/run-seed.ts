@@ -259,6 +259,10 @@ class SimRun implements Settling {
       ...this.history.counts,
       tableWrites: this.placement.tableWrites,
       takeovers: this.placement.takeovers,
+      rejoins: this.nodes.reduce(
+        (sum, { running }) => sum + (running?.context.view.rejoins ?? 0),
+        0,
+      ),
     };
   }
 }

@@ -2,6 +2,8 @@
  * Invariants 5 and 6 of DESIGN §10, once the faults have stopped: all shards served,
  * sessions and edges of one mind, inboxes drained, nothing left waiting.
  */
+
+import { nodeNameOf } from "../../actors/placement-view.js";
 import { type Shard, sessionKey, shardCount, shardOfKey } from "../../src/protocol/shards.js";
 import { type Address, addressOn } from "../../src/runtime/address.js";
 import type { History } from "./history.js";
@@ -37,14 +39,14 @@ export function whatIsUnsettled(sim: Settling): string | undefined {
 
 /** All shards are with live nodes, every node sees the same, and the owners serve them. */
 export function unsettledPlacement(running: readonly RunningSimNode[]): string | undefined {
-  const names = new Map(running.map((node) => [node.name, node]));
+  const names = new Map(running.map((node) => [nodeNameOf(node.context), node]));
   for (const { name, context } of running) {
     const { view } = context;
     if (!view.isLeaseHeld(context.clock.monotonicMs())) return `${name} has no lease`;
     if (view.nodes.size !== running.length) return `${name} knows ${view.nodes.size} nodes`;
     for (let number = 0; number < shardCount; number++) {
       const owner = view.ownerOf(number as Shard);
-      const node = owner && names.get(`${owner.nodeId}.${owner.incarnation}`);
+      const node = owner && names.get(nodeNameOf(owner));
       if (node === undefined || owner?.state !== "serving") {
         return `${name} sees shard ${number} ${owner?.state ?? "without an owner"}`;
       }
@@ -68,14 +70,17 @@ function unsettledDevices(sim: Settling, running: readonly RunningSimNode[]): st
     const { socket } = device;
     if (!device.isAttached || socket?.connection === undefined)
       return `${device.name} is not attached`;
-    const edge = addressOn(socket.transport.process.name, "edge");
+    const at = running.find(({ transport }) => transport === socket.transport);
+    if (at === undefined) return `${device.name} is attached to a node that is gone`;
+    const edge = addressOn(nodeNameOf(at.context), "edge");
     open.add(`${edge}/${socket.connection}`);
     const seen = viewOf(device, running);
     if (seen?.connection !== `${edge}/${socket.connection}`) {
       return `${device.name} is on ${edge}/${socket.connection}, its session says ${seen?.connection}`;
     }
   }
-  for (const { name, transport, system } of running) {
+  for (const { context, transport, system } of running) {
+    const name = nodeNameOf(context);
     for (const connection of transport.connections()) {
       const at = addressOn(name, `edge/${connection}`);
       if (!open.has(at)) return `${at} is nobody's connection`;
@@ -91,10 +96,11 @@ function viewOf(device: ModelDevice, running: readonly RunningSimNode[]): Device
   const key = sessionKey(app, uid);
   const shard = shardOfKey(key);
   const owner = running[0]?.context.view.ownerOf(shard);
-  const node = running.find(({ name }) => name === `${owner?.nodeId}.${owner?.incarnation}`);
+  if (owner === undefined) return undefined;
+  const node = running.find(({ context }) => nodeNameOf(context) === nodeNameOf(owner));
   if (node === undefined) return undefined;
   const path = `shards/${node.context.store.groupOf(shard)}/${shard}/${key}`;
-  const details = node.system.inspectActor(addressOn(node.name, path) as Address);
+  const details = node.system.inspectActor(addressOn(nodeNameOf(owner), path) as Address);
   const devices = (details?.detail["devices"] ?? []) as readonly DeviceView[];
   return devices.find((one) => one.id === id);
 }

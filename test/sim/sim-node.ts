@@ -44,6 +44,7 @@ export interface SimSurroundings {
 }
 
 export interface RunningSimNode {
+  /** Of the process; the node's own changes with each rejoin, see `nodeNameOf(context)`. */
   readonly name: string;
   readonly process: SimProcess;
   readonly bus: SimBus;
