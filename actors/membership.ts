@@ -145,7 +145,8 @@ export class Membership extends Actor<MembershipMessage> {
     const isHeld = view.isLeaseHeld(clock.monotonicMs());
     if (isHeld === this.wasHeld) return;
     this.wasHeld = isHeld;
-    if (!isHeld) log.warn("lease lost: no shard is served here until it is back", { nodeId });
+    if (isHeld) view.leaseHeldSinceMs = clock.monotonicMs();
+    else log.warn("lease lost: no shard is served here until it is back", { nodeId });
     this.announce();
   }
 

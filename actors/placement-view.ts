@@ -17,6 +17,8 @@ export class PlacementView {
   readonly sightings = new Map<string, Sighting>();
   /** This node's own, monotonic; past it, it serves no shard. */
   leaseDeadlineMs = 0;
+  /** Without a break, as far as was noticed: for so long at least the bucket took writes. */
+  leaseHeldSinceMs = 0;
   /** The bucket's first snapshot has been read: what is not here is not there. */
   isLoaded = false;
 

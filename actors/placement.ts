@@ -229,7 +229,8 @@ export class Placement extends Actor<PlacementMessage> {
       const name = nodeNameOf(member);
       if (member.nodeId === nodeId || this.givenUp.has(name)) continue;
       const key = nodeKey(member.nodeId);
-      const gone = await this.nodeWatch.goneReason(key, member, leading.sinceMs);
+      // Not since it leads: the leader before it may sleep, and has been waited for already.
+      const gone = await this.nodeWatch.goneReason(key, member, view.leaseHeldSinceMs);
       if (gone === undefined || this.node.clock.monotonicMs() >= leading.deadlineMs) continue;
       const deleted = await placement.delete(key, gone.revision);
       // Renewed meanwhile: it is not gone.

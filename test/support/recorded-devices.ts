@@ -50,9 +50,14 @@ export class RecordedDevices {
 
   add(uid: string, name: string, habit: Habit): void {
     this.history.addDevice(uid, name);
-    const recorded = { uid, name, habit, device: this.connect(uid, name, habit) };
-    this.all.push(recorded);
-    if (habit === "restless") this.walks.push(this.walk(recorded));
+    this.all.push({ uid, name, habit, device: this.connect(uid, name, habit) });
+  }
+
+  /** The restless ones come and go from now on. */
+  stir(): void {
+    for (const recorded of this.all) {
+      if (recorded.habit === "restless") this.walks.push(this.walk(recorded));
+    }
   }
 
   /** The silent ones acknowledge from now on, the restless ones stay. */

@@ -56,6 +56,7 @@ export class RecordedLoad implements AsyncDisposable {
     const load = new RecordedLoad(platform, plan);
     load.addDevices();
     await until("all devices are attached", () => load.devices.areAttached);
+    load.devices.stir();
     for (let at = 0; at < (plan.requesters ?? 2); at++) await load.addService(`r${at}`, "request");
     for (let at = 0; at < (plan.plainPublishers ?? 1); at++) {
       await load.addService(`p${at}`, "plain");
@@ -73,7 +74,7 @@ export class RecordedLoad implements AsyncDisposable {
 
   /**
    * Ends the load, lets every device come and acknowledge, and judges. Returns a line
-   * for people. `except` are faults of this history that the test has reason to expect.
+   * for people; throws the faults that it found.
    */
   async settle(): Promise<string> {
     await this.stop();
