@@ -140,7 +140,7 @@ export class Placement extends Actor<PlacementMessage> {
   private async follow(): Promise<void> {
     const { leader } = this.node.view;
     if (leader === undefined) {
-      await this.challenge("nobody leads", undefined);
+      await this.challengeNobody();
       return;
     }
     this.nodeWatch.ping([leader]);
@@ -150,6 +150,16 @@ export class Placement extends Actor<PlacementMessage> {
     const holder = isKnown ? record : { ...leader, pid: 0, processStart: "" };
     const gone = await this.nodeWatch.goneReason(leaderKey, holder, 0);
     if (gone !== undefined) await this.challenge(gone.reason, gone.revision);
+  }
+
+  /** A record that nobody here can read is its writer's for as long as it changes. */
+  private async challengeNobody(): Promise<void> {
+    const { view, clock, limits } = this.node;
+    const unreadable = view.sightings.get(leaderKey);
+    if (unreadable === undefined) return this.challenge("nobody leads", undefined);
+    const staleMs = clock.monotonicMs() - unreadable.sinceMs;
+    if (staleMs < limits.leaseMs + limits.leaseMarginMs) return;
+    await this.challenge("the leader's record is not readable and stale", unreadable.revision);
   }
 
   // ---- election ----

@@ -18,7 +18,9 @@ test("loses no answered push while all nodes are restarted one by one", async (t
     await platform.startNode(name);
     await untilBalanced(platform);
     const balancedMs = performance.now() - stoppedMs;
-    t.diagnostic(`${name} was gone after ${goneMs.toFixed(0)} ms, and has its share again after ${balancedMs.toFixed(0)} ms`);
+    t.diagnostic(
+      `${name} was gone after ${goneMs.toFixed(0)} ms, and has its share again after ${balancedMs.toFixed(0)} ms`,
+    );
     await load.untilAnswered(users.length);
   }
   t.diagnostic(await load.settle());

@@ -72,6 +72,11 @@ export class RecordedDevices {
     }
   }
 
+  close(): void {
+    this.isWalking = false;
+    for (const { device } of this.all) device.close();
+  }
+
   private connect(uid: string, name: string, habit: Habit): Device {
     const key = `${uid}/${name}`;
     const storage = this.storages.get(key) ?? memoryStorage();
@@ -93,6 +98,7 @@ export class RecordedDevices {
   private async walk({ device }: RecordedDevice): Promise<void> {
     while (this.isWalking) {
       await delay(restlessMs * (0.5 + Math.random()));
+      if (!this.isWalking) return;
       if (device.state.name === "idle") device.connect();
       else device.close();
     }

@@ -138,6 +138,7 @@ export class RecordedLoad implements AsyncDisposable {
     let dueMs = performance.now() + firstMs;
     for (let number = 1; this.isRunning; number++) {
       await delay(Math.max(0, dueMs - performance.now()));
+      if (!this.isRunning) return;
       const sentMs = performance.now();
       const push = this.history.notePush({ publisher, uid, number, kind, sentMs });
       const body = { publisher, number };
@@ -149,8 +150,9 @@ export class RecordedLoad implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.isRunning = false;
+    this.devices.close();
+    // After a failure requests may still be repeated, and are not waited for.
     await Promise.all(this.connections.map((connection) => connection.close()));
-    await Promise.all(this.lanes);
   }
 }
 
