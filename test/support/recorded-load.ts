@@ -72,14 +72,16 @@ export class RecordedLoad implements AsyncDisposable {
     await until(`${more} more requests are answered`, () => okCount() >= wanted, 30_000);
   }
 
-  /**
-   * Ends the load, lets every device come and acknowledge, and judges. Returns a line
-   * for people; throws the faults that it found.
-   */
-  async settle(): Promise<string> {
+  /** Ends the load, and lets every device come and acknowledge; then the history is whole. */
+  async rest(): Promise<void> {
     await this.stop();
     await this.devices.calm();
     await this.untilSettled();
+  }
+
+  /** Rests and judges: throws the faults that it found, or returns a line for people. */
+  async settle(): Promise<string> {
+    await this.rest();
     const faults = faultsOf(this.history);
     if (faults.length > 0) {
       const shown = faults.slice(0, 20).join("\n  ");
