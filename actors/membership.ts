@@ -20,7 +20,7 @@ import type { StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import { decodeLeader } from "../topology/election.js";
-import { decodeNodeRecord, nodeKeyPrefix } from "../topology/node-record.js";
+import { decodeNodeRecord, nodeKeyPrefix, nodeRecordVersionOf } from "../topology/node-record.js";
 import { PlacementTable } from "../topology/placement-table.js";
 import type { NodeContext } from "./node-context.js";
 import { NodeLease } from "./node-lease.js";
@@ -199,7 +199,8 @@ export class Membership extends Actor<MembershipMessage> {
   private onJoined(): void {
     // Until the record says otherwise, whoever starts under this name pings the former one.
     for (const former of this.pings.splice(0, this.pings.length - 1)) former.unsubscribe();
-    const { view, log, incarnation } = this.node;
+    const { view, clock, log, incarnation } = this.node;
+    view.leaseHeldSinceMs = clock.monotonicMs();
     if (view.rejoins > 0) log.info("rejoined", { incarnation });
     this.announce();
   }
@@ -273,6 +274,11 @@ export class Membership extends Actor<MembershipMessage> {
 
   private onLeader(entry: KeyValueEntry | undefined): void {
     const leader = entry === undefined ? undefined : decodeLeader(entry.value);
+    if (entry !== undefined && !leader?.ok) {
+      this.node.log.error("the leader's record is not readable; nobody leads until it is stale", {
+        revision: entry.revision,
+      });
+    }
     const before = this.node.view.leader;
     this.node.view.leader = leader?.ok ? leader.value : undefined;
     if (leader?.ok) this.node.view.floor.noteMaster(leader.value.epoch);
@@ -284,6 +290,14 @@ export class Membership extends Actor<MembershipMessage> {
     const nodeId = key.slice(nodeKeyPrefix.length);
     const before = nodes.get(nodeId);
     const record = entry === undefined ? undefined : decodeNodeRecord(entry.value);
+    if (entry !== undefined && record === undefined) {
+      const { revision } = entry;
+      const isNoise = nodeRecordVersionOf(entry.value) === undefined;
+      const end = isNoise ? "the last one stays in use" : "it is of another version";
+      this.node.log.error(`a node's record is not readable; ${end}`, { nodeId, revision });
+      // Noise is no proof of death: who dropped the node would have its volumes taken from it.
+      if (isNoise) return;
+    }
     if (record === undefined) nodes.delete(nodeId);
     else nodes.set(nodeId, record);
     if (before?.incarnation === record?.incarnation) return;

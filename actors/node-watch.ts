@@ -17,7 +17,11 @@ export interface Pinged {
   readonly heard: "answered" | "no responders" | "unknown" | "bus gone";
 }
 
-const pingDeadlineMs = 1_000;
+/**
+ * A ping that reached a process as it died is never answered, and as long as it is waited
+ * for its node is not pinged again. One that is only late proves nothing either way.
+ */
+const pingDeadlineMs = 250;
 const busSettleMs = 1_500;
 
 export class NodeWatch {

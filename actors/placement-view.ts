@@ -22,6 +22,8 @@ export class PlacementView {
   leaseDeadlineMs = 0;
   /** So many incarnations of this process are over. */
   rejoins = 0;
+  /** Without a break, as far as was noticed: for so long at least the bucket took writes. */
+  leaseHeldSinceMs = 0;
   /** The bucket's first snapshot has been read: what is not here is not there. */
   isLoaded = false;
 

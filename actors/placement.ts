@@ -143,7 +143,7 @@ export class Placement extends Actor<PlacementMessage> {
   private async follow(): Promise<void> {
     const { leader, nodes, sightings } = this.node.view;
     if (leader === undefined) {
-      await this.challenge("nobody leads", undefined);
+      await this.challengeNobody();
       return;
     }
     const judged = sightings.get(leaderKey);
@@ -158,6 +158,16 @@ export class Placement extends Actor<PlacementMessage> {
     const holder = isKnown ? record : { ...leader, pid: 0, processStart: "" };
     const gone = await this.nodeWatch.goneReason(leaderKey, holder, 0);
     if (gone !== undefined) await this.challenge(gone.reason, gone.revision);
+  }
+
+  /** A record that nobody here can read is its writer's for as long as it changes. */
+  private async challengeNobody(): Promise<void> {
+    const { view, clock, limits } = this.node;
+    const unreadable = view.sightings.get(leaderKey);
+    if (unreadable === undefined) return this.challenge("nobody leads", undefined);
+    const staleMs = clock.monotonicMs() - unreadable.sinceMs;
+    if (staleMs < limits.leaseMs + limits.leaseMarginMs) return;
+    await this.challenge("the leader's record is not readable and stale", unreadable.revision);
   }
 
   private async challenge(reason: string, revision: number | undefined): Promise<void> {
@@ -182,7 +192,8 @@ export class Placement extends Actor<PlacementMessage> {
       const name = nodeNameOf(member);
       if (member.nodeId === nodeId || this.givenUp.has(name)) continue;
       const key = nodeKey(member.nodeId);
-      const gone = await this.nodeWatch.goneReason(key, member, leading.sinceMs);
+      // Not since it leads: the leader before it may sleep, and has been waited for already.
+      const gone = await this.nodeWatch.goneReason(key, member, view.leaseHeldSinceMs);
       if (gone === undefined || this.node.clock.monotonicMs() >= leading.deadlineMs) continue;
       const deleted = await placement.delete(key, gone.revision);
       // Renewed meanwhile: it is not gone.

@@ -26,6 +26,16 @@ export function encodeNodeRecord(record: Omit<NodeRecord, "v">): Uint8Array {
   return new TextEncoder().encode(JSON.stringify({ v: nodeRecordVersion, ...record }));
 }
 
+/** Which version the bytes say that they are; undefined when they are no record of any. */
+export function nodeRecordVersionOf(bytes: Uint8Array): number | undefined {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    return isMap(value) && typeof value.v === "number" ? value.v : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Undefined for bytes that are no node record of a version this node knows. */
 export function decodeNodeRecord(bytes: Uint8Array): NodeRecord | undefined {
   let value: unknown;

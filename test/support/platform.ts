@@ -10,6 +10,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { WebSocket } from "ws";
 import { createDevice, type Device, type DeviceOptions } from "../../src/client/device-client.js";
@@ -40,7 +41,11 @@ export interface PlatformOptions {
   /** Kept at the end where given. */
   readonly folder?: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Takes each line that a node logs, which otherwise go to standard error. */
+  readonly onLog?: OnLog;
 }
+
+export type OnLog = (node: string, line: string) => void;
 
 export interface PlatformNode {
   readonly name: string;
@@ -65,6 +70,7 @@ export class Platform implements AsyncDisposable {
     readonly link: NatsConnection,
     readonly operator: NatsConnection,
     private readonly environment: Readonly<Record<string, string>>,
+    private readonly onLog: OnLog | undefined,
   ) {}
 
   static async start(options: PlatformOptions): Promise<Platform> {
@@ -79,6 +85,7 @@ export class Platform implements AsyncDisposable {
       link,
       operator,
       options.environment ?? {},
+      options.onLog,
     );
     await platform.registerApp({});
     await Promise.all((options.nodes ?? ["a", "b"]).map((name) => platform.startNode(name)));
@@ -103,8 +110,10 @@ export class Platform implements AsyncDisposable {
     const passwordFile = join(this.folder, "node.password");
     const { user, pass, inboxPrefix } = this.nats.credentials.node;
     await writeFile(passwordFile, pass, { mode: 0o600 });
+    const { onLog } = this;
     const child = fork(nodeProgram, [], {
       execArgv: ["--enable-source-maps"],
+      stdio: ["inherit", "inherit", onLog === undefined ? "inherit" : "pipe", "ipc"],
       env: {
         ...process.env,
         BELFRY_NAME: name,
@@ -119,6 +128,9 @@ export class Platform implements AsyncDisposable {
         ...this.environment,
       },
     });
+    if (child.stderr !== null && onLog !== undefined) {
+      createInterface({ input: child.stderr }).on("line", (line) => onLog(name, line));
+    }
     const ready = await new Promise<NodeReady>((resolve, reject) => {
       child.once("message", (message) => resolve(message as NodeReady));
       child.once("exit", (code) => reject(new Error(`node ${name} ended with ${code}`)));
