@@ -53,8 +53,11 @@ const membershipKind: ActorKind = {
   restart: "permanent",
 };
 
-/** Of the lease: renewed every third, looked at every twelfth. */
-const renewEvery = 1 / 3;
+/**
+ * Of the lease: renewed every fifth, looked at every twelfth. What is left of it after
+ * the last renewal outlasts a cluster's election of a new leader (main/lease-limits).
+ */
+const renewEvery = 1 / 5;
 const lookEvery = 1 / 12;
 
 export class Membership extends Actor<MembershipMessage> {
@@ -63,6 +66,8 @@ export class Membership extends Actor<MembershipMessage> {
   private isRenewing = false;
   private renewedMs = Number.NEGATIVE_INFINITY;
   private renewals = 0;
+  /** Renewals that failed one after the other. */
+  private failures = 0;
   private isOpeningWatch = false;
   private stopWatching: (() => void) | undefined = undefined;
   private pings: BusSubscription | undefined = undefined;
@@ -130,8 +135,14 @@ export class Membership extends Actor<MembershipMessage> {
     this.isRenewing = false;
     if (outcome instanceof Fault) {
       if (outcome.code === "NAME_TAKEN") this.node.giveUp(outcome.message);
-      log.warn("lease not renewed", { code: outcome.code, error: outcome.message });
+      const fields = { code: outcome.code, error: outcome.message };
+      if (this.failures === 0) log.warn("lease not renewed", fields);
+      else log.debug("lease not renewed", fields);
+      this.failures++;
+      // Again with the next look: who takes its time after a fault has less for the next.
+      this.renewedMs = Number.NEGATIVE_INFINITY;
     } else {
+      this.failures = 0;
       view.leaseDeadlineMs = outcome ?? 0;
       this.renewals++;
       // Given up by the leader: claimed anew with the next tick, the shards are gone.
@@ -171,6 +182,7 @@ export class Membership extends Actor<MembershipMessage> {
 
   private onRecordChanged({ key, entry }: RecordChanged): void {
     const { view, clock } = this.node;
+    view.unreadable.delete(key);
     if (entry === undefined) view.sightings.delete(key);
     else view.sightings.set(key, { revision: entry.revision, sinceMs: clock.monotonicMs() });
     if (key === tableKey) this.onTable(entry);
@@ -182,10 +194,7 @@ export class Membership extends Actor<MembershipMessage> {
     if (entry === undefined) return;
     const table = PlacementTable.decode(entry.value);
     if (!table.ok) {
-      this.node.log.error("the placement table is not readable; the last one stays in use", {
-        code: table.code,
-        revision: entry.revision,
-      });
+      this.onUnreadable(entry, table.message);
       return;
     }
     this.node.view.table = table.value;
@@ -194,6 +203,10 @@ export class Membership extends Actor<MembershipMessage> {
 
   private onLeader(entry: KeyValueEntry | undefined): void {
     const leader = entry === undefined ? undefined : decodeLeader(entry.value);
+    if (entry !== undefined && leader?.ok === false) {
+      this.onUnreadable(entry, leader.message);
+      return;
+    }
     const before = this.node.view.leader;
     this.node.view.leader = leader?.ok ? leader.value : undefined;
     if (before?.epoch !== this.node.view.leader?.epoch) this.announce();
@@ -204,12 +217,26 @@ export class Membership extends Actor<MembershipMessage> {
     const nodeId = key.slice(nodeKeyPrefix.length);
     const before = nodes.get(nodeId);
     const record = entry === undefined ? undefined : decodeNodeRecord(entry.value);
+    if (entry !== undefined && record === undefined) {
+      this.onUnreadable(entry, "it is no node's record of a version known here");
+      return;
+    }
     if (record === undefined) nodes.delete(nodeId);
     else nodes.set(nodeId, record);
     if (before?.incarnation === record?.incarnation) return;
     // Only a successor proves that the incarnation is over: a record alone may come back.
     if (before !== undefined && record !== undefined) this.system.nodeGone(nodeNameOf(before));
     this.announce();
+  }
+
+  /** Nothing follows from it, and nobody overwrites it: it may be a newer Belfry's. */
+  private onUnreadable({ key, revision }: KeyValueEntry, message: string): void {
+    this.node.view.unreadable.add(key);
+    this.node.log.error("a record of the placement is not readable: what was read last stays", {
+      key,
+      revision,
+      message,
+    });
   }
 
   private announce(): void {

@@ -5,6 +5,7 @@
  * Invariant: the deadline is counted from before the last successful write was sent.
  */
 import { Fault, type Result, refused } from "../src/base/result.js";
+import type { KeyValueEntry } from "../src/ports/key-value.js";
 import { pingSubject } from "../src/protocol/subjects.js";
 import {
   decodeNodeRecord,
@@ -53,8 +54,8 @@ export class NodeLease {
     const { placement, incarnation, nodeId } = this.node;
     const present = await placement.get(key);
     if (present === undefined) return placement.create(key, record);
-    const holder = decodeNodeRecord(present.value);
-    const isOther = holder !== undefined && holder.incarnation !== incarnation;
+    const holder = readHolder(present);
+    const isOther = holder.incarnation !== incarnation;
     if (isOther && (await this.isAnswering(holder))) {
       const message = `node ${nodeId} is running already (pid ${holder.pid})`;
       throw new Fault("NAME_TAKEN", "not-done", message);
@@ -66,17 +67,19 @@ export class NodeLease {
   private async adopt(key: string, record: Uint8Array): Promise<Result<number, "CONFLICT">> {
     const { placement, incarnation } = this.node;
     const present = await placement.get(key);
-    const holder = present && decodeNodeRecord(present.value);
+    const holder = present && readHolder(present);
     if (present === undefined || holder?.incarnation !== incarnation) {
       return refused("CONFLICT", "the lease is not this node's any more");
     }
     return placement.update(key, record, present.revision);
   }
 
+  /** Silence until the lease of the holder has run out, too. */
   private async isAnswering(holder: NodeRecord): Promise<boolean> {
     try {
       const subject = pingSubject(holder.nodeId, holder.incarnation);
-      await this.node.bus.request(subject, new Uint8Array(0), this.node.limits.leaseMs);
+      const leaseMs = Math.max(this.node.limits.leaseMs, holder.leaseMs);
+      await this.node.bus.request(subject, new Uint8Array(0), leaseMs);
       return true;
     } catch (cause) {
       // Silence is not proof of death, but its lease has run out by then.
@@ -98,4 +101,14 @@ export class NodeLease {
       startedAtMs: this.startedAtMs,
     });
   }
+}
+
+/** Throws Fault("BAD_RECORD"): who holds it cannot be told, so that it is not taken either. */
+export function readHolder({ key, value, revision }: KeyValueEntry): NodeRecord {
+  const holder = decodeNodeRecord(value);
+  if (holder !== undefined) return holder;
+  const message =
+    `the record ${key} (revision ${revision}) is not readable: broken, or a newer version's; ` +
+    "it stays as it is until it is deleted";
+  throw new Fault("BAD_RECORD", "not-done", message);
 }

@@ -138,7 +138,9 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async follow(): Promise<void> {
-    const { leader } = this.node.view;
+    const { leader, unreadable } = this.node.view;
+    // Somebody's, who cannot be told: it is not challenged.
+    if (unreadable.has(leaderKey)) return;
     if (leader === undefined) {
       await this.challenge("nobody leads", undefined);
       return;
@@ -183,7 +185,8 @@ export class Placement extends Actor<PlacementMessage> {
   private async renewWhenDue(leading: Leading): Promise<void> {
     const { placement, nodeId, incarnation, limits, clock } = this.node;
     const sentMs = clock.monotonicMs();
-    if (leading.deadlineMs - sentMs > (limits.leaseMs * 2) / 3) return;
+    // As often as a node its own (membership).
+    if (leading.deadlineMs - sentMs > (limits.leaseMs * 4) / 5) return;
     const record = encodeLeader({
       nodeId,
       incarnation,
@@ -231,9 +234,11 @@ export class Placement extends Actor<PlacementMessage> {
       const key = nodeKey(member.nodeId);
       const gone = await this.nodeWatch.goneReason(key, member, leading.sinceMs);
       if (gone === undefined || this.node.clock.monotonicMs() >= leading.deadlineMs) continue;
-      const deleted = await placement.delete(key, gone.revision);
+      // What cannot be read now is left as it is; its lease has run out all the same.
+      const isLeft = view.unreadable.has(key);
+      const deleted = isLeft ? undefined : await placement.delete(key, gone.revision);
       // Renewed meanwhile: it is not gone.
-      if (!deleted.ok) continue;
+      if (deleted?.ok === false) continue;
       this.givenUp.add(name);
       this.decide(`gives up ${name}: ${gone.reason}`);
     }
@@ -279,13 +284,15 @@ export class Placement extends Actor<PlacementMessage> {
   private async changeTable(change: (table: PlacementTable) => PlacementTable): Promise<void> {
     const { phase } = this;
     if (phase.role !== "leading") return;
-    const { placement, clock, limits, random, log } = this.node;
+    const { placement, clock, limits, random, log, view } = this.node;
     const isSettling = clock.monotonicMs() - phase.sinceMs < limits.settleMs;
     const entry = await placement.get(tableKey);
     if (entry === undefined && isSettling && this.members().length < 2) return;
     const read = entry === undefined ? undefined : PlacementTable.decode(entry.value);
     if (read !== undefined && !read.ok) {
-      log.error("the placement table is not readable and stays as it is", { code: read.code });
+      // Told by the membership, too, but once.
+      if (!view.unreadable.has(tableKey))
+        log.error("the table is not readable", { code: read.code });
       return;
     }
     const table = read?.value ?? PlacementTable.empty();
