@@ -198,6 +198,7 @@ export class Membership extends Actor<MembershipMessage> {
       return;
     }
     this.node.view.table = table.value;
+    this.node.view.floor.note(table.value);
     this.announce();
   }
 
@@ -209,6 +210,7 @@ export class Membership extends Actor<MembershipMessage> {
     }
     const before = this.node.view.leader;
     this.node.view.leader = leader?.ok ? leader.value : undefined;
+    if (leader?.ok) this.node.view.floor.noteMaster(leader.value.epoch);
     if (before?.epoch !== this.node.view.leader?.epoch) this.announce();
   }
 
@@ -226,6 +228,8 @@ export class Membership extends Actor<MembershipMessage> {
     if (before?.incarnation === record?.incarnation) return;
     // Only a successor proves that the incarnation is over: a record alone may come back.
     if (before !== undefined && record !== undefined) this.system.nodeGone(nodeNameOf(before));
+    // A rolled-back bucket may have shown its predecessor in between.
+    if (record !== undefined) this.system.nodeBack(nodeNameOf(record));
     this.announce();
   }
 

@@ -5,12 +5,15 @@
  */
 import type { Shard } from "../src/protocol/shards.js";
 import type { LeaderRecord, Sighting } from "../topology/election.js";
+import { EpochFloor } from "../topology/epoch-floor.js";
 import type { NodeRecord } from "../topology/node-record.js";
 import { type Ownership, PlacementTable } from "../topology/placement-table.js";
 
 export class PlacementView {
   table = PlacementTable.empty();
   leader: LeaderRecord | undefined;
+  /** Of all tables and leaders seen, also of those that a rolled-back bucket lost. */
+  readonly floor = new EpochFloor();
   /** Live nodes by node id, this one included once it has its lease. */
   readonly nodes = new Map<string, NodeRecord>();
   /** When each key of the bucket was last seen to change. */

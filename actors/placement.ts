@@ -162,7 +162,7 @@ export class Placement extends Actor<PlacementMessage> {
     // Who cannot hold its own lease must not lead.
     if (!view.isLeaseHeld(clock.monotonicMs()) || !view.isLoaded) return;
     const sentMs = clock.monotonicMs();
-    const epoch = Math.max(view.leader?.epoch ?? 0, view.table.masterEpoch) + 1;
+    const epoch = view.floor.masterEpoch + 1;
     const record = encodeLeader({ nodeId, incarnation, epoch, leaseMs: limits.leaseMs });
     const won =
       revision === undefined
@@ -249,7 +249,9 @@ export class Placement extends Actor<PlacementMessage> {
   private async place(): Promise<void> {
     if (this.phase.role !== "leading") return;
     // The view is a moment old; it only decides whether to read the table at all.
-    const isDone = this.phase.hasWrittenTable && this.plan(this.node.view.table).length === 0;
+    const { table, floor } = this.node.view;
+    const isWhole = floor.lift(table) === table;
+    const isDone = this.phase.hasWrittenTable && isWhole && this.plan(table).length === 0;
     if (!isDone) await this.changeTable((table) => this.carryOut(table, this.plan(table)));
   }
 
@@ -295,13 +297,17 @@ export class Placement extends Actor<PlacementMessage> {
         log.error("the table is not readable", { code: read.code });
       return;
     }
-    const table = read?.value ?? PlacementTable.empty();
+    const stored = read?.value ?? PlacementTable.empty();
+    const { floor } = this.node.view;
+    // A bucket that was rolled back says less than was seen: nobody's epoch is given twice.
+    const table = floor.lift(stored);
+    if (table !== stored) this.decide("finds that the table was rolled back");
     if (table.masterEpoch > phase.epoch) {
       this.stepDown("the table was written under a higher epoch");
       return;
     }
     const changed = change(table);
-    if (changed === table && phase.hasWrittenTable) return;
+    if (changed === stored && phase.hasWrittenTable) return;
     const bytes = changed.writtenBy(phase.epoch, randomToken(random, 12)).encode();
     if (clock.monotonicMs() >= phase.deadlineMs) return;
     const written =
@@ -309,7 +315,9 @@ export class Placement extends Actor<PlacementMessage> {
         ? await placement.create(tableKey, bytes)
         : await placement.update(tableKey, bytes, entry.revision);
     // On a conflict the next tick reads again, and learns whether it still leads.
-    if (written.ok) phase.hasWrittenTable = true;
+    if (!written.ok) return;
+    phase.hasWrittenTable = true;
+    floor.note(changed);
   }
 
   private carryOut(table: PlacementTable, steps: readonly PlacementStep[]): PlacementTable {

@@ -149,7 +149,13 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.inbox = inbox;
     const startMs = clock.wallMs();
     const reserveUntilMs = startMs + limits.reserveMs;
-    const requests = [...this.epochs].map(([shard, epoch]) => ({ shard, epoch, reserveUntilMs }));
+    const holder = nodeNameOf(node);
+    const requests = [...this.epochs].map(([shard, epoch]) => ({
+      shard,
+      epoch,
+      holder,
+      reserveUntilMs,
+    }));
     const answers = await inbox.raise(requests);
     let highestFence = 0;
     for (const [index, request] of requests.entries()) {

@@ -32,7 +32,7 @@ export interface Ownership extends Member {
 
 const states: readonly ShardState[] = ["unassigned", "serving", "moving"];
 
-/** Immutable: `withOwner`, `withMove` and `withState` make changed copies. */
+/** Immutable: what begins with `with` makes a changed copy. */
 export class PlacementTable {
   private constructor(
     /** Epoch of the master that wrote this. */
@@ -108,6 +108,13 @@ export class PlacementTable {
       copy.epochs[shard] = copy.epochOf(shard) + 1;
       copy.stateIndex[shard] = states.indexOf("moving");
     }
+    return copy;
+  }
+
+  /** Takes `shards` from whoever has them; their last epoch is then what `epochOf` says. */
+  withoutOwner(shards: readonly Shard[], epochOf: (shard: Shard) => number): PlacementTable {
+    const copy = this.withState(shards, "unassigned");
+    for (const shard of shards) copy.epochs[shard] = Math.max(copy.epochOf(shard), epochOf(shard));
     return copy;
   }
 

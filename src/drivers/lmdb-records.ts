@@ -40,15 +40,19 @@ export function putNothing(batch: WriteBatch): void {
 export interface StoredFence {
   readonly epoch: number;
   readonly reservedUntilMs: number;
+  /** Empty in a fence from before holders were stored: nobody is that. */
+  readonly holder: string;
 }
 
 export function putFence(batch: WriteBatch, fence: StoredFence): void {
-  startVersioned(batch).f64(fence.epoch).f64(fence.reservedUntilMs).endPut();
+  startVersioned(batch).f64(fence.epoch).f64(fence.reservedUntilMs).text(fence.holder).endPut();
 }
 
 export function readFence(bytes: Uint8Array): StoredFence {
   const reader = readVersioned(bytes);
-  return { epoch: reader.f64(), reservedUntilMs: reader.f64() };
+  const epoch = reader.f64();
+  const reservedUntilMs = reader.f64();
+  return { epoch, reservedUntilMs, holder: reader.isAtEnd ? "" : reader.text() };
 }
 
 export function putDroppedSeq(batch: WriteBatch, seq: number): void {

@@ -28,7 +28,7 @@ interface ShardState {
   log: ShardLog | undefined;
 }
 
-const noFence: records.StoredFence = { epoch: 0, reservedUntilMs: 0 };
+const noFence: records.StoredFence = { epoch: 0, reservedUntilMs: 0, holder: "" };
 
 export class ShardTable {
   private readonly states: ShardState[] = [];
@@ -53,13 +53,14 @@ export class ShardTable {
   }
 
   raise(batch: WriteBatch, request: FenceRequest): FenceAnswer {
-    const { shard, epoch } = request;
+    const { shard, epoch, holder } = request;
     const state = this.stateOf(shard);
     const { fence } = state;
     if (epoch < fence.epoch) return fenced(fence);
+    if (epoch === fence.epoch && holder !== fence.holder) return fenced(fence);
     const lastChange = this.logOf(shard).last;
     const reservedUntilMs = Math.max(fence.reservedUntilMs, request.reserveUntilMs);
-    this.setFence(batch, shard, { epoch, reservedUntilMs });
+    this.setFence(batch, shard, { epoch, reservedUntilMs, holder });
     const value = { previousReservedUntilMs: fence.reservedUntilMs, lastChange };
     return { ...accepted(value), epoch };
   }
@@ -69,7 +70,7 @@ export class ShardTable {
     const { fence } = this.stateOf(shard);
     if (write.epoch < fence.epoch) return fenced(fence);
     if (reserveUntilMs > fence.reservedUntilMs) {
-      this.setFence(batch, shard, { epoch: fence.epoch, reservedUntilMs: reserveUntilMs });
+      this.setFence(batch, shard, { ...fence, reservedUntilMs: reserveUntilMs });
     }
     this.touched.add(shard);
     for (const session of sessions) this.writeSession(batch, shard, session);
@@ -183,6 +184,6 @@ export class ShardTable {
   }
 }
 
-function fenced({ epoch }: records.StoredFence) {
-  return { ...refused("FENCED", `the shard's fence is ${epoch}`), epoch };
+function fenced({ epoch, holder }: records.StoredFence) {
+  return { ...refused("FENCED", `the shard's fence is ${epoch}, held by ${holder}`), epoch };
 }

@@ -143,16 +143,19 @@ class ShardData {
   readonly due = new Map<SessionKey, Set<number>>();
   readonly changes: NumberedChange[] = [];
   private epoch = 0;
+  private holder = "";
   private reservedUntilMs = 0;
   private lastChange = 0;
 
-  raise({ epoch, reserveUntilMs }: FenceRequest): FenceAnswer {
+  raise({ epoch, holder, reserveUntilMs }: FenceRequest): FenceAnswer {
     if (epoch < this.epoch) return this.fenced();
+    if (epoch === this.epoch && holder !== this.holder) return this.fenced();
     const fence = {
       previousReservedUntilMs: this.reservedUntilMs,
       lastChange: this.lastChange,
     };
     this.epoch = epoch;
+    this.holder = holder;
     this.reservedUntilMs = Math.max(this.reservedUntilMs, reserveUntilMs);
     return { ...accepted(fence), epoch };
   }
@@ -165,7 +168,8 @@ class ShardData {
   }
 
   private fenced() {
-    return { ...refused("FENCED", `the shard's fence is ${this.epoch}`), epoch: this.epoch };
+    const { epoch, holder } = this;
+    return { ...refused("FENCED", `the shard's fence is ${epoch}, held by ${holder}`), epoch };
   }
 
   private apply(write: SessionWrite): void {

@@ -26,8 +26,9 @@ export interface InboxStore {
 export interface InboxGroup {
   /**
    * Raises the fences of `shards` to `epoch` and the MsgID reservation to
-   * `reserveUntilMs`, whichever is later than what is stored. Equal epochs pass
-   * (the same owner again). Answers stand in the order of the requests.
+   * `reserveUntilMs`, whichever is later than what is stored. An equal epoch passes for
+   * the holder that the fence has (the same owner again), and is FENCED for any other:
+   * one epoch was given twice. Answers stand in the order of the requests.
    */
   raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]>;
   /** Throws Fault("STORE_UNAVAILABLE", "not-done" | "unknown"); one answer per write, in order. */
@@ -63,6 +64,8 @@ export const changesKept = 1_024;
 export interface FenceRequest {
   readonly shard: Shard;
   readonly epoch: number;
+  /** Who owns the shard under this epoch, at most 128 bytes; stands with the fence. */
+  readonly holder: string;
   readonly reserveUntilMs: number;
 }
 

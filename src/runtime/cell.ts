@@ -64,6 +64,8 @@ export interface System {
    * its watchers are forgotten, those who watch there are told, nothing is sent any more.
    */
   nodeGone(node: string): void;
+  /** Who said that it was gone was wrong: it is reached again. */
+  nodeBack(node: string): void;
 }
 
 /** What the services of `Actor` are made of. */

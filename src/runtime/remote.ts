@@ -117,6 +117,10 @@ export class Remote {
     this.touched.delete(outbox);
   }
 
+  nodeBack(node: string): void {
+    this.gone.delete(node);
+  }
+
   /** At the end of a run of turns, or when the loop turns: what waits goes out. */
   flush(): void {
     for (const outbox of this.touched) outbox.onLoopTurn();

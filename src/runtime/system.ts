@@ -196,6 +196,10 @@ export class ActorSystem implements Host {
     this.watching.onNodeGone(node);
   }
 
+  nodeBack(node: string): void {
+    this.remote.nodeBack(node);
+  }
+
   inspectTree(depth: number, childLimit: number): TreeReport {
     return inspectTree(this.rootCell, depth, childLimit);
   }

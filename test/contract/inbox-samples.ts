@@ -21,8 +21,14 @@ export const alice = sessionKey("demo", "alice");
 export type Current = () => InboxGroup;
 export type Reopen = () => Promise<void>;
 
-export function raise(group: InboxGroup, shard: Shard, epoch: number, reserveUntilMs = 0) {
-  return group.raise([{ shard, epoch, reserveUntilMs }]).then(([answer]) => {
+export function raise(
+  group: InboxGroup,
+  shard: Shard,
+  epoch: number,
+  reserveUntilMs = 0,
+  holder = "a",
+) {
+  return group.raise([{ shard, epoch, holder, reserveUntilMs }]).then(([answer]) => {
     assert.ok(answer, "a raise has one answer per request");
     return answer;
   });

@@ -86,11 +86,24 @@ function fenceContract(group: Current, reopen: Reopen): void {
     assert.deepEqual(await raise(group(), one, 6), fence(0, 0, 6));
   });
 
+  test("an epoch that was given twice passes for its first holder alone", async () => {
+    assert.equal((await raise(group(), one, 5, 0, "a")).ok, true);
+    const other = await raise(group(), one, 5, 9_000, "b");
+    assert.equal(other.ok ? "" : other.code, "FENCED");
+    assert.equal(other.epoch, 5);
+    assert.equal((await commit(group(), { append: [entry(1)] }, { epoch: 5 })).ok, true);
+    await reopen();
+    assert.equal((await raise(group(), one, 5, 0, "b")).ok, false);
+    assert.deepEqual(await raise(group(), one, 5, 0, "a"), fence(0, 0, 5));
+    assert.equal((await raise(group(), one, 6, 0, "b")).ok, true);
+    assert.equal((await raise(group(), one, 6, 0, "a")).ok, false);
+  });
+
   test("a raise of many shards answers each in order", async () => {
     await raise(group(), two, 9);
     const answers = await group().raise([
-      { shard: one, epoch: 3, reserveUntilMs: 1 },
-      { shard: two, epoch: 3, reserveUntilMs: 1 },
+      { shard: one, epoch: 3, holder: "a", reserveUntilMs: 1 },
+      { shard: two, epoch: 3, holder: "a", reserveUntilMs: 1 },
     ]);
     assert.deepEqual(
       answers.map(({ ok, epoch }) => [ok, epoch]),

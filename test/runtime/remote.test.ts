@@ -166,6 +166,17 @@ describe("between two nodes", () => {
     clock.runSoon();
     assert.equal(a.system.counters().deadLetters.unreachable, 3);
   });
+
+  it("is reached again once it is said to be back", async () => {
+    const { clock, a, b } = pair();
+    const s = script();
+    const ref = b.system.spawnRoot("x", () => new Scripted(s));
+    a.system.nodeGone(b.system.node);
+    a.system.nodeBack(b.system.node);
+    a.system.tell(ref.address, { kind: "Hello" });
+    clock.runSoon();
+    assert.deepEqual(s.log, [{ kind: "Hello" }]);
+  });
 });
 
 describe("ask between two nodes", () => {
