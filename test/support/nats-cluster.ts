@@ -18,7 +18,7 @@ import { connect } from "@nats-io/transport-node";
 import { NatsConnection } from "../../src/drivers/nats-connection.js";
 import { ensureSecrets } from "../../src/main/setup/nats-secrets.js";
 import { PrivateNats } from "../../src/main/setup/private-nats.js";
-import type { NatsFixture } from "./nats-server.js";
+import type { NatsServers } from "./nats-server.js";
 import { until } from "./until.js";
 
 export interface NatsClusterOptions {
@@ -39,8 +39,7 @@ export interface NatsMember {
 }
 
 /** Takes the place of a single server in a platform: its `url` names all three. */
-export interface NatsCluster
-  extends Omit<NatsFixture, "pid" | "port" | "addApps" | "kill" | "restart"> {
+export interface NatsCluster extends NatsServers {
   readonly members: readonly NatsMember[];
   /** A connection as `node` to one member and no other. */
   connectTo(member: NatsMember): Promise<NatsConnection>;
@@ -96,6 +95,13 @@ export async function startNatsCluster(options: NatsClusterOptions = {}): Promis
     connectTo,
     streamLeader: (stream) => streamLeader(members, connectTo, stream),
     untilReplicating,
+    kill: (signal) => {
+      for (const server of servers) server.kill(signal);
+    },
+    restart: async () => {
+      await Promise.all(servers.map((server) => server.restart()));
+      await untilReplicating();
+    },
     stop,
     [Symbol.asyncDispose]: stop,
   };
