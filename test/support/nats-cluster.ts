@@ -1,12 +1,12 @@
 /**
- * Three disposable nats-servers that form one JetStream cluster, each on free ports of
+ * Three (or so) disposable nats-servers that form one JetStream cluster, each on free ports of
  * 127.0.0.1 and in a folder of its own, with the users of nats.conf.
  *
  *   await using cluster = await startNatsCluster({ apps: ["demo"] });
  *   const leader = await cluster.streamLeader("KV_placement");
  *   leader.kill("SIGKILL");
  *
- * Resolves when all three replicate: a stream of three replicas could be made.
+ * Resolves when all replicate: a stream with a replica on each could be made.
  */
 import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -25,6 +25,8 @@ export interface NatsClusterOptions {
   readonly apps?: readonly string[];
   /** Kept at the end; without it a temporary one is made and removed. */
   readonly folder?: string;
+  /** Servers; three unless told otherwise. */
+  readonly size?: number;
 }
 
 export interface NatsMember {
@@ -45,11 +47,11 @@ export interface NatsCluster extends NatsServers {
   connectTo(member: NatsMember): Promise<NatsConnection>;
   /** The member that leads the stream, as a member that lives says. */
   streamLeader(stream: string): Promise<NatsMember>;
-  /** Resolves when a stream of three replicas can be made. */
+  /** Resolves when each member takes part again: it could make a stream on all. */
   untilReplicating(): Promise<void>;
 }
 
-const size = 3;
+const sizeDefault = 3;
 const formedDeadlineMs = 60_000;
 
 export async function startNatsCluster(options: NatsClusterOptions = {}): Promise<NatsCluster> {
@@ -58,14 +60,21 @@ export async function startNatsCluster(options: NatsClusterOptions = {}): Promis
     if (options.folder === undefined) rmSync(folder, { recursive: true, force: true });
   };
   process.once("exit", remove);
-  const servers = await startServers(folder, options.apps ?? []);
+  const size = options.size ?? sizeDefault;
+  const servers = await startServers(folder, size, options.apps ?? []);
   const members = servers.map(asMember);
   const first = servers[0] as PrivateNats;
   const { user, pass, inboxPrefix } = first.credentials("node");
   const connectTo = async ({ url }: NatsMember) => {
     const login = { user, pass, inboxPrefix, timeout: 2_000 };
+    const patience = { maxReconnectAttempts: -1, reconnectTimeWait: 100 };
     // Else it goes to another member when this one ends.
-    const client = await connect({ servers: url, ...login, ignoreClusterUpdates: true });
+    const client = await connect({
+      servers: url,
+      ...login,
+      ...patience,
+      ignoreClusterUpdates: true,
+    });
     return new NatsConnection(client, undefined, inboxPrefix);
   };
   const stop = async () => {
@@ -74,7 +83,7 @@ export async function startNatsCluster(options: NatsClusterOptions = {}): Promis
     if (options.folder === undefined) await rm(folder, { recursive: true, force: true });
   };
   const untilReplicating = async () => {
-    for (const member of members) await untilMember(member, connectTo);
+    for (const member of members) await untilMember(member, size, connectTo);
   };
   try {
     await untilReplicating();
@@ -107,7 +116,11 @@ export async function startNatsCluster(options: NatsClusterOptions = {}): Promis
   };
 }
 
-async function startServers(folder: string, apps: readonly string[]): Promise<PrivateNats[]> {
+async function startServers(
+  folder: string,
+  size: number,
+  apps: readonly string[],
+): Promise<PrivateNats[]> {
   const routePorts = await freePorts(size);
   const users = { operators: ["test"], apps };
   await ensureSecrets(join(folder, "secrets.json"), users);
@@ -151,7 +164,7 @@ function asMember(server: PrivateNats, at: number): NatsMember {
 type ConnectTo = (member: NatsMember) => Promise<NatsConnection>;
 
 /** A stream of three replicas needs the meta leader, and all members known to it. */
-async function untilMember(member: NatsMember, connectTo: ConnectTo): Promise<void> {
+async function untilMember(member: NatsMember, size: number, connectTo: ConnectTo): Promise<void> {
   const connection = await connectTo(member);
   try {
     const probe = { name: `probe-${member.name}`, subjects: [`$KV.probe.${member.name}`] };
