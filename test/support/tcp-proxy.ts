@@ -85,9 +85,7 @@ export class TcpProxy implements AsyncDisposable {
       socket.setNoDelay(true);
       socket.once("error", () => socket.destroy());
       socket.once("close", () => {
-        this.pairs.delete(pair);
-        near.destroy();
-        far.destroy();
+        if (near.destroyed && far.destroyed) this.pairs.delete(pair);
       });
     }
     pair.out.start();
@@ -107,6 +105,7 @@ export class TcpProxy implements AsyncDisposable {
 class Lane {
   private isCut = false;
   private isFull = false;
+  private isOver = false;
   private last: Promise<void> = Promise.resolve();
 
   constructor(
@@ -117,8 +116,8 @@ class Lane {
 
   start(): void {
     this.from.on("data", (chunk) => this.pass(() => this.write(chunk)));
-    // Behind all that was held: who is cut off does not hear of the end either.
-    this.from.on("end", () => this.pass(() => void this.to.end()));
+    this.from.on("close", () => this.finish());
+    this.from.on("end", () => this.finish());
     this.to.on("drain", () => {
       this.isFull = false;
       this.flow();
@@ -128,6 +127,13 @@ class Lane {
   cut(isCut: boolean): void {
     this.isCut = isCut;
     this.flow();
+    if (this.isOver) this.finish();
+  }
+
+  /** Who is cut off does not hear of the end either, before it is healed. */
+  private finish(): void {
+    this.isOver = true;
+    if (!this.isCut) this.pass(() => void this.to.end());
   }
 
   private pass(step: () => void): void {
