@@ -66,7 +66,8 @@ export class Leadership {
   async renewWhenDue(leading: Leading): Promise<void> {
     const { placement, limits, clock } = this.node;
     const sentMs = clock.monotonicMs();
-    if (leading.deadlineMs - sentMs > (limits.leaseMs * 2) / 3) return;
+    // As often as a node its own (membership).
+    if (leading.deadlineMs - sentMs > (limits.leaseMs * 4) / 5) return;
     const record = this.recordOf(leading);
     const renewed = await placement.update(leaderKey, record, leading.revision);
     if (!renewed.ok) {

@@ -20,7 +20,7 @@ import type { StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import { decodeLeader } from "../topology/election.js";
-import { decodeNodeRecord, nodeKeyPrefix, nodeRecordVersionOf } from "../topology/node-record.js";
+import { decodeNodeRecord, nodeKeyPrefix } from "../topology/node-record.js";
 import { PlacementTable } from "../topology/placement-table.js";
 import type { NodeContext } from "./node-context.js";
 import { NodeLease } from "./node-lease.js";
@@ -61,8 +61,11 @@ const membershipKind: ActorKind = {
   restart: "permanent",
 };
 
-/** Of the lease: renewed every third, looked at every twelfth. */
-const renewEvery = 1 / 3;
+/**
+ * Of the lease: renewed every fifth, looked at every twelfth. What is left of it after
+ * the last renewal outlasts a cluster's election of a new leader (main/lease-limits).
+ */
+const renewEvery = 1 / 5;
 const lookEvery = 1 / 12;
 const incarnationLength = 8;
 const namesMax = 1_024;
@@ -75,6 +78,8 @@ export class Membership extends Actor<MembershipMessage> {
   private isRenewing = false;
   private renewedMs = Number.NEGATIVE_INFINITY;
   private renewals = 0;
+  /** Renewals that failed one after the other. */
+  private failures = 0;
   private isOpeningWatch = false;
   private stopWatching: (() => void) | undefined = undefined;
   /** The last one is of this incarnation. */
@@ -183,12 +188,15 @@ export class Membership extends Actor<MembershipMessage> {
     if (outcome instanceof Fault) {
       if (outcome.code === "NAME_TAKEN") this.node.giveUp(outcome.message);
       const fields = { code: outcome.code, error: outcome.message };
-      // That it was lost is said already, once.
-      if (this.hasLease || view.rejoins === 0) log.warn("lease not renewed", fields);
-      else log.debug("lease not claimed", fields);
+      if (this.failures === 0) log.warn("lease not renewed", fields);
+      else log.debug("lease not renewed", fields);
+      this.failures++;
+      // Again with the next look: who takes its time after a fault has less for the next.
+      this.renewedMs = Number.NEGATIVE_INFINITY;
     } else if (outcome === undefined) {
       if (this.hasLease) this.rejoin("the record was given up or taken");
     } else if (outcome > clock.monotonicMs()) {
+      this.failures = 0;
       this.renewals++;
       const isNew = !this.hasLease;
       view.leaseDeadlineMs = outcome;
@@ -250,6 +258,7 @@ export class Membership extends Actor<MembershipMessage> {
 
   private onRecordChanged({ key, entry }: RecordChanged): void {
     const { view, clock } = this.node;
+    view.unreadable.delete(key);
     if (entry === undefined) view.sightings.delete(key);
     else view.sightings.set(key, { revision: entry.revision, sinceMs: clock.monotonicMs() });
     if (key === tableKey) this.onTable(entry);
@@ -261,10 +270,7 @@ export class Membership extends Actor<MembershipMessage> {
     if (entry === undefined) return;
     const table = PlacementTable.decode(entry.value);
     if (!table.ok) {
-      this.node.log.error("the placement table is not readable; the last one stays in use", {
-        code: table.code,
-        revision: entry.revision,
-      });
+      this.onUnreadable(entry, table.message);
       return;
     }
     this.node.view.table = table.value;
@@ -274,10 +280,9 @@ export class Membership extends Actor<MembershipMessage> {
 
   private onLeader(entry: KeyValueEntry | undefined): void {
     const leader = entry === undefined ? undefined : decodeLeader(entry.value);
-    if (entry !== undefined && !leader?.ok) {
-      this.node.log.error("the leader's record is not readable; nobody leads until it is stale", {
-        revision: entry.revision,
-      });
+    if (entry !== undefined && leader?.ok === false) {
+      this.onUnreadable(entry, leader.message);
+      return;
     }
     const before = this.node.view.leader;
     this.node.view.leader = leader?.ok ? leader.value : undefined;
@@ -291,12 +296,8 @@ export class Membership extends Actor<MembershipMessage> {
     const before = nodes.get(nodeId);
     const record = entry === undefined ? undefined : decodeNodeRecord(entry.value);
     if (entry !== undefined && record === undefined) {
-      const { revision } = entry;
-      const isNoise = nodeRecordVersionOf(entry.value) === undefined;
-      const end = isNoise ? "the last one stays in use" : "it is of another version";
-      this.node.log.error(`a node's record is not readable; ${end}`, { nodeId, revision });
-      // Noise is no proof of death: who dropped the node would have its volumes taken from it.
-      if (isNoise) return;
+      this.onUnreadable(entry, "it is no node's record of a version known here");
+      return;
     }
     if (record === undefined) nodes.delete(nodeId);
     else nodes.set(nodeId, record);
@@ -318,6 +319,16 @@ export class Membership extends Actor<MembershipMessage> {
     if (lastNames.size > namesMax) lastNames.delete([...lastNames.keys()][0] ?? "");
     if (before === undefined || before === incarnation) return;
     this.system.nodeGone(nodeNameOf({ nodeId, incarnation: before }));
+  }
+
+  /** Nothing follows from it: it may be a newer Belfry's, and noise is no proof of death. */
+  private onUnreadable({ key, revision }: KeyValueEntry, message: string): void {
+    this.node.view.unreadable.add(key);
+    this.node.log.error("a record of the placement is not readable: what was read last stays", {
+      key,
+      revision,
+      message,
+    });
   }
 
   private announce(): void {

@@ -6,12 +6,15 @@
  * Invariant: the deadline is counted from before the last successful write was sent.
  */
 import { Fault, type Result, refused } from "../src/base/result.js";
+import type { KeyValueEntry } from "../src/ports/key-value.js";
 import { pingSubject } from "../src/protocol/subjects.js";
 import {
   decodeNodeRecord,
   encodeNodeRecord,
   type NodeRecord,
   nodeKey,
+  nodeRecordVersion,
+  nodeRecordVersionOf,
 } from "../topology/node-record.js";
 import type { NodeContext } from "./node-context.js";
 
@@ -58,7 +61,7 @@ export class NodeLease {
     const { placement, nodeId } = this.node;
     const present = await placement.get(key);
     if (present === undefined) return placement.create(key, record);
-    const holder = decodeNodeRecord(present.value);
+    const holder = readHolder(present);
     const isOther = holder !== undefined && !this.isOwn(holder);
     if (isOther && (await this.isAnswering(holder))) {
       const message = `node ${nodeId} is running already (pid ${holder.pid})`;
@@ -71,8 +74,10 @@ export class NodeLease {
   private async adopt(key: string, record: Uint8Array): Promise<Result<number, "CONFLICT">> {
     const { placement } = this.node;
     const present = await placement.get(key);
-    const holder = present && decodeNodeRecord(present.value);
-    if (present === undefined || holder?.incarnation !== this.incarnation) {
+    const holder = present && readHolder(present);
+    // Noise over an own record is no claim of anybody else.
+    const isOwn = holder === undefined || holder.incarnation === this.incarnation;
+    if (present === undefined || !isOwn) {
       return refused("CONFLICT", "the lease is not this node's any more");
     }
     return placement.update(key, record, present.revision);
@@ -86,10 +91,12 @@ export class NodeLease {
     return holder.incarnation === this.incarnation || (isOwnProcess && processStart !== "");
   }
 
+  /** Silence until the lease of the holder has run out, too. */
   private async isAnswering(holder: NodeRecord): Promise<boolean> {
     try {
       const subject = pingSubject(holder.nodeId, holder.incarnation);
-      await this.node.bus.request(subject, new Uint8Array(0), this.node.limits.leaseMs);
+      const leaseMs = Math.max(this.node.limits.leaseMs, holder.leaseMs);
+      await this.node.bus.request(subject, new Uint8Array(0), leaseMs);
       return true;
     } catch (cause) {
       // Silence is not proof of death, but its lease has run out by then.
@@ -111,4 +118,19 @@ export class NodeLease {
       startedAtMs: this.startedAtMs,
     });
   }
+}
+
+/**
+ * Undefined for noise, which is nobody's. Throws Fault("BAD_RECORD") for a record of
+ * another version: who holds it cannot be told, so that it is not taken either.
+ */
+export function readHolder({ key, value, revision }: KeyValueEntry): NodeRecord | undefined {
+  const holder = decodeNodeRecord(value);
+  const version = nodeRecordVersionOf(value);
+  const isNoise = version === undefined || version === nodeRecordVersion;
+  if (holder !== undefined || isNoise) return holder;
+  const message =
+    `the record ${key} (revision ${revision}) is of version ${version}, which is not known ` +
+    "here; it stays as it is until it is deleted";
+  throw new Fault("BAD_RECORD", "not-done", message);
 }

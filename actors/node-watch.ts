@@ -79,7 +79,7 @@ export class NodeWatch {
    */
   async goneReason(
     key: string,
-    member: Member & ProcessIdentity,
+    member: Member & ProcessIdentity & { readonly leaseMs: number },
     watchedSinceMs: number,
   ): Promise<{ readonly reason: string; readonly revision: number } | undefined> {
     const { view, limits, clock, processes } = this.node;
@@ -89,7 +89,8 @@ export class NodeWatch {
     const silentSinceMs = this.silentSince.get(nodeNameOf(member));
     const sighting: Sighting = silentSinceMs === undefined ? seen : { ...seen, silentSinceMs };
     const reason = goneReason(sighting, clock.monotonicMs(), {
-      leaseMs: limits.leaseMs,
+      // Its holder counts by what it wrote, which other settings may have given it.
+      leaseMs: Math.max(limits.leaseMs, member.leaseMs),
       marginMs: limits.leaseMarginMs,
       silenceMs: limits.silenceMs,
     });

@@ -18,6 +18,8 @@ export class PlacementView {
   readonly nodes = new Map<string, NodeRecord>();
   /** When each key of the bucket was last seen to change. */
   readonly sightings = new Map<string, Sighting>();
+  /** Keys whose value is of a newer version, or broken: what was read before stays. */
+  readonly unreadable = new Set<string>();
   /** This node's own, monotonic; past it, it serves no shard. 0 while it has no lease. */
   leaseDeadlineMs = 0;
   /** So many incarnations of this process are over. */

@@ -141,8 +141,9 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async follow(): Promise<void> {
-    const { leader, nodes, sightings } = this.node.view;
-    if (leader === undefined) {
+    const { leader, nodes, sightings, unreadable } = this.node.view;
+    // Somebody's, who cannot be told: only its age counts.
+    if (leader === undefined || unreadable.has(leaderKey)) {
       await this.challengeNobody();
       return;
     }
@@ -195,9 +196,11 @@ export class Placement extends Actor<PlacementMessage> {
       // Not since it leads: the leader before it may sleep, and has been waited for already.
       const gone = await this.nodeWatch.goneReason(key, member, view.leaseHeldSinceMs);
       if (gone === undefined || this.node.clock.monotonicMs() >= leading.deadlineMs) continue;
-      const deleted = await placement.delete(key, gone.revision);
+      // What cannot be read now is left as it is; its lease has run out all the same.
+      const isLeft = view.unreadable.has(key);
+      const deleted = isLeft ? undefined : await placement.delete(key, gone.revision);
       // Renewed meanwhile: it is not gone.
-      if (!deleted.ok) continue;
+      if (deleted?.ok === false) continue;
       this.givenUp.add(name);
       this.decisions.note(`gives up ${name}: ${gone.reason}`);
     }
@@ -284,13 +287,16 @@ export class Placement extends Actor<PlacementMessage> {
   ): Promise<TableChange> {
     const leading = this.leadership.current;
     if (leading === undefined) return "not written";
-    const { placement, clock, limits, random, log } = this.node;
+    const { placement, clock, limits, random, log, view } = this.node;
     const isSettling = clock.monotonicMs() - leading.sinceMs < limits.settleMs;
     const entry = await placement.get(tableKey);
     if (entry === undefined && isSettling && this.node.view.nodes.size < 2) return "not written";
     const read = entry === undefined ? undefined : PlacementTable.decode(entry.value);
     if (read !== undefined && !read.ok) {
-      log.error("the placement table is not readable and stays as it is", { code: read.code });
+      // Told by the membership, too, but once.
+      if (!view.unreadable.has(tableKey)) {
+        log.error("the table is not readable", { code: read.code });
+      }
       return "not written";
     }
     const stored = read?.value ?? PlacementTable.empty();

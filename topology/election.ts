@@ -17,6 +17,12 @@ export interface LeaderRecord extends Member {
 }
 
 const leaderVersion = 1;
+/** A longer one is no lease: nobody could ever take its holder's place. */
+const leaseMsMax = 10 * 60_000;
+
+export function isLeaseMs(value: unknown): value is number {
+  return typeof value === "number" && value > 0 && value <= leaseMsMax;
+}
 
 export function encodeLeader(leader: Omit<LeaderRecord, "v">): Uint8Array {
   return packValue({ v: leaderVersion, ...leader });
@@ -34,8 +40,8 @@ export function decodeLeader(bytes: Uint8Array): Result<LeaderRecord, "BAD_RECOR
     map.v === leaderVersion &&
     typeof map.nodeId === "string" &&
     typeof map.incarnation === "string" &&
-    typeof map.epoch === "number" &&
-    typeof map.leaseMs === "number";
+    Number.isSafeInteger(map.epoch) &&
+    isLeaseMs(map.leaseMs);
   return isWhole
     ? accepted(map as unknown as LeaderRecord)
     : refused("BAD_RECORD", "the leader record is malformed or of another version");

@@ -1,5 +1,6 @@
 /** What each node writes under its own key in the placement bucket: its lease and its addresses. */
 import { isMap } from "../src/protocol/codec.js";
+import { isLeaseMs } from "./election.js";
 import type { Member } from "./placement-table.js";
 
 export interface NodeRecord extends Member {
@@ -49,7 +50,7 @@ export function decodeNodeRecord(bytes: Uint8Array): NodeRecord | undefined {
     value.v === nodeRecordVersion &&
     typeof value.nodeId === "string" &&
     typeof value.incarnation === "string" &&
-    typeof value.leaseMs === "number" &&
+    isLeaseMs(value.leaseMs) &&
     typeof value.pid === "number" &&
     typeof value.processStart === "string" &&
     typeof value.edgeUrl === "string";

@@ -34,7 +34,7 @@ export class BelfryUnderLoad implements SystemUnderLoad {
   readonly speech = "belfry";
 
   private constructor(
-    readonly platform: Platform,
+    readonly platform: Platform<NatsFixture>,
     private readonly folder: AsyncDisposable,
   ) {}
 

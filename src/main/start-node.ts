@@ -11,11 +11,12 @@ import { Edge } from "../../actors/edge.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import { Membership } from "../../actors/membership.js";
 import type { NodeContext } from "../../actors/node-context.js";
+import { readHolder } from "../../actors/node-lease.js";
 import { OperatorDesk } from "../../actors/operator-desk.js";
 import { Placement } from "../../actors/placement.js";
 import { PlacementView } from "../../actors/placement-view.js";
 import { ShardHost } from "../../actors/shard-host.js";
-import { decodeNodeRecord, nodeKey } from "../../topology/node-record.js";
+import { nodeKey } from "../../topology/node-record.js";
 import { randomToken } from "../base/random.js";
 import { Fault } from "../base/result.js";
 import { JwtTokens } from "../drivers/jwt-tokens.js";
@@ -24,6 +25,7 @@ import { LmdbInbox } from "../drivers/lmdb-inbox.js";
 import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
+import type { Replicas } from "../drivers/nats-replicas.js";
 import { pinoLog } from "../drivers/pino-log.js";
 import { systemClock, systemRandom } from "../drivers/system-clock.js";
 import { systemProcesses } from "../drivers/system-processes.js";
@@ -36,6 +38,7 @@ import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
 import { createHttpServer } from "./http.js";
+import { leaseLimits } from "./lease-limits.js";
 import type { Settings } from "./settings.js";
 import { readSecretFile } from "./settings.js";
 import { version } from "./version.js";
@@ -75,12 +78,12 @@ export async function startNode(
 ): Promise<RunningNode> {
   const nodeId = `${settings.idc}-${settings.name}`;
   const incarnation = randomToken(systemRandom, 8);
-  const limits = { ...defaultLimits, ...limitChanges };
   const log = pinoLog(settings.logLevel, { node: nodeId });
-  const start: Start = { nodeId, incarnation, settings, limits, log, onFatal };
-  const connection = await connectNats(natsOptions(start));
+  const connection = await connectNats(natsOptions(settings, nodeId, log));
+  const leases = leaseLimits(settings, connection.isClustered);
+  const limits = { ...defaultLimits, ...leases, ...limitChanges };
   try {
-    return await startOn(connection, start);
+    return await startOn(connection, { nodeId, incarnation, settings, limits, log, onFatal });
   } catch (error) {
     await connection.close();
     throw error;
@@ -91,10 +94,14 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const { nodeId, incarnation, settings, limits, log, onFatal } = start;
   const bus = new NatsBus(connection);
   await checkNats(connection, bus);
-  const placement = await openKeyValue(connection, "placement");
+  const replicas: Replicas = {
+    onFewer: (message) => log.warn(message),
+    ...(settings.kvReplicas === undefined ? {} : { wanted: settings.kvReplicas }),
+  };
+  const placement = await openKeyValue(connection, "placement", replicas);
   await refuseLiveName(placement, bus, nodeId);
   const processes = await systemProcesses();
-  const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps"), log);
+  const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps", replicas), log);
   const tokens = new JwtTokens(apps, systemClock, (error) => {
     log.error("a token could not be checked", {
       error: error instanceof Error ? error.stack : String(error),
@@ -206,7 +213,7 @@ async function stopNode(
   log.info("node stopped");
 }
 
-function natsOptions({ settings, nodeId, log }: Start): NatsOptions {
+function natsOptions(settings: Settings, nodeId: string, log: Log): NatsOptions {
   const password = readSecretFile(settings.natsPasswordFile);
   return {
     url: settings.natsUrl,
@@ -224,7 +231,8 @@ function natsOptions({ settings, nodeId, log }: Start): NatsOptions {
 /** Two processes under one name would answer for one another. */
 async function refuseLiveName(placement: KeyValue, bus: Bus, nodeId: string): Promise<void> {
   const present = await placement.get(nodeKey(nodeId));
-  const holder = present === undefined ? undefined : decodeNodeRecord(present.value);
+  if (present === undefined) return;
+  const holder = readHolder(present);
   if (holder === undefined) return;
   try {
     await bus.request(

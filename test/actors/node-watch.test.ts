@@ -8,7 +8,7 @@ import { PlacementView } from "../../actors/placement-view.js";
 import { Fault } from "../../src/base/result.js";
 import { VirtualClock } from "../support/virtual-clock.js";
 
-const member = { nodeId: "dc1-b", incarnation: "i", pid: 2, processStart: "s" };
+const member = { nodeId: "dc1-b", incarnation: "i", pid: 2, leaseMs: 3_000, processStart: "s" };
 const key = "node.dc1-b";
 const { probeEveryMs } = defaultLimits;
 

@@ -31,7 +31,8 @@ import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { pushUserSubject } from "../../src/protocol/subjects.js";
 import { decodeNodeRecord, type NodeRecord, nodeKey } from "../../topology/node-record.js";
 import { PlacementTable } from "../../topology/placement-table.js";
-import { type NatsFixture, startNats } from "./nats-server.js";
+import { type NatsCluster, startNatsCluster } from "./nats-cluster.js";
+import { type NatsFixture, type NatsServers, startNats } from "./nats-server.js";
 import { until } from "./until.js";
 
 const nodeProgram = fileURLToPath(new URL("../../src/main/node.js", import.meta.url));
@@ -58,14 +59,14 @@ export interface PlatformNode {
 export const app = "demo";
 export const secret = { kid: "test", secret: "a secret of at least thirty-two bytes" };
 
-export class Platform implements AsyncDisposable {
+export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDisposable {
   readonly nodes = new Map<string, PlatformNode>();
   private readonly devices: Device[] = [];
 
   private constructor(
     readonly folder: string,
     private readonly isKept: boolean,
-    readonly nats: NatsFixture,
+    readonly nats: Nats,
     /** As the user `node`; tests look and publish with it. */
     readonly link: NatsConnection,
     readonly operator: NatsConnection,
@@ -73,9 +74,12 @@ export class Platform implements AsyncDisposable {
     private readonly onLog: OnLog | undefined,
   ) {}
 
-  static async start(options: PlatformOptions): Promise<Platform> {
+  static async start<Nats extends NatsServers>(
+    options: PlatformOptions,
+    startServers: (folder: string) => Promise<Nats>,
+  ): Promise<Platform<Nats>> {
     const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "belfry-test-")));
-    const nats = await startNats({ folder: join(folder, "nats"), apps: [app] });
+    const nats = await startServers(join(folder, "nats"));
     const link = await connect(nats, "node");
     const operator = await connect(nats, "operator-test");
     const platform = new Platform(
@@ -88,8 +92,9 @@ export class Platform implements AsyncDisposable {
       options.onLog,
     );
     await platform.registerApp({});
-    await Promise.all((options.nodes ?? ["a", "b"]).map((name) => platform.startNode(name)));
-    await platform.untilPlaced();
+    const names = options.nodes ?? ["a", "b"];
+    await Promise.all(names.map((name) => platform.startNode(name)));
+    if (names.length > 0) await platform.untilPlaced();
     return platform;
   }
 
@@ -106,7 +111,11 @@ export class Platform implements AsyncDisposable {
     await apps.create(record.app, encodeAppRecord(record));
   }
 
-  async startNode(name: string): Promise<PlatformNode> {
+  /** `environment` is this start's alone. */
+  async startNode(
+    name: string,
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<PlatformNode> {
     const passwordFile = join(this.folder, "node.password");
     const { user, pass, inboxPrefix } = this.nats.credentials.node;
     await writeFile(passwordFile, pass, { mode: 0o600 });
@@ -126,6 +135,7 @@ export class Platform implements AsyncDisposable {
         UV_THREADPOOL_SIZE: "16",
         BELFRY_LOG_LEVEL: process.env["BELFRY_LOG_LEVEL"] ?? "error",
         ...this.environment,
+        ...environment,
       },
     });
     if (child.stderr !== null && onLog !== undefined) {
@@ -260,11 +270,18 @@ export class Platform implements AsyncDisposable {
   }
 }
 
-export function startPlatform(options: PlatformOptions = {}): Promise<Platform> {
-  return Platform.start(options);
+export function startPlatform(options: PlatformOptions = {}): Promise<Platform<NatsFixture>> {
+  return Platform.start(options, (folder) => startNats({ folder, apps: [app] }));
 }
 
-function connect(nats: NatsFixture, name: string): Promise<NatsConnection> {
+/** On three NATS servers in place of one. */
+export function startClusterPlatform(
+  options: PlatformOptions = {},
+): Promise<Platform<NatsCluster>> {
+  return Platform.start(options, (folder) => startNatsCluster({ folder, apps: [app] }));
+}
+
+function connect(nats: NatsServers, name: string): Promise<NatsConnection> {
   const { user, pass, inboxPrefix } = nats.credentials.user(name);
   return connectNats({ url: nats.url, name: "test", user, password: pass, inboxPrefix });
 }
