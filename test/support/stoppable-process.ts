@@ -3,8 +3,8 @@
  * bus, with its own ends of a bus, a bucket and a store that others share.
  *
  * While it is stopped all that comes waits. When it goes on it takes its input first, each
- * with all that follows from it, and its timers last: as an event loop may that was stopped
- * while it waited for input.
+ * with all that follows from it, and then its timers, or the other way round: as an event
+ * loop does, wherever it was stopped.
  */
 import type { Cancel, Clock } from "../../src/base/clock.js";
 import { Fault } from "../../src/base/result.js";
@@ -59,9 +59,14 @@ export class StoppableProcess implements Clock {
     this.phase = "stopped";
   }
 
-  resume(): void {
+  resume(first: "input" | "timers" = "input"): void {
     this.phase = "catching-up";
-    this.takeInput();
+    if (first === "timers") this.takeTimers();
+    this.clock.after(0, () => this.takeInput());
+  }
+
+  private takeTimers(): void {
+    for (const timer of this.timers.splice(0)) this.clock.after(0, timer);
   }
 
   private takeInput(): void {
@@ -73,7 +78,7 @@ export class StoppableProcess implements Clock {
       return;
     }
     this.phase = "running";
-    for (const timer of this.timers.splice(0)) this.clock.after(0, timer);
+    this.takeTimers();
   }
 
   goOut(): void {
