@@ -42,8 +42,6 @@ const retryAfterSeconds = 5;
 
 export class Edge extends Actor<EdgeMessage> {
   private context: EdgeContext | undefined = undefined;
-  /** The incarnation under which the connections were last told to attach. */
-  private attachedAs = "";
   private opened = 0;
   private refusedHandshakes = 0;
   private badFrames = 0;
@@ -185,26 +183,13 @@ export class Edge extends Actor<EdgeMessage> {
   /** Connections served under an epoch that has passed go to the new owner. */
   private onPlacementChanged(): void {
     const { table } = this.node.view;
-    const isRenamed = this.noteJoined();
     this.eachConnection((connection, key) => {
       const { shard } = connection;
-      if (shard === undefined) return;
-      const isOutdated =
-        table.stateOf(shard) === "serving" &&
-        connection.servedEpoch !== 0 &&
-        table.epochOf(shard) > connection.servedEpoch;
-      if (isOutdated || isRenamed) {
+      if (shard === undefined || table.stateOf(shard) !== "serving") return;
+      if (connection.servedEpoch !== 0 && table.epochOf(shard) > connection.servedEpoch) {
         this.tellChild(key, { kind: "AttachAgain", shards: [shard] } satisfies AttachAgain);
       }
     });
-  }
-
-  /** True once for each incarnation, when it has its lease: sessions know its edge by no other name. */
-  private noteJoined(): boolean {
-    const { view, clock, incarnation } = this.node;
-    if (this.attachedAs === incarnation || !view.isLeaseHeld(clock.monotonicMs())) return false;
-    this.attachedAs = incarnation;
-    return true;
   }
 
   private eachConnection(visit: (connection: Connection, key: ActorKey) => void): void {

@@ -283,13 +283,12 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     if (write.author === this) this.outstandingWrites--;
     if (this.pending === write) this.pending = undefined;
     // What was handed on at most once (seq 0) nothing else guards; the rest is on disk.
-    const isServing = this.mayServe;
     for (const { reply, id, seq, isDuplicate } of write.answers) {
-      if (seq === 0 && !isServing) continue;
+      if (seq === 0 && !this.mayServe) continue;
       answerAccepted(this.context.node.bus, reply, id, seq, isDuplicate);
     }
     for (const { record, target } of write.passing) {
-      if (isServing) deliveries.deliverPassing(record, target);
+      if (this.mayServe) deliveries.deliverPassing(record, target);
     }
     deliveries.deliverCommitted(write.append);
     const { waiting } = this;

@@ -2,8 +2,9 @@
  * A process on a shared virtual clock that can be stopped (SIGSTOP) and taken off the
  * bus, with its own ends of a bus, a bucket and a store that others share.
  *
- * While it is stopped all that comes waits. When it goes on it takes its input first and
- * its timers last, as an event loop does that was stopped while it waited for input.
+ * While it is stopped all that comes waits. When it goes on it takes its input first, each
+ * with all that follows from it, and then its timers, or the other way round: as an event
+ * loop does, wherever it was stopped.
  */
 import type { Cancel, Clock } from "../../src/base/clock.js";
 import { Fault } from "../../src/base/result.js";
@@ -14,9 +15,13 @@ import type { KeyValue, KeyValueEntry } from "../../src/ports/key-value.js";
 import type { Bus, BusMessage, BusSubscription, PublishOptions } from "../../src/runtime/ports.js";
 import type { VirtualClock } from "./virtual-clock.js";
 
+type Source = "timer" | "turn" | "input";
+
 export class StoppableProcess implements Clock {
   isOut = false;
-  private waiting: { readonly isTimer: boolean; readonly run: () => void }[] | undefined;
+  private phase: "running" | "stopped" | "catching-up" = "running";
+  private inputs: (() => void)[] = [];
+  private timers: (() => void)[] = [];
   private readonly returns = new Set<() => void>();
 
   constructor(private readonly clock: VirtualClock) {}
@@ -34,7 +39,7 @@ export class StoppableProcess implements Clock {
     const run = () => {
       if (!isCancelled) callback();
     };
-    const cancel = this.clock.after(delayMs, () => this.handle(true, run));
+    const cancel = this.clock.after(delayMs, () => this.handle("timer", run));
     return () => {
       isCancelled = true;
       cancel();
@@ -42,25 +47,38 @@ export class StoppableProcess implements Clock {
   }
 
   soon(callback: () => void): void {
-    this.clock.soon(() => this.handle(false, callback));
+    this.clock.soon(() => this.handle("turn", callback));
   }
 
   /** Something comes from outside. */
   input(run: () => void): void {
-    this.handle(false, run);
+    this.handle("input", run);
   }
 
   stop(): void {
-    this.waiting = [];
+    this.phase = "stopped";
   }
 
-  resume(): void {
-    const { waiting } = this;
-    this.waiting = undefined;
-    for (const { isTimer, run } of waiting ?? []) {
-      if (isTimer) this.clock.after(0, run);
-      else this.clock.soon(run);
+  resume(first: "input" | "timers" = "input"): void {
+    this.phase = "catching-up";
+    if (first === "timers") this.takeTimers();
+    this.clock.after(0, () => this.takeInput());
+  }
+
+  private takeTimers(): void {
+    for (const timer of this.timers.splice(0)) this.clock.after(0, timer);
+  }
+
+  private takeInput(): void {
+    const run = this.inputs.shift();
+    if (run !== undefined) {
+      run();
+      // The turns that it led to come first.
+      this.clock.soon(() => this.clock.soon(() => this.takeInput()));
+      return;
     }
+    this.phase = "running";
+    this.takeTimers();
   }
 
   goOut(): void {
@@ -93,9 +111,10 @@ export class StoppableProcess implements Clock {
     });
   }
 
-  private handle(isTimer: boolean, run: () => void): void {
-    if (this.waiting === undefined) run();
-    else this.waiting.push({ isTimer, run });
+  private handle(source: Source, run: () => void): void {
+    if (this.phase === "running" || (this.phase === "catching-up" && source === "turn")) run();
+    else if (source === "timer") this.timers.push(run);
+    else this.inputs.push(run);
   }
 }
 

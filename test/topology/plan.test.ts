@@ -137,6 +137,41 @@ describe("planPlacement", () => {
     );
   });
 
+  test("gives who rejoined its units again, so that nothing goes from hand to hand", () => {
+    fc.assert(
+      fc.property(members, (candidates) => {
+        const before = settled(PlacementTable.empty(), candidates);
+        const again = candidates.map((member) => ({ ...member, incarnation: "next" }));
+        const after = carryOut(before, again);
+        for (let unit = 0; unit < unitCount; unit++) {
+          const shard = (unit * unitSize) as Shard;
+          assert.equal(after.ownerOf(shard)?.nodeId, before.ownerOf(shard)?.nodeId);
+        }
+        assert.deepEqual(planPlacement(after, again, limits), []);
+      }),
+    );
+  });
+
+  test("gives it no more than its share, and none when it is in drain", () => {
+    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+    const table = PlacementTable.empty().withOwner(all, live(0));
+    const again = { ...live(0), incarnation: "next" };
+    const shared = carryOut(table, [again, live(1)]);
+    assert.deepEqual([countOf(shared, again), countOf(shared, live(1))], [4, 4]);
+    const drained = carryOut(table, [{ ...again, isDraining: true }, live(1)]);
+    assert.deepEqual([countOf(drained, again), countOf(drained, live(1))], [0, 8]);
+  });
+
+  test("gives a unit back to who was to hand it over, for it may still have it open", () => {
+    const [a, b, c] = [live(0), live(1), live(2)];
+    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+    const moving = PlacementTable.empty().withOwner(all, a).withMove(unitShards(0, unitSize), b);
+    for (const giver of [a, { ...a, isDraining: true }]) {
+      const [first] = planPlacement(moving, [giver, { ...b, incarnation: "next" }, c], limits);
+      assert.deepEqual([first?.kind, first?.unit, first?.to.nodeId], ["assign", 0, a.nodeId]);
+    }
+  });
+
   test("plans nothing without members", () => {
     assert.deepEqual(planPlacement(PlacementTable.empty(), [], limits), []);
   });
