@@ -10,6 +10,7 @@
  *   BENCH_RUNS=n   kills of an owner (20); a quarter as many of a master
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { packValue } from "../src/protocol/codec.js";
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 import {
   followerNames,
@@ -48,6 +49,8 @@ const steadyUsers = 96;
 const steadyEveryMs = 100;
 /** Around the kill of a master. */
 const steadyMs = 1_000;
+/** These users have no devices. */
+const command = packValue({ body: 0, ttl: 1 });
 const boundMs = 900_000;
 
 interface MasterKill {
@@ -110,9 +113,8 @@ async function killMaster(
   const epoch = (await readLeader(platform))?.epoch ?? 0;
   const own = await shardsOf(platform, victim);
   const others = new Set([...allShards()].filter((shard) => !own.has(shard)));
-  const command = { body: 0, ttl: 1 };
   const steadies = usersIn(others, steadyUsers, "steady");
-  const steady = new SteadyRequests(platform, steadies, steadyEveryMs, command);
+  const steady = new SteadyRequests(platform, steadies, steadyEveryMs, () => command);
   await delay(steadyMs);
   log.forget();
   const [killedMs, wallMs] = [performance.now(), Date.now()];

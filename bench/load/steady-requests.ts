@@ -7,13 +7,17 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
-import { packValue, unpackValue } from "../../src/protocol/codec.js";
+import { unpackValue } from "../../src/protocol/codec.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
 import { pushUserSubject } from "../../src/protocol/subjects.js";
 import { app, type Platform } from "../../test/support/platform.js";
 
+/** The command of a user's n-th request, from 1 on; `at` is the user's place in the list. */
+export type CommandOf = (at: number, number: number) => Uint8Array;
+
 export interface SteadyCounts {
   readonly sent: number;
+  readonly accepted: number;
   readonly failed: number;
   readonly firstFailure: string;
   readonly longestRequestMs: number;
@@ -25,6 +29,7 @@ const deadlineMs = 5_000;
 
 export class SteadyRequests {
   private sent = 0;
+  private accepted = 0;
   private failed = 0;
   private firstFailure = "";
   private longestRequestMs = 0;
@@ -34,39 +39,47 @@ export class SteadyRequests {
   private readonly bus: NatsBus;
   private isWanted = true;
 
-  /** `command` as services send it; users that have devices get it, too. */
   constructor(
     platform: Platform,
-    users: readonly string[],
+    private readonly users: readonly string[],
     private readonly everyMs: number,
-    command: object,
+    private readonly commandOf: CommandOf,
   ) {
     this.bus = new NatsBus(platform.operator);
-    const payload = packValue(command);
-    this.running = users.map((uid, at) =>
-      this.run(uid, payload, (everyMs * at) / users.length).catch((error) => {
-        this.fail(String(error));
-      }),
-    );
+    this.running = users.map((uid, at) => this.run(uid, at));
   }
 
   /** Sends no more, and resolves when all that was sent has ended. */
   async stop(): Promise<SteadyCounts> {
     this.isWanted = false;
     await Promise.all(this.running);
-    const { sent, failed, firstFailure, longestRequestMs, longestGapMs } = this;
-    return { sent, failed, firstFailure, longestRequestMs, longestGapMs };
+    return this.counts();
   }
 
-  private async run(uid: string, payload: Uint8Array, firstMs: number): Promise<void> {
+  counts(): SteadyCounts {
+    const { sent, accepted, failed, firstFailure, longestRequestMs, longestGapMs } = this;
+    return { sent, accepted, failed, firstFailure, longestRequestMs, longestGapMs };
+  }
+
+  /** What was longest counts anew. */
+  resetLongest(): void {
+    this.longestRequestMs = 0;
+    this.longestGapMs = 0;
+  }
+
+  private async run(uid: string, at: number): Promise<void> {
+    const { everyMs, users, commandOf } = this;
     const open = new Set<Promise<void>>();
-    let dueMs = performance.now() + firstMs;
-    while (this.isWanted) {
+    let dueMs = performance.now() + (everyMs * at) / users.length;
+    for (let number = 1; ; number++) {
       await delay(Math.max(0, dueMs - performance.now()));
-      const request: Promise<void> = this.request(uid, payload).finally(() => open.delete(request));
+      if (!this.isWanted) break;
+      const request: Promise<void> = this.request(uid, commandOf(at, number)).finally(() =>
+        open.delete(request),
+      );
       open.add(request);
       // A loop that is late does not send what it missed all at once.
-      dueMs = Math.max(dueMs + this.everyMs, performance.now());
+      dueMs = Math.max(dueMs + everyMs, performance.now());
     }
     await Promise.all(open);
   }
@@ -85,6 +98,7 @@ export class SteadyRequests {
   }
 
   private noteAnswer(uid: string, sentMs: number): void {
+    this.accepted++;
     const nowMs = performance.now();
     const gapMs = nowMs - (this.answeredMs.get(uid) ?? nowMs);
     this.answeredMs.set(uid, nowMs);

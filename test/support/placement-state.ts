@@ -57,6 +57,16 @@ export function epochsOf(table: PlacementTable): number[] {
   return Array.from({ length: shardCount }, (_, number) => table.epochOf(number as Shard));
 }
 
+/** The first so many users whose shards are among these. */
+export function usersAmong(shards: ReadonlySet<Shard>, count: number, prefix: string): string[] {
+  const users: string[] = [];
+  for (let index = 0; users.length < count; index++) {
+    const uid = `${prefix}-${index}`;
+    if (shards.has(shardOf(encodeToken(app), encodeToken(uid)))) users.push(uid);
+  }
+  return users;
+}
+
 /** So many users, each in a shard of its own and evenly over what is given. */
 export function usersIn(shards: ReadonlySet<Shard>, count: number, prefix: string): string[] {
   const wanted = [...shards];
