@@ -204,8 +204,8 @@ describe("a node that is off the bus", () => {
     const a = bench.node("a");
     const owned = bench.owners();
     a.process.goOut();
-    bench.store.closeMs = 2_000;
-    await bench.run(leaseMs + 100);
+    bench.store.closeMs = 800;
+    await bench.until("its lease is lost", () => a.context.view.rejoins === 1);
     assert.equal(bench.store.isHeldBy("a"), true);
     // Back before the others' patience ends, and while it still closes.
     a.process.comeBack();

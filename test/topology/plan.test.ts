@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import type { Shard } from "../../src/protocol/shards.js";
+import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { PlacementTable } from "../../topology/placement-table.js";
 import { planPlacement } from "../../topology/plan.js";
 import { type Candidate, unitShards } from "../../topology/units.js";
