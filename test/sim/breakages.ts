@@ -6,6 +6,7 @@
 import { Connection } from "../../actors/connection.js";
 import { Edge } from "../../actors/edge.js";
 import { Inbox } from "../../actors/inbox.js";
+import { PlacementView } from "../../actors/placement-view.js";
 import { answerAccepted } from "../../actors/push-answering.js";
 import { Session } from "../../actors/session.js";
 import { ShardGroup } from "../../actors/shard-group.js";
@@ -63,10 +64,21 @@ type OnDeliver = (this: InnerConnection, message: { prev: number; generation: nu
 
 export const breakages: readonly Breakage[] = [
   {
+    // Neither the store's nor the one that a node puts up against itself: each hides that
+    // the other is missing.
     name: "no-fence",
     invariant: 1,
     faults: ["pause", "cut"],
     seedsMax: 120,
+    apply: () =>
+      patch<PlacementView["isLeaseHeld"]>(
+        PlacementView.prototype,
+        "isLeaseHeld",
+        () =>
+          function (this: PlacementView) {
+            return this.leaseDeadlineMs > 0;
+          },
+      ),
     breakGroup: (group) =>
       groupWith(group, {
         commit: (writes) =>
