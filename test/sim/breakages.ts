@@ -47,6 +47,21 @@ function together(...undo: (() => void)[]): () => void {
   };
 }
 
+/**
+ * The fence that a node puts up against itself. It hides that another one is missing, so
+ * who takes one of those out takes this out, too.
+ */
+function withoutOwnFence(): () => void {
+  return patch<PlacementView["isLeaseHeld"]>(
+    PlacementView.prototype,
+    "isLeaseHeld",
+    () =>
+      function (this: PlacementView) {
+        return this.leaseDeadlineMs > 0;
+      },
+  );
+}
+
 /** The same group but for some of its methods. */
 function groupWith(group: InboxGroup, changed: Partial<InboxGroup>): InboxGroup {
   const bound = Object.create(group) as InboxGroup;
@@ -64,21 +79,11 @@ type OnDeliver = (this: InnerConnection, message: { prev: number; generation: nu
 
 export const breakages: readonly Breakage[] = [
   {
-    // Neither the store's nor the one that a node puts up against itself: each hides that
-    // the other is missing.
     name: "no-fence",
     invariant: 1,
     faults: ["pause", "cut"],
     seedsMax: 120,
-    apply: () =>
-      patch<PlacementView["isLeaseHeld"]>(
-        PlacementView.prototype,
-        "isLeaseHeld",
-        () =>
-          function (this: PlacementView) {
-            return this.leaseDeadlineMs > 0;
-          },
-      ),
+    apply: withoutOwnFence,
     breakGroup: (group) =>
       groupWith(group, {
         commit: (writes) =>
@@ -92,6 +97,7 @@ export const breakages: readonly Breakage[] = [
     seedsMax: 150,
     apply: () =>
       together(
+        withoutOwnFence(),
         patch<OnEpoch>(
           Connection.prototype,
           "onAttached",
