@@ -6,6 +6,7 @@
 import { Connection } from "../../actors/connection.js";
 import { Edge } from "../../actors/edge.js";
 import { Inbox } from "../../actors/inbox.js";
+import { PlacementView } from "../../actors/placement-view.js";
 import { answerAccepted } from "../../actors/push-answering.js";
 import { Session } from "../../actors/session.js";
 import { ShardGroup } from "../../actors/shard-group.js";
@@ -46,6 +47,21 @@ function together(...undo: (() => void)[]): () => void {
   };
 }
 
+/**
+ * The fence that a node puts up against itself. It hides that another one is missing, so
+ * who takes one of those out takes this out, too.
+ */
+function withoutOwnFence(): () => void {
+  return patch<PlacementView["isLeaseHeld"]>(
+    PlacementView.prototype,
+    "isLeaseHeld",
+    () =>
+      function (this: PlacementView) {
+        return this.leaseDeadlineMs > 0;
+      },
+  );
+}
+
 /** The same group but for some of its methods. */
 function groupWith(group: InboxGroup, changed: Partial<InboxGroup>): InboxGroup {
   const bound = Object.create(group) as InboxGroup;
@@ -67,6 +83,7 @@ export const breakages: readonly Breakage[] = [
     invariant: 1,
     faults: ["pause", "cut"],
     seedsMax: 120,
+    apply: withoutOwnFence,
     breakGroup: (group) =>
       groupWith(group, {
         commit: (writes) =>
@@ -80,6 +97,7 @@ export const breakages: readonly Breakage[] = [
     seedsMax: 150,
     apply: () =>
       together(
+        withoutOwnFence(),
         patch<OnEpoch>(
           Connection.prototype,
           "onAttached",

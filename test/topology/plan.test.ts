@@ -139,8 +139,8 @@ describe("planPlacement", () => {
 
   test("gives who rejoined its units again, so that nothing goes from hand to hand", () => {
     fc.assert(
-      fc.property(members, (candidates) => {
-        const before = settled(PlacementTable.empty(), candidates);
+      fc.property(tables, members, (table, candidates) => {
+        const before = settled(table, candidates);
         const again = candidates.map((member) => ({ ...member, incarnation: "next" }));
         const after = carryOut(before, again);
         for (let unit = 0; unit < unitCount; unit++) {
