@@ -43,6 +43,8 @@ interface FollowTick {
 
 /** Says that it serves what is moved to its node, and what load its units have. */
 class Follower extends Actor<{ readonly kind: "PlacementChanged" } | FollowTick> {
+  private ticks = 0;
+
   constructor(
     private readonly node: BenchPlacementNode,
     private readonly clock: VirtualClock,
@@ -75,6 +77,8 @@ class Follower extends Actor<{ readonly kind: "PlacementChanged" } | FollowTick>
         this.tell(leader, { kind: "MoveDone", group: unit, epoch: owner.epoch } as MoveDone);
       }
     }
+    // As often as the shard host does.
+    if (this.ticks++ % 10 !== 0) return;
     const groups = served.map((group) => {
       const perSecond = this.loads.get(group) ?? 0;
       return { group, perSecond, sessions: group, ageMs: this.clock.monotonicMs() };
