@@ -223,6 +223,14 @@ describe("planPlacement with nodes that fail", () => {
     assert.deepEqual(planPlacement(newer, [a, b, c], limits, { ...idle, overdue }), []);
   });
 
+  test("leaves a node in drain what the only one left did not start", () => {
+    const draining = { ...a, isDraining: true };
+    const table = PlacementTable.empty().withOwner(allShards, a);
+    const [step] = planPlacement(table, [draining, b], limits, idle);
+    assert.equal(step?.to.nodeId, b.nodeId);
+    assert.deepEqual(planPlacement(table, [draining, b], limits, { ...idle, shunned: [b] }), []);
+  });
+
   test("offers nothing to a node that did not start what it was given, while others are there", () => {
     fc.assert(
       fc.property(tables, members, loads, (table, candidates, unitLoads) => {
