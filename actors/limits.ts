@@ -47,7 +47,7 @@ export interface Limits {
   readonly moveDeadlineMs: number;
   /** A new owner that does not serve so long after it was given a unit has failed. */
   readonly moveStuckMs: number;
-  /** It is offered nothing more for so long, while others are there. */
+  /** For so long it is given only what nobody else can take. */
   readonly shunMs: number;
   /** Messages a second, of all nodes: below, the leader moves nothing for load. */
   readonly loadFloorPerSecond: number;

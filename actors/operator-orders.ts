@@ -51,8 +51,8 @@ export class OperatorOrders {
       return await this.answer(request);
     } catch (cause) {
       if (!(cause instanceof Fault)) throw cause;
-      const fate = cause.outcome === "unknown" ? "the fate is unknown" : "nothing was changed";
-      return refused("TIMEOUT", `${fate}: ${cause.message}`);
+      if (cause.outcome === "not-done") return refused("NOT_READY", cause.message);
+      return refused("TIMEOUT", `the fate is unknown: ${cause.message}`);
     }
   }
 

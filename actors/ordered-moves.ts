@@ -5,7 +5,7 @@
  */
 import type { Member, PlacementTable } from "../topology/placement-table.js";
 import { judgeOrder, type OrderedMove } from "../topology/rebalance.js";
-import { type Candidate, readUnits, takersOf } from "../topology/units.js";
+import { type Candidate, readUnits, receiversOf } from "../topology/units.js";
 
 export interface OfferedPlan {
   readonly id: string;
@@ -67,13 +67,13 @@ export class OrderedMoves {
     const { latest } = this;
     if (latest === undefined || this.left.length === 0) return [];
     const units = readUnits(table, members, unitSize, []);
-    const takers = takersOf(members, shunned);
+    const receivers = receiversOf(members, shunned);
     let { done, dropped } = latest;
     const said: string[] = [];
     this.left = this.left.filter((order) => {
       const unit = units[order.unit];
       if (unit === undefined) return false;
-      const judged = judgeOrder(order, unit, takers);
+      const judged = judgeOrder(order, unit, receivers);
       if (judged.state === "done") done++;
       if (judged.state === "dropped") {
         dropped++;

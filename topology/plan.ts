@@ -9,7 +9,15 @@ import { shardCount } from "../src/protocol/shards.js";
 import { automaticRule, type BalanceMove, nextCountMove, nextLoadMove } from "./balance.js";
 import type { Member, PlacementTable } from "./placement-table.js";
 import { judgeOrder, type OrderedMove } from "./rebalance.js";
-import { type Candidate, isSame, readUnits, Scales, takersOf, type Unit } from "./units.js";
+import {
+  type Candidate,
+  isSame,
+  readUnits,
+  receiversOf,
+  Scales,
+  takersOf,
+  type Unit,
+} from "./units.js";
 import { type UnitWeights, weighUnits } from "./weights.js";
 
 export type PlacementStep =
@@ -83,7 +91,7 @@ export function planPlacement(
   return [
     ...giveOrphans(units, takers, scales),
     ...giveUpOverdue(units, takers, scales, knowledge.overdue),
-    ...new MovePlan(units, takers, scales, limits.openMovesMax, knowledge).steps(),
+    ...planMoves(units, receiversOf(members, knowledge.shunned), scales, limits, knowledge),
   ];
 }
 
@@ -144,6 +152,17 @@ function giveUpOverdue(
   });
 }
 
+function planMoves(
+  units: readonly Unit[],
+  receivers: readonly Candidate[],
+  scales: Scales,
+  limits: PlanLimits,
+  knowledge: Knowledge,
+): PlacementStep[] {
+  if (receivers.length === 0) return [];
+  return new MovePlan(units, receivers, scales, limits.openMovesMax, knowledge).steps();
+}
+
 /** The moves of one plan, from the most to the least urgent while there is room. */
 class MovePlan {
   private readonly planned: PlacementStep[] = [];
@@ -152,7 +171,7 @@ class MovePlan {
 
   constructor(
     units: readonly Unit[],
-    private readonly takers: readonly Candidate[],
+    private readonly receivers: readonly Candidate[],
     private readonly scales: Scales,
     openMovesMax: number,
     private readonly knowledge: Knowledge,
@@ -174,8 +193,8 @@ class MovePlan {
     for (const unit of [...this.settled]) {
       if (this.room <= 0) return;
       const { owner: from } = unit;
-      if (from === undefined || !from.isDraining || this.takers.includes(from)) continue;
-      const to = this.scales.lightest(unit, this.takers);
+      if (from === undefined || !from.isDraining || this.receivers.includes(from)) continue;
+      const to = this.scales.lightest(unit, this.receivers);
       this.move({ unit, from, to, reason: "drain" }, "drain");
     }
   }
@@ -185,8 +204,8 @@ class MovePlan {
       if (this.room <= 0) return;
       const unit = this.settled.find(({ index }) => index === order.unit);
       if (unit === undefined) continue;
-      if (judgeOrder(order, unit, this.takers).state !== "pending") continue;
-      const to = this.takers.find((member) => isSame(member, order.to));
+      if (judgeOrder(order, unit, this.receivers).state !== "pending") continue;
+      const to = this.receivers.find((member) => isSame(member, order.to));
       const { owner: from } = unit;
       if (from === undefined || to === undefined) continue;
       this.move({ unit, from, to, reason: order.reason }, "operator");
@@ -194,17 +213,17 @@ class MovePlan {
   }
 
   private nextCountMove(): BalanceMove | undefined {
-    const { takers, scales } = this;
+    const { receivers, scales } = this;
     const { resting } = this.knowledge;
     // What was moved for its load stays; what was moved by number moves when nothing else can.
     const fresh = this.settled.filter(({ index }) => !resting.has(index));
     const others = this.settled.filter(({ index }) => resting.get(index) !== "load");
-    return nextCountMove(fresh, takers, scales) ?? nextCountMove(others, takers, scales);
+    return nextCountMove(fresh, receivers, scales) ?? nextCountMove(others, receivers, scales);
   }
 
   private nextLoadMove(): BalanceMove | undefined {
     const fresh = this.settled.filter(({ index }) => !this.knowledge.resting.has(index));
-    return nextLoadMove(fresh, this.takers, this.scales, automaticRule);
+    return nextLoadMove(fresh, this.receivers, this.scales, automaticRule);
   }
 
   private repeat(cause: MoveCause, next: () => BalanceMove | undefined): void {

@@ -4,7 +4,7 @@
  */
 import { nextLoadMove, operatorRule } from "./balance.js";
 import type { Member, PlacementTable } from "./placement-table.js";
-import { type Candidate, isSame, readUnits, Scales, takersOf, type Unit } from "./units.js";
+import { type Candidate, isSame, readUnits, receiversOf, Scales, type Unit } from "./units.js";
 import type { UnitWeights } from "./weights.js";
 
 export interface OrderedMove {
@@ -37,7 +37,7 @@ export function planRebalance(
 ): Rebalance {
   const units = readUnits(table, members, unitSize, weights);
   const scales = new Scales(units, members);
-  const takers = takersOf(members, shunned);
+  const receivers = receiversOf(members, shunned);
   const weigh = () =>
     members.map((member) => {
       const { nodeId, incarnation } = member;
@@ -51,8 +51,8 @@ export function planRebalance(
   const before = weigh();
   const moves: OrderedMove[] = [];
   let left = units.filter((unit) => unit.owner !== undefined && !unit.isMoving);
-  while (moves.length < orderedMovesMax && takers.length > 0) {
-    const next = nextLoadMove(left, takers, scales, operatorRule);
+  while (moves.length < orderedMovesMax && receivers.length > 0) {
+    const next = nextLoadMove(left, receivers, scales, operatorRule);
     if (next === undefined) break;
     const { unit, from, to, reason } = next;
     scales.move(unit, from, to);
@@ -71,7 +71,7 @@ export type OrderState =
 export function judgeOrder(
   order: OrderedMove,
   unit: Unit,
-  takers: readonly Candidate[],
+  receivers: readonly Candidate[],
 ): OrderState {
   const { from, to } = order;
   if (unit.owner !== undefined && isSame(unit.owner, to)) {
@@ -80,7 +80,7 @@ export function judgeOrder(
   if (unit.owner === undefined || !isSame(unit.owner, from)) {
     return { state: "dropped", why: `${from.nodeId} does not own it any more` };
   }
-  if (!takers.some((member) => isSame(member, to))) {
+  if (!receivers.some((member) => isSame(member, to))) {
     const why = `${to.nodeId} is gone, in drain, or did not start what it was given`;
     return { state: "dropped", why };
   }

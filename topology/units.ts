@@ -59,16 +59,28 @@ export function readUnits(
   });
 }
 
-/** Who may be given something: those that are neither in drain nor shunned, while there are any. */
+/** Who may be given a unit that has nobody: late beats never, so somebody always is. */
 export function takersOf(
   members: readonly Candidate[],
   shunned: readonly Member[],
 ): readonly Candidate[] {
+  const willing = receiversOf(members, shunned);
+  if (willing.length > 0) return willing;
   const staying = members.filter((member) => !member.isDraining);
-  const wanted = staying.filter((member) => !shunned.some((other) => isSame(member, other)));
-  if (wanted.length > 0) return wanted;
-  // With nobody left to give to, those in drain keep what they have: late beats never.
   return staying.length > 0 ? staying : members;
+}
+
+/**
+ * Who may be given a unit that another serves: neither in drain nor shunned, and nobody
+ * where none is left. When all are in drain they keep what they have among them.
+ */
+export function receiversOf(
+  members: readonly Candidate[],
+  shunned: readonly Member[],
+): readonly Candidate[] {
+  const staying = members.filter((member) => !member.isDraining);
+  if (staying.length === 0) return members;
+  return staying.filter((member) => !shunned.some((other) => isSame(member, other)));
 }
 
 /** What every member carries, as it would be after the steps planned so far. */

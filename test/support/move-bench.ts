@@ -8,6 +8,7 @@ import { PlacementView } from "../../actors/placement-view.js";
 import { ShardHost } from "../../actors/shard-host.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
+import type { InboxStore } from "../../src/ports/inbox-store.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { ToPlacement } from "../../src/protocol/messages.js";
@@ -71,6 +72,8 @@ export class MoveBench {
   readonly server = new MemoryBus(this.clock);
   readonly store = new MemoryInbox(64);
   readonly crashes: string[] = [];
+  /** Asked when a node is added. */
+  storeFor: (nodeId: string) => InboxStore = () => this.store;
   readonly sent: Sent[] = [];
   readonly nodes = new Map<string, BenchNode>();
   private readonly publishers = new Map<number, LinkedBus>();
@@ -125,7 +128,7 @@ export class MoveBench {
       clock: this.clock,
       random: { next: () => 0.5 },
       bus,
-      store: this.store,
+      store: this.storeFor(nodeId),
       placement: never,
       apps: {
         find: (app) => ({ v: 1, app, secrets: [], delivery: "each-device", createdAtMs: 0 }),
