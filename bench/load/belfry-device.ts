@@ -80,8 +80,12 @@ export class BelfryDevice implements Device {
   private onAttached({ generation, seq }: Position): void {
     const hasBefore = this.isServed && generation === this.generation;
     this.isResending = false;
-    if (hasBefore && seq > this.seq) this.askResend();
-    if (hasBefore) return;
+    if (hasBefore) {
+      if (seq > this.seq) this.askResend();
+      // What the last owner was told may have ended with it.
+      this.events.onRepeat(this);
+      return;
+    }
     this.generation = generation;
     this.seq = seq;
     this.isServed = true;

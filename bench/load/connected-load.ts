@@ -28,6 +28,7 @@ export interface LoadCounts {
 
 const acks = { messagesMax: 32, delayMs: 50 };
 const settleDeadlineMs = 20_000;
+const usersPerLook = 250;
 
 export class ConnectedLoad implements AsyncDisposable {
   private constructor(
@@ -85,26 +86,48 @@ export class ConnectedLoad implements AsyncDisposable {
     return { publisher, clients, steady: this.steady.counts() };
   }
 
-  /** Stops both loads; resolves when all that was accepted is shown, or will not be. */
+  /**
+   * Stops both loads, and gives every user one more push; resolves when all that was
+   * accepted is shown, or will not be.
+   */
   async settle(): Promise<LoadCounts> {
     await Promise.all([this.publisher.ask("stop"), this.steady.stop()]);
+    await this.untilShown();
+    // An ack that met no owner on its way is only asked for again after 30 s and more.
+    await this.publisher.ask("pushToEach");
+    await this.untilShown();
+    return await this.counts();
+  }
+
+  private async untilShown(): Promise<void> {
     const isDone = async () => {
       const { publisher, clients, steady } = await this.counts();
       return publisher.inFlight === 0 && clients.unique >= publisher.accepted + steady.accepted;
     };
     await until("all is delivered", isDone, settleDeadlineMs).catch(() => undefined);
-    return await this.counts();
   }
 
-  /** Messages that are delivered, acked and still stored. */
+  /** Messages that are delivered, acked and still stored, when that does not change any more. */
   async left(): Promise<number> {
-    const trimmed = async () => (await this.system.left(this.uids)) === 0;
-    await until("all is trimmed", trimmed, settleDeadlineMs).catch(() => undefined);
-    return await this.system.left(this.uids);
+    let chunks = chunksOf(this.uids, usersPerLook);
+    let left = 0;
+    const isTrimmed = async () => {
+      const counts = await Promise.all(chunks.map((uids) => this.system.left(uids)));
+      chunks = chunks.filter((_, at) => (counts[at] ?? 0) > 0);
+      left = counts.reduce((total, count) => total + count, 0);
+      return left === 0;
+    };
+    await until("all is trimmed", isTrimmed, settleDeadlineMs).catch(() => undefined);
+    return left;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.clients.ask("close").catch(() => undefined);
     await Promise.all([this.publisher[Symbol.asyncDispose](), this.clients[Symbol.asyncDispose]()]);
   }
+}
+
+function chunksOf<Item>(items: readonly Item[], size: number): Item[][] {
+  const count = Math.ceil(items.length / size);
+  return Array.from({ length: count }, (_, at) => items.slice(at * size, (at + 1) * size));
 }

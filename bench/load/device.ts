@@ -12,7 +12,7 @@ export interface Device {
 export interface DeviceEvents {
   /** `body` is valid during the call only. */
   onMessage(device: Device, body: Buffer): void;
-  /** A message that it had before came again. */
+  /** It owes an ack for what it had before. */
   onRepeat(device: Device): void;
   onFrameError(): void;
   /** It was served and is closed. */

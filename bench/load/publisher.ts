@@ -112,12 +112,17 @@ class Publisher {
     return this.client.close();
   }
 
-  private push(dueMs: number): void {
+  /** One more to every user. */
+  pushToEach(): void {
+    const dueMs = sharedMs();
+    for (const user of this.subjects.keys()) this.push(dueMs, user);
+  }
+
+  private push(dueMs: number, user = this.nextUser()): void {
     const at = this.free.pop() ?? this.addSlot();
     const slot = this.slots[at] as Slot;
     const { reply, command } = slot;
     slot.dueMs = dueMs;
-    const user = this.nextUser();
     const number = (this.numbers[user] ?? 0) + 1;
     this.numbers[user] = number;
     writeBody(command, user, number, dueMs);
@@ -189,6 +194,7 @@ serve({
   startOpen: (perSecond: number) => current().startOpen(perSecond),
   stop: () => current().stop(),
   counts: () => current().counts(),
+  pushToEach: () => current().pushToEach(),
   resetLongest: () => current().resetLongest(),
   close: () => current().close(),
 });

@@ -16,15 +16,13 @@ import {
 import { type Platform, startPlatform } from "../support/platform.js";
 import { RecordedLoad } from "../support/recorded-load.js";
 import { msUntilServed } from "../support/service-probe.js";
+import { Starvation } from "../support/starvation.js";
 
 const nodes = ["a", "b", "c", "d"];
 const users = Array.from({ length: 48 }, (_, index) => `user-${index}`);
 const probesPerNode = 32;
-/**
- * Not the goal of 2 s, which the bench measures on a machine at rest: below the lease,
- * so that nothing waited for it, with room for the suite's other tests.
- */
-const servedMsMax = 6_000;
+/** Of a machine that has a processor to give; the bench measures median and worst. */
+const servedMsMax = 2_000;
 
 /** Kills them all at once, under load, and starts them again. */
 async function killUnderLoad(
@@ -37,16 +35,21 @@ async function killUnderLoad(
   for (const name of victims) {
     probes.push(...usersIn(await shardsOf(platform, name), probesPerNode, `probe-${name}`));
   }
+  const starvation = new Starvation(platform);
   const killedMs = performance.now();
   await Promise.all(victims.map((name) => platform.killNode(name)));
   const servedMs = await msUntilServed(platform, probes, killedMs);
-  t.diagnostic(`served again ${servedMs.toFixed(0)} ms after the kill of ${victims.join(" and ")}`);
+  const starvedMs = starvation.ms();
+  t.diagnostic(
+    `served again ${servedMs.toFixed(0)} ms after the kill of ${victims.join(" and ")}; ` +
+      `${starvedMs.toFixed(0)} ms without a processor`,
+  );
   await load.untilAnswered(users.length);
   await Promise.all(victims.map((name) => platform.startNode(name)));
   await untilBalanced(platform);
   await load.untilAnswered(users.length);
   t.diagnostic(await load.settle());
-  assert.ok(servedMs < servedMsMax, `served again within ${servedMsMax} ms`);
+  assert.ok(servedMs < servedMsMax + starvedMs, `served again within ${servedMsMax} ms`);
 }
 
 async function startBalanced(): Promise<Platform> {

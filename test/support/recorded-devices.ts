@@ -1,6 +1,7 @@
 /**
  * Devices of a recorded load, on the SDK as it is shipped: steady ones, slow ones, ones
- * that come and go, and ones that never acknowledge until they are told to.
+ * that come and go, ones that stay away once they were cut off, until they are called
+ * back, and ones that never acknowledge until they are told to.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Device } from "../../src/client/device-client.js";
@@ -8,7 +9,7 @@ import { EdgeSockets } from "./edge-sockets.js";
 import { memoryStorage, type Platform } from "./platform.js";
 import type { Body, RecordedHistory } from "./recorded-history.js";
 
-export type Habit = "steady" | "slow" | "restless" | "silent";
+export type Habit = "steady" | "slow" | "restless" | "fickle" | "silent";
 
 export interface RecordedDevice {
   readonly uid: string;
@@ -60,16 +61,21 @@ export class RecordedDevices {
     }
   }
 
-  /** The silent ones acknowledge from now on, the restless ones stay. */
+  /** The silent ones acknowledge from now on, the restless ones stay; who left is not back. */
   async calm(): Promise<void> {
     this.isWalking = false;
     await Promise.all(this.walks);
     for (const [at, { uid, name, habit, device }] of this.all.entries()) {
-      device.connect();
+      if (habit === "restless") device.connect();
       if (habit !== "silent") continue;
       device.close();
       this.all[at] = { uid, name, habit, device: this.connect(uid, name, "steady") };
     }
+  }
+
+  /** Who was cut off and left comes back. */
+  recall(): void {
+    for (const { device } of this.all) device.connect();
   }
 
   close(): void {
@@ -81,8 +87,11 @@ export class RecordedDevices {
     const key = `${uid}/${name}`;
     const storage = this.storages.get(key) ?? memoryStorage();
     this.storages.set(key, storage);
-    return this.platform.device(uid, {
+    const device: Device = this.platform.device(uid, {
       device: name,
+      onState: (state) => {
+        if (habit === "fickle" && state.name === "waiting" && this.isWalking) device.close();
+      },
       storage,
       urls: rotated(this.sockets.urls, this.all.length),
       socket: this.sockets.socketOf(key),
@@ -93,6 +102,7 @@ export class RecordedDevices {
         return habit === "slow" ? delay(slowMs) : undefined;
       },
     });
+    return device;
   }
 
   private async walk({ device }: RecordedDevice): Promise<void> {

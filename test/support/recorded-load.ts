@@ -28,7 +28,7 @@ export interface LoadPlan {
 }
 
 const everyMsDefault = 500;
-const habitsDefault: readonly Habit[] = ["steady", "steady", "slow", "restless"];
+const habitsDefault: readonly Habit[] = ["steady", "slow", "restless", "fickle"];
 const silentEvery = 3;
 /** One request: what a dead owner had in its hands is asked for again so late. */
 const timeoutMs = 1_000;
@@ -76,6 +76,10 @@ export class RecordedLoad implements AsyncDisposable {
   async rest(): Promise<void> {
     await this.stop();
     await this.devices.calm();
+    // Before they are back: a session that believes in the sockets of those who left shows.
+    await this.untilSettled();
+    this.devices.recall();
+    await until("all devices are back", () => this.devices.areAttached);
     await this.untilSettled();
   }
 
@@ -97,8 +101,7 @@ export class RecordedLoad implements AsyncDisposable {
       return unsettled === undefined;
     };
     await until("the platform has settled", isSettled, settleDeadlineMs).catch((error: Error) => {
-      const faults = faultsOf(this.history).slice(0, 10).join("\n  ");
-      throw new Error(`${error.message}: ${unsettled}\n  ${faults}`);
+      throw new Error(`${error.message}: ${unsettled}; ${summaryOf(this.history)}`);
     });
   }
 

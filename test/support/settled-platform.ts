@@ -66,24 +66,30 @@ async function unsettledUsers(
       if (unsettled !== undefined) return unsettled;
     }
     const { messages } = view.inbox;
-    if (messages > 0) return `${uid} still has ${messages} messages in its inbox`;
+    // Who is away has its messages kept.
+    const areOnline = all.every((each) => each.uid !== uid || isOnline(each));
+    if (areOnline && messages > 0) return `${uid} still has ${messages} messages in its inbox`;
   }
   return undefined;
 }
 
 function unsettledDevice(
-  { uid, name, device }: RecordedDevice,
+  recorded: RecordedDevice,
   view: UserView,
   edges: ReadonlySet<string>,
 ): string | undefined {
+  const { uid, name, device } = recorded;
   const seen = view.devices.find(({ id }) => id === name)?.connection ?? null;
-  const isOnline = device.state.name === "attached";
-  if (isOnline !== (seen !== null)) {
+  if (isOnline(recorded) !== (seen !== null)) {
     return `${name} of ${uid} is ${device.state.name}, its session says ${seen}`;
   }
   const edge = seen?.slice(0, seen.lastIndexOf("/"));
   if (edge !== undefined && !edges.has(edge)) return `${name} of ${uid} is on ${edge}, long gone`;
   return undefined;
+}
+
+function isOnline({ device }: RecordedDevice): boolean {
+  return device.state.name === "attached";
 }
 
 async function edgeNames(platform: Platform): Promise<Set<string>> {
