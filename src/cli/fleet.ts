@@ -61,6 +61,8 @@ export interface Placement {
   readonly leader: Leader | undefined;
   /** All 4096, in order. */
   readonly shards: readonly ShardPlace[];
+  /** Keys of leader and nodes whose record is broken, or a newer version's. */
+  readonly unreadable?: readonly string[];
 }
 
 export type NatsUserGrant =

@@ -85,7 +85,10 @@ class NatsFleet implements Fleet {
       bucket.get(leaderKey),
       bucket.list(nodeKeyPrefix),
     ]);
+    const isBad = leader !== undefined && readLeader(leader.value) === undefined;
+    const badNodes = nodes.filter(({ value }) => decodeNodeRecord(value) === undefined);
     return {
+      unreadable: [...(isBad ? [leaderKey] : []), ...badNodes.map(({ key }) => key)],
       nodes: nodes
         .flatMap(({ value }) => decodeNodeRecord(value) ?? [])
         .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))
