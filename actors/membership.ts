@@ -20,7 +20,7 @@ import type { StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import { decodeLeader } from "../topology/election.js";
-import { decodeNodeRecord, nodeKeyPrefix } from "../topology/node-record.js";
+import { decodeNodeRecord, isOfAnotherVersion, nodeKeyPrefix } from "../topology/node-record.js";
 import { PlacementTable } from "../topology/placement-table.js";
 import type { NodeContext } from "./node-context.js";
 import { NodeLease } from "./node-lease.js";
@@ -270,7 +270,7 @@ export class Membership extends Actor<MembershipMessage> {
     if (entry === undefined) return;
     const table = PlacementTable.decode(entry.value);
     if (!table.ok) {
-      this.onUnreadable(entry, table.message);
+      this.onUnreadable(entry, table.code === "UNSUPPORTED", table.message);
       return;
     }
     this.node.view.table = table.value;
@@ -281,7 +281,7 @@ export class Membership extends Actor<MembershipMessage> {
   private onLeader(entry: KeyValueEntry | undefined): void {
     const leader = entry === undefined ? undefined : decodeLeader(entry.value);
     if (entry !== undefined && leader?.ok === false) {
-      this.onUnreadable(entry, leader.message);
+      this.onUnreadable(entry, leader.code === "UNSUPPORTED", leader.message);
       return;
     }
     const before = this.node.view.leader;
@@ -296,7 +296,8 @@ export class Membership extends Actor<MembershipMessage> {
     const before = nodes.get(nodeId);
     const record = entry === undefined ? undefined : decodeNodeRecord(entry.value);
     if (entry !== undefined && record === undefined) {
-      this.onUnreadable(entry, "it is no node's record of a version known here");
+      const isOther = isOfAnotherVersion(entry.value);
+      this.onUnreadable(entry, isOther, "it is no node's record of a version known here");
       return;
     }
     if (record === undefined) nodes.delete(nodeId);
@@ -322,8 +323,12 @@ export class Membership extends Actor<MembershipMessage> {
   }
 
   /** Nothing follows from it: it may be a newer Belfry's, and noise is no proof of death. */
-  private onUnreadable({ key, revision }: KeyValueEntry, message: string): void {
-    this.node.view.unreadable.add(key);
+  private onUnreadable(
+    { key, revision }: KeyValueEntry,
+    isOfAnotherVersion: boolean,
+    message: string,
+  ): void {
+    this.node.view.unreadable.set(key, isOfAnotherVersion ? "another version" : "noise");
     this.node.log.error("a record of the placement is not readable: what was read last stays", {
       key,
       revision,

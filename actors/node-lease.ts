@@ -11,10 +11,9 @@ import { pingSubject } from "../src/protocol/subjects.js";
 import {
   decodeNodeRecord,
   encodeNodeRecord,
+  isOfAnotherVersion,
   type NodeRecord,
   nodeKey,
-  nodeRecordVersion,
-  nodeRecordVersionOf,
 } from "../topology/node-record.js";
 import type { NodeContext } from "./node-context.js";
 
@@ -126,11 +125,9 @@ export class NodeLease {
  */
 export function readHolder({ key, value, revision }: KeyValueEntry): NodeRecord | undefined {
   const holder = decodeNodeRecord(value);
-  const version = nodeRecordVersionOf(value);
-  const isNoise = version === undefined || version === nodeRecordVersion;
-  if (holder !== undefined || isNoise) return holder;
+  if (!isOfAnotherVersion(value)) return holder;
   const message =
-    `the record ${key} (revision ${revision}) is of version ${version}, which is not known ` +
-    "here; it stays as it is until it is deleted";
+    `the record ${key} (revision ${revision}) is of a version that is not known here; ` +
+    "it stays as it is until it is deleted";
   throw new Fault("BAD_RECORD", "not-done", message);
 }

@@ -9,6 +9,9 @@ import { EpochFloor } from "../topology/epoch-floor.js";
 import type { NodeRecord } from "../topology/node-record.js";
 import { type Ownership, PlacementTable } from "../topology/placement-table.js";
 
+/** Noise is nobody's; a record of another version may be a newer Belfry's. */
+export type Unreadable = "noise" | "another version";
+
 export class PlacementView {
   table = PlacementTable.empty();
   leader: LeaderRecord | undefined;
@@ -18,8 +21,8 @@ export class PlacementView {
   readonly nodes = new Map<string, NodeRecord>();
   /** When each key of the bucket was last seen to change. */
   readonly sightings = new Map<string, Sighting>();
-  /** Keys whose value is of a newer version, or broken: what was read before stays. */
-  readonly unreadable = new Set<string>();
+  /** Keys whose value cannot be read, and why: what was read before stays in use. */
+  readonly unreadable = new Map<string, Unreadable>();
   /** This node's own, monotonic; past it, it serves no shard. 0 while it has no lease. */
   leaseDeadlineMs = 0;
   /** So many incarnations of this process are over. */

@@ -142,7 +142,8 @@ export class Placement extends Actor<PlacementMessage> {
 
   private async follow(): Promise<void> {
     const { leader, nodes, sightings, unreadable } = this.node.view;
-    // Somebody's, who cannot be told: only its age counts.
+    if (unreadable.get(leaderKey) === "another version") return;
+    // Of noise only the age counts: its leader may be on its way to write it again.
     if (leader === undefined || unreadable.has(leaderKey)) {
       await this.challengeNobody();
       return;
@@ -161,7 +162,6 @@ export class Placement extends Actor<PlacementMessage> {
     if (gone !== undefined) await this.challenge(gone.reason, gone.revision);
   }
 
-  /** A record that nobody here can read is its writer's for as long as it changes. */
   private async challengeNobody(): Promise<void> {
     const { view, clock, limits } = this.node;
     const unreadable = view.sightings.get(leaderKey);
@@ -197,7 +197,7 @@ export class Placement extends Actor<PlacementMessage> {
       const gone = await this.nodeWatch.goneReason(key, member, view.leaseHeldSinceMs);
       if (gone === undefined || this.node.clock.monotonicMs() >= leading.deadlineMs) continue;
       // What cannot be read now is left as it is; its lease has run out all the same.
-      const isLeft = view.unreadable.has(key);
+      const isLeft = view.unreadable.get(key) === "another version";
       const deleted = isLeft ? undefined : await placement.delete(key, gone.revision);
       // Renewed meanwhile: it is not gone.
       if (deleted?.ok === false) continue;

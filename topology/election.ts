@@ -28,12 +28,18 @@ export function encodeLeader(leader: Omit<LeaderRecord, "v">): Uint8Array {
   return packValue({ v: leaderVersion, ...leader });
 }
 
-export function decodeLeader(bytes: Uint8Array): Result<LeaderRecord, "BAD_RECORD"> {
+/** UNSUPPORTED: of another version; BAD_RECORD: noise, which no version wrote. */
+export function decodeLeader(
+  bytes: Uint8Array,
+): Result<LeaderRecord, "BAD_RECORD" | "UNSUPPORTED"> {
   let map: unknown;
   try {
     map = unpackValue(bytes);
   } catch {
     return refused("BAD_RECORD", "the leader record does not decode");
+  }
+  if (isMap(map) && typeof map.v === "number" && map.v !== leaderVersion) {
+    return refused("UNSUPPORTED", `the leader record is of version ${map.v}`);
   }
   const isWhole =
     isMap(map) &&
@@ -44,7 +50,7 @@ export function decodeLeader(bytes: Uint8Array): Result<LeaderRecord, "BAD_RECOR
     isLeaseMs(map.leaseMs);
   return isWhole
     ? accepted(map as unknown as LeaderRecord)
-    : refused("BAD_RECORD", "the leader record is malformed or of another version");
+    : refused("BAD_RECORD", "the leader record is malformed");
 }
 
 /**

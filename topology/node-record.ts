@@ -27,13 +27,13 @@ export function encodeNodeRecord(record: Omit<NodeRecord, "v">): Uint8Array {
   return new TextEncoder().encode(JSON.stringify({ v: nodeRecordVersion, ...record }));
 }
 
-/** Which version the bytes say that they are; undefined when they are no record of any. */
-export function nodeRecordVersionOf(bytes: Uint8Array): number | undefined {
+/** Of a record that says its version; noise says none. */
+export function isOfAnotherVersion(bytes: Uint8Array): boolean {
   try {
     const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
-    return isMap(value) && typeof value.v === "number" ? value.v : undefined;
+    return isMap(value) && typeof value.v === "number" && value.v !== nodeRecordVersion;
   } catch {
-    return undefined;
+    return false;
   }
 }
 

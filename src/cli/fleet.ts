@@ -63,6 +63,8 @@ export interface Placement {
   readonly shards: readonly ShardPlace[];
   /** Ids of nodes in drain, also of such as are not there now. */
   readonly draining: readonly string[];
+  /** Keys of leader and nodes whose record is broken, or a newer version's. */
+  readonly unreadable?: readonly string[];
 }
 
 export type NatsUserGrant =

@@ -86,7 +86,10 @@ class NatsFleet implements Fleet {
       bucket.list(nodeKeyPrefix),
     ]);
     const placed = readTable(table?.value);
+    const isBad = leader !== undefined && readLeader(leader.value) === undefined;
+    const badNodes = nodes.filter(({ value }) => decodeNodeRecord(value) === undefined);
     return {
+      unreadable: [...(isBad ? [leaderKey] : []), ...badNodes.map(({ key }) => key)],
       nodes: nodes
         .flatMap(({ value }) => decodeNodeRecord(value) ?? [])
         .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))

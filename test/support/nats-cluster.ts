@@ -31,6 +31,8 @@ export interface NatsClusterOptions {
 
 export interface NatsMember {
   readonly name: string;
+  /** Of the process that runs now; another one after a restart. */
+  readonly pid: number;
   readonly url: string;
   readonly port: number;
   kill(signal: NodeJS.Signals): void;
@@ -95,6 +97,9 @@ export async function startNatsCluster(options: NatsClusterOptions = {}): Promis
     url: members.map(({ url }) => url).join(","),
     folder,
     members,
+    get pids() {
+      return members.map(({ pid }) => pid);
+    },
     credentials: {
       node: first.credentials("node"),
       operator: first.credentials("operator-test"),
@@ -153,6 +158,9 @@ function asMember(server: PrivateNats, at: number): NatsMember {
     name: memberName(at),
     url: server.url,
     port: server.port,
+    get pid() {
+      return server.pid;
+    },
     kill: (signal) => server.kill(signal),
     get ended() {
       return server.ended;

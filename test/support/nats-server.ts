@@ -34,6 +34,8 @@ export interface NatsServers extends AsyncDisposable {
     app(name: string): NatsCredentials;
     user(name: string): NatsCredentials;
   };
+  /** Of the processes that run now; others after a restart. */
+  readonly pids: readonly number[];
   kill(signal: NodeJS.Signals): void;
   /** Same port, same data; starts it also when it was killed. */
   restart(): Promise<void>;
@@ -73,6 +75,9 @@ export async function startNats(options: NatsFixtureOptions = {}): Promise<NatsF
     folder,
     get pid() {
       return server.pid;
+    },
+    get pids() {
+      return [server.pid];
     },
     credentials: {
       node: server.credentials("node"),

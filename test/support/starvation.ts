@@ -24,7 +24,7 @@ export class Starvation {
 
   private read(): Map<number, number> {
     const { nodes, nats } = this.platform;
-    const pids = [process.pid, nats.pid, ...[...nodes.values()].map(({ pid }) => pid)];
+    const pids = [process.pid, ...nats.pids, ...[...nodes.values()].map(({ pid }) => pid)];
     return new Map(pids.map((pid) => [pid, waitedMs(pid)]));
   }
 }
