@@ -155,7 +155,8 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.inbox = inbox;
     const startMs = clock.wallMs();
     const reserveUntilMs = startMs + limits.reserveMs;
-    const holder = nodeNameOf(node);
+    // Not the node's name of now: it may have changed while the store was opened.
+    const holder = nodeNameOf({ nodeId: node.nodeId, incarnation: this.incarnation });
     const requests = [...this.epochs].map(([shard, epoch]) => ({
       shard,
       epoch,

@@ -50,25 +50,25 @@ const aLeader = async () => leaderKey;
 const aNode = async (platform: Platform) => nodeKey(`dc1-${(await followerNames(platform))[0]}`);
 
 const broken: readonly Broken[] = [
-  { what: "a broken table", key: aTable, bytes: noise, told: /placement is not readable.*table/ },
-  { what: "a table to come", key: aTable, bytes: newer, told: /placement is not readable.*table/ },
+  { what: "a broken table", key: aTable, bytes: noise, told: /"key":"table".*is not readable/ },
+  { what: "a table to come", key: aTable, bytes: newer, told: /"key":"table".*is not readable/ },
   {
     what: "a broken leader record",
     key: aLeader,
     bytes: noise,
-    told: /placement is not readable.*leader/,
+    told: /"key":"leader".*is not readable/,
   },
   {
     what: "a leader record to come",
     key: aLeader,
     bytes: newer,
-    told: /placement is not readable.*leader/,
+    told: /"key":"leader".*is not readable/,
   },
   {
     what: "a live node's broken record",
     key: aNode,
     bytes: noise,
-    told: /placement is not readable.*node\./,
+    told: /"key":"node\..*is not readable/,
   },
 ];
 
