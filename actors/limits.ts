@@ -45,6 +45,19 @@ export interface Limits {
   readonly freezeMaxMs: number;
   /** A new owner waits so long for the old one's hand-over, then serves without it. */
   readonly moveDeadlineMs: number;
+  readonly healthProbeEveryMs: number;
+  /** The health actor's own timer comes later than this: the loop lags. */
+  readonly loopLagMaxMs: number;
+  /** A group's store takes no write for so long: it is stalled. */
+  readonly storeStallMaxMs: number;
+  /** A group that was assigned serves within so long. */
+  readonly openMaxMs: number;
+  /** So many bad probes in a row make unwell, so many good ones well again. */
+  readonly badProbesMax: number;
+  readonly goodProbesMin: number;
+  /** Unwell for at least so long, doubling with each relapse up to the second. */
+  readonly unwellMs: number;
+  readonly unwellMsMax: number;
 }
 
 const second = 1_000;
@@ -84,4 +97,16 @@ export const defaultLimits: Limits = {
   freezeMaxMs: 2 * second,
   // Above what freezing and a close of the store may take: who opens it kills its holder.
   moveDeadlineMs: 15 * second,
+  healthProbeEveryMs: second,
+  // Far above what a busy loop shows (the budget is 20 ms), below what costs the lease.
+  loopLagMaxMs: second,
+  // Disks under load have been seen to take seconds over a flush; moving costs more than that.
+  storeStallMaxMs: 8 * second,
+  // The killed holder of a volume is waited for 5 s; a backoff after a crash is as long.
+  openMaxMs: 12 * second,
+  // A paused process has one bad probe when it goes on.
+  badProbesMax: 3,
+  goodProbesMin: 10,
+  unwellMs: 30 * second,
+  unwellMsMax: 10 * minute,
 };

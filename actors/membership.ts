@@ -5,7 +5,7 @@
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
 import type { KeyValueEntry } from "../src/ports/key-value.js";
-import type { PlacementChanged } from "../src/protocol/messages.js";
+import type { HealthJudged, PlacementChanged } from "../src/protocol/messages.js";
 import { pingSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
@@ -45,7 +45,7 @@ interface WatchOpened {
   readonly outcome: (() => void) | Fault;
 }
 
-export type MembershipMessage = RecordChanged | LeaseTick | Renewed | WatchOpened;
+export type MembershipMessage = RecordChanged | LeaseTick | Renewed | WatchOpened | HealthJudged;
 
 const membershipKind: ActorKind = {
   name: "membership",
@@ -61,6 +61,8 @@ export class Membership extends Actor<MembershipMessage> {
   private readonly lease: NodeLease;
   private wasHeld = false;
   private isRenewing = false;
+  /** Since the last renewal was sent, this node thinks otherwise of itself. */
+  private isRecordOld = false;
   private renewedMs = Number.NEGATIVE_INFINITY;
   private renewals = 0;
   private isOpeningWatch = false;
@@ -105,6 +107,9 @@ export class Membership extends Actor<MembershipMessage> {
       case "WatchOpened":
         this.onWatchOpened(message.outcome);
         return;
+      case "HealthJudged":
+        this.onHealthJudged(message);
+        return;
       default:
         unreachable(message);
     }
@@ -116,10 +121,14 @@ export class Membership extends Actor<MembershipMessage> {
     this.timer(limits.leaseMs * lookEvery, { kind: "LeaseTick" });
     this.noteLease();
     if (this.stopWatching === undefined && !this.isOpeningWatch) this.openWatch();
-    if (this.isRenewing || clock.monotonicMs() - this.renewedMs < limits.leaseMs * renewEvery) {
-      return;
-    }
+    if (clock.monotonicMs() - this.renewedMs >= limits.leaseMs * renewEvery) this.renew();
+  }
+
+  private renew(): void {
+    const { clock } = this.node;
+    if (this.isRenewing) return;
     this.isRenewing = true;
+    this.isRecordOld = false;
     const end = (outcome: Renewed["outcome"]) => this.tellSelf({ kind: "Renewed", outcome });
     this.renewedMs = clock.monotonicMs();
     this.lease.renew().then(end, (cause: unknown) => end(asFault(cause)));
@@ -138,6 +147,14 @@ export class Membership extends Actor<MembershipMessage> {
       if (outcome === undefined) this.renewedMs = Number.NEGATIVE_INFINITY;
     }
     this.noteLease();
+    if (this.isRecordOld) this.renew();
+  }
+
+  /** With the lease, at once: who is unwell should be relieved, and not forgotten. */
+  private onHealthJudged({ verdict }: HealthJudged): void {
+    this.node.view.health = verdict;
+    this.isRecordOld = true;
+    this.renew();
   }
 
   private noteLease(): void {

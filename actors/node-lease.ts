@@ -86,7 +86,8 @@ export class NodeLease {
   }
 
   private record(): Uint8Array {
-    const { nodeId, incarnation, idc, version, edgeUrl, limits, processes } = this.node;
+    const { nodeId, incarnation, idc, version, edgeUrl, limits, processes, view } = this.node;
+    const { unwell, isInDoubt, cannotServe } = view.health;
     return encodeNodeRecord({
       nodeId,
       incarnation,
@@ -96,6 +97,9 @@ export class NodeLease {
       ...processes.own,
       leaseMs: limits.leaseMs,
       startedAtMs: this.startedAtMs,
+      ...(unwell === undefined ? {} : { unwell }),
+      ...(isInDoubt ? { isInDoubt } : {}),
+      ...(cannotServe.length === 0 ? {} : { cannotServe }),
     });
   }
 }

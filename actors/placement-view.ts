@@ -3,10 +3,18 @@
  * membership actor alone writes it; everybody else reads. It may be stale, which
  * the owner's answer to a misdirected message corrects.
  */
+import type { NodeVerdict } from "../src/protocol/messages.js";
 import type { Shard } from "../src/protocol/shards.js";
 import type { LeaderRecord, Sighting } from "../topology/election.js";
 import type { NodeRecord } from "../topology/node-record.js";
 import { type Ownership, PlacementTable } from "../topology/placement-table.js";
+
+export const wellNode: NodeVerdict = {
+  unwell: undefined,
+  isInDoubt: false,
+  isLoopLate: false,
+  cannotServe: [],
+};
 
 export class PlacementView {
   table = PlacementTable.empty();
@@ -19,6 +27,8 @@ export class PlacementView {
   leaseDeadlineMs = 0;
   /** The bucket's first snapshot has been read: what is not here is not there. */
   isLoaded = false;
+  /** This node's own, by its probes. */
+  health: NodeVerdict = wellNode;
 
   isLeaseHeld(nowMs: number): boolean {
     return nowMs < this.leaseDeadlineMs;

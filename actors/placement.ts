@@ -22,7 +22,7 @@ import { type Shard, shardCount } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { decodeLeader, encodeLeader, type LeaderRecord } from "../topology/election.js";
-import { nodeKey } from "../topology/node-record.js";
+import { healthOf, nodeKey } from "../topology/node-record.js";
 import { PlacementTable } from "../topology/placement-table.js";
 import { type Candidate, type PlacementStep, planPlacement, unitShards } from "../topology/plan.js";
 import { leaderKey, tableKey } from "./membership.js";
@@ -66,6 +66,7 @@ export class Placement extends Actor<PlacementMessage> {
   /** Given up here, and not yet gone from the view. */
   private readonly givenUp = new Set<string>();
   private readonly decisions: { at: string; what: string }[] = [];
+  private leaderlessSinceMs: number | undefined = undefined;
 
   constructor(private readonly node: NodeContext) {
     super();
@@ -129,6 +130,11 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async lead(leading: Leading): Promise<void> {
+    if (this.isSomebodyFitter()) {
+      this.stepDown("its event loop lags");
+      await this.node.placement.delete(leaderKey, leading.revision);
+      return;
+    }
     await this.renewWhenDue(leading);
     // It may have stepped down over it: then it judges nobody any more.
     if (this.phase !== leading) return;
@@ -138,13 +144,19 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async follow(): Promise<void> {
-    const { leader } = this.node.view;
+    const { view, clock, limits } = this.node;
+    const { leader } = view;
     if (leader === undefined) {
+      this.leaderlessSinceMs ??= clock.monotonicMs();
+      // Not for ever: the other one may be gone, and only a leader would notice.
+      const isFirst = clock.monotonicMs() - this.leaderlessSinceMs < limits.leaseMs;
+      if (isFirst && this.isSomebodyFitter()) return;
       await this.challenge("nobody leads", undefined);
       return;
     }
+    this.leaderlessSinceMs = undefined;
     this.nodeWatch.ping([leader]);
-    const record = this.node.view.nodes.get(leader.nodeId);
+    const record = view.nodes.get(leader.nodeId);
     const isKnown = record?.incarnation === leader.incarnation;
     // A leader whose node record is gone can only be waited for.
     const holder = isKnown ? record : { ...leader, pid: 0, processStart: "" };
@@ -153,6 +165,15 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   // ---- election ----
+
+  /** A loop that lags makes all that a leader does late. */
+  private isSomebodyFitter(): boolean {
+    const { view, nodeId } = this.node;
+    if (!view.health.isLoopLate) return false;
+    return [...view.nodes.values()].some(
+      (other) => other.nodeId !== nodeId && other.unwell === undefined,
+    );
+  }
 
   /** `revision`: of the record that was judged; one written since makes it fail. */
   private async challenge(reason: string, revision: number | undefined): Promise<void> {
@@ -328,7 +349,7 @@ export class Placement extends Actor<PlacementMessage> {
   private members(): Candidate[] {
     return [...this.node.view.nodes.values()]
       .filter((member) => !this.givenUp.has(nodeNameOf(member)))
-      .map(({ nodeId, incarnation }) => ({ nodeId, incarnation, isDraining: false }))
+      .map((member) => ({ ...healthOf(member), isDraining: member.unwell !== undefined }))
       .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   }
 

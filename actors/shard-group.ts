@@ -10,12 +10,12 @@
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
 import type { CommitAnswer, InboxGroup, ShardWrite } from "../src/ports/inbox-store.js";
-import type { EdgeGone, FenceReported } from "../src/protocol/messages.js";
+import type { EdgeGone, FenceReported, ProbeGroup } from "../src/protocol/messages.js";
 import { MsgIdSource } from "../src/protocol/msg-id.js";
 import type { Shard as ShardNumber } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
-import type { StopReason } from "../src/runtime/envelope.js";
+import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { AttachCalls } from "./attach-calls.js";
 import { answerDurable, answerUnknown } from "./commit-answers.js";
@@ -28,6 +28,7 @@ import { nodeNameOf } from "./placement-view.js";
 import { refusePush } from "./push-answering.js";
 import { type ForSession, type ReceivePush, Shard } from "./shard.js";
 import type { ShardContext } from "./shard-context.js";
+import { StoreProbe } from "./store-probe.js";
 
 /** A message for one shard of the group. */
 export interface ForShard {
@@ -82,6 +83,7 @@ export type GroupMessage =
   | EdgeGone
   | EdgeAppeared
   | EdgeConfirmed
+  | ProbeGroup
   | Freeze
   | FreezeTick
   | ShardFrozen;
@@ -121,6 +123,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private highestFence = 0;
   private sweptTo = 0;
   private commitCount = 0;
+  private probe: StoreProbe | undefined = undefined;
   /** Shards that still have sessions; undefined while the group does not freeze. */
   private thawed: Set<ShardNumber> | undefined = undefined;
 
@@ -151,6 +154,7 @@ export class ShardGroup extends Actor<GroupMessage> {
     const reserveUntilMs = startMs + limits.reserveMs;
     const requests = [...this.epochs].map(([shard, epoch]) => ({ shard, epoch, reserveUntilMs }));
     const answers = await inbox.raise(requests);
+    this.probe = new StoreProbe(clock, inbox, this.contexts);
     let highestFence = 0;
     for (const [index, request] of requests.entries()) {
       const answer = answers[index];
@@ -208,7 +212,7 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.tell(addressOn(nodeNameOf(this.node), "shards"), message);
   }
 
-  receive(message: GroupMessage): void | Promise<void> {
+  receive(message: GroupMessage, from: Asker | undefined): void | Promise<void> {
     switch (message.kind) {
       case "ForShard":
         this.onForShard(message);
@@ -230,6 +234,10 @@ export class ShardGroup extends Actor<GroupMessage> {
         return;
       case "SweepTick":
         return this.onSweepTick();
+      case "ProbeGroup":
+        this.probe?.start();
+        from?.answer(this.probe?.proof);
+        return;
       case "EdgeGone":
         this.attachCalls.delete(message.edge as Address);
         for (const key of this.childKeys()) this.tellChild(key, message);

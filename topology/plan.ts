@@ -21,6 +21,12 @@ export type PlacementStep =
 /** A live node; one in drain gets nothing and gives all. */
 export interface Candidate extends Member {
   readonly isDraining: boolean;
+  /** Why it is treated as in drain, if by its own word. */
+  readonly unwell?: string;
+  /** It may be about to be unwell: what troubles another may trouble it, too. */
+  readonly isInDoubt?: boolean;
+  /** Units that it could not serve, by its own word. */
+  readonly cannotServe?: readonly number[];
 }
 
 export interface PlanLimits {
@@ -39,8 +45,9 @@ export function planPlacement(
   limits: PlanLimits,
 ): PlacementStep[] {
   const staying = members.filter((member) => !member.isDraining);
+  const well = staying.filter((member) => member.isInDoubt !== true);
   // With nobody left to give to, those in drain keep what they have: late beats never.
-  const takers = staying.length > 0 ? staying : members;
+  const takers = [well, staying, members].find((some) => some.length > 0) ?? [];
   if (takers.length === 0) return [];
   const units = readUnits(table, members, limits.unitSize);
   const load = countLoad(units, members);
@@ -49,11 +56,12 @@ export function planPlacement(
   const assignments = units
     .filter((unit) => unit.owner === undefined)
     .map((unit): PlacementStep => {
-      const to = leastLoaded(unit.index, takers, load);
+      const able = takers.filter((member) => canServe(member, unit));
+      const to = leastLoaded(unit.index, able.length > 0 ? able : takers, load);
       load.set(to, (load.get(to) ?? 0) + 1);
       return { kind: "assign", unit: unit.index, to, reason: unit.reason };
     });
-  return [...assignments, ...planMoves(units, takers, load, limits)];
+  return [...assignments, ...(well.length > 0 ? planMoves(units, well, load, limits) : [])];
 }
 
 interface Unit {
@@ -96,26 +104,42 @@ function planMoves(
   const settled = units.filter((unit) => unit.owner !== undefined && !unit.isMoving);
   let room = limits.openMovesMax - units.filter((unit) => unit.isMoving).length;
   const move = (unit: Unit, from: Candidate, reason: string) => {
-    const to = leastLoaded(unit.index, takers, load);
+    const able = takers.filter((member) => canServe(member, unit));
+    if (able.length === 0) return;
+    const to = leastLoaded(unit.index, able, load);
     load.set(from, (load.get(from) ?? 0) - 1);
     load.set(to, (load.get(to) ?? 0) + 1);
-    settled.splice(settled.indexOf(unit), 1);
+    if (settled.includes(unit)) settled.splice(settled.indexOf(unit), 1);
     room--;
     steps.push({ kind: "move", unit: unit.index, from, to, reason });
   };
+  // Not served where it is, nor where it was to go: an outage, which waits for no other move.
+  for (const unit of units) {
+    if (unit.owner !== undefined && !canServe(unit.owner, unit)) {
+      move(unit, unit.owner, `${unit.owner.nodeId} cannot serve it`);
+    }
+  }
   for (const unit of [...settled]) {
     if (room <= 0) return steps;
-    if (unit.owner?.isDraining && !takers.includes(unit.owner)) move(unit, unit.owner, "drain");
+    const { owner } = unit;
+    if (!owner?.isDraining) continue;
+    move(unit, owner, owner.unwell === undefined ? "drain" : `unwell: ${owner.unwell}`);
   }
   while (room > 0) {
     const heaviest = extreme(takers, load, (a, b) => a > b);
     const lightest = extreme(takers, load, (a, b) => a < b);
     if ((load.get(heaviest) ?? 0) - (load.get(lightest) ?? 0) < 2) break;
-    const unit = settled.find((candidate) => candidate.owner === heaviest);
+    const unit = settled.find(
+      (candidate) => candidate.owner === heaviest && canServe(lightest, candidate),
+    );
     if (unit === undefined) break;
     move(unit, heaviest, "balance");
   }
   return steps;
+}
+
+function canServe(member: Candidate, unit: Unit): boolean {
+  return member.cannotServe?.includes(unit.index) !== true;
 }
 
 function leastLoaded(

@@ -192,3 +192,39 @@ export interface FenceReported {
 }
 
 export type ToPlacement = MoveDone | FenceReported;
+
+// ---- health ----
+
+/** Asked of a group: answered at once with a `GroupProof`, and its store is tried again. */
+export interface ProbeGroup {
+  readonly kind: "ProbeGroup";
+}
+
+export interface GroupProof {
+  /** When a write last went all the way through to the store and back, monotonic. */
+  readonly provenMs: number;
+  /** Why the last one did not. */
+  readonly fault?: string;
+}
+
+/** Asked of a shard: answered with `true`. */
+export interface ProbeShard {
+  readonly kind: "ProbeShard";
+}
+
+/** What a node thinks of itself. */
+export interface NodeVerdict {
+  /** Undefined while it is well. */
+  readonly unwell: string | undefined;
+  /** Its last probe was bad: not unwell yet, and nobody to be given more. */
+  readonly isInDoubt: boolean;
+  /** Its event loop is why: then it should not lead either. */
+  readonly isLoopLate: boolean;
+  /** Groups that it was given and could not serve; a few at most. */
+  readonly cannotServe: readonly number[];
+}
+
+export interface HealthJudged {
+  readonly kind: "HealthJudged";
+  readonly verdict: NodeVerdict;
+}
