@@ -48,7 +48,10 @@ export interface Limits {
   readonly healthProbeEveryMs: number;
   /** The health actor's own timer comes later than this: the loop lags. */
   readonly loopLagMaxMs: number;
-  /** A group's store takes no write for so long: it is stalled. */
+  /**
+   * A group's store takes no write for so long: it is stalled. What is known of it is up to
+   * two probes old at each look, so it is to be several times `healthProbeEveryMs`.
+   */
   readonly storeStallMaxMs: number;
   /** A group that was assigned serves within so long. */
   readonly openMaxMs: number;

@@ -25,7 +25,7 @@ export const simLimits: Limits = {
   helloDeadlineMs: 2_000,
   closeDeadlineMs: 500,
   reserveMs: 4_000,
-  storeStallMaxMs: 2_000,
+  storeStallMaxMs: 4_000,
   unwellMs: 3_000,
 };
 
