@@ -25,6 +25,11 @@ export interface Limits {
   readonly heartbeatDeadlineMs: number;
   /** Unsent bytes of one connection; beyond, it is closed as a slow consumer. */
   readonly connectionBufferBytesMax: number;
+  /** Of an edge's connections, every 10 ms: sent to the owners of their shards to be attached. */
+  readonly attachesPerTick: number;
+  /** An attach that is not answered is sent again; each time later, up to the second. */
+  readonly attachRetryMs: number;
+  readonly attachRetryMsMax: number;
   readonly tokenGraceMs: number;
   readonly tokenNoticeMs: number;
   readonly closeDeadlineMs: number;
@@ -85,6 +90,9 @@ export const defaultLimits: Limits = {
   heartbeatMs: 30 * second,
   heartbeatDeadlineMs: 75 * second,
   connectionBufferBytesMax: 1024 * 1024,
+  attachesPerTick: 200,
+  attachRetryMs: 500,
+  attachRetryMsMax: 5 * second,
   tokenGraceMs: 30 * second,
   tokenNoticeMs: minute,
   closeDeadlineMs: 5 * second,

@@ -387,9 +387,9 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   }
 
   /** A connection believes to be served here and is not known: its attach was lost. */
-  private askToAttach({ edge }: ConnectionRef): void {
+  private askToAttach({ edge, connection }: ConnectionRef): void {
     const shards = [this.context.shard];
-    this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey });
+    this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey, connection });
   }
 
   // ---- ways out ----

@@ -34,11 +34,15 @@ export interface PlacementChanged {
   readonly kind: "PlacementChanged";
 }
 
-/** (wire, may be asked) An owner asks an edge to attach its connections again: of these shards, or of one session. */
+/**
+ * (wire, may be asked) An owner asks an edge to attach its connections again: of these
+ * shards, of one session, or one alone. Answered at once; they come at the edge's pace.
+ */
 export interface AttachAgain {
   readonly kind: "AttachAgain";
   readonly shards: readonly Shard[];
   readonly key?: SessionKey;
+  readonly connection?: number;
 }
 
 // ---- session ----
