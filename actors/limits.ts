@@ -30,6 +30,10 @@ export interface Limits {
   /** An attach that is not answered is sent again; each time later, up to the second. */
   readonly attachRetryMs: number;
   readonly attachRetryMsMax: number;
+  /** An edge that has confirmed has attached its connections within so long. */
+  readonly attachedWithinMs: number;
+  /** An edge that does not confirm for so long keeps nobody from counting as away. */
+  readonly presenceGraceMs: number;
   readonly tokenGraceMs: number;
   readonly tokenNoticeMs: number;
   readonly closeDeadlineMs: number;
@@ -93,6 +97,10 @@ export const defaultLimits: Limits = {
   attachesPerTick: 200,
   attachRetryMs: 500,
   attachRetryMsMax: 5 * second,
+  // 18,000 connections at the pace above take 0.9 s.
+  attachedWithinMs: 2 * second,
+  // A dead node's edge is known to be gone by then: lease and margin are 4 s.
+  presenceGraceMs: 10 * second,
   tokenGraceMs: 30 * second,
   tokenNoticeMs: minute,
   closeDeadlineMs: 5 * second,

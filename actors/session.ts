@@ -428,6 +428,12 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     };
   }
 
+  /** Who is not connected may only not have been attached here yet. */
+  private get presence(): "connected" | "away" | "unknown" {
+    if (this.deliveries?.isAnybodyConnected) return "connected";
+    return this.context.presence.isKnown ? "away" : "unknown";
+  }
+
   override inspect(): Record<string, unknown> {
     const { inbox, deliveries, context } = this;
     return {
@@ -437,6 +443,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
       lastSeq: inbox?.lastSeq,
       committedSeq: inbox?.committedSeq,
       inbox: inbox?.size,
+      presence: this.presence,
       devices: deliveries?.devices.map((device) => device.inspect()),
     };
   }

@@ -115,10 +115,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private flight: Promise<void> | undefined = undefined;
   /** Ended while this actor is told to stop: still to be answered. */
   private landed: CommitEnded | undefined = undefined;
-  private readonly attachCalls = new AttachCalls(
-    (edge, message) => this.ask(edge, message, sweepEveryMs),
-    (edge) => void this.tellSelf({ kind: "EdgeConfirmed", edge }),
-  );
+  private readonly attachCalls: AttachCalls;
   /** The highest fence found above this node's epochs; 0 when none was. */
   private highestFence = 0;
   private sweptTo = 0;
@@ -135,6 +132,12 @@ export class ShardGroup extends Actor<GroupMessage> {
   ) {
     super();
     this.commits = new CommitQueue(() => this.wake(), node.limits);
+    this.attachCalls = new AttachCalls(
+      (edge, message) => this.ask(edge, message, sweepEveryMs),
+      (edge) => void this.tellSelf({ kind: "EdgeConfirmed", edge }),
+      node.clock,
+      node.limits,
+    );
   }
 
   get kind(): ActorKind {
@@ -181,8 +184,8 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private startShard(shard: ShardNumber, epoch: number, inbox: InboxGroup, ids: MsgIdSource): void {
-    const { node, commits } = this;
-    this.contexts.set(shard, { node, shard, epoch, ids, inbox, commits });
+    const { node, commits, attachCalls: presence } = this;
+    this.contexts.set(shard, { node, shard, epoch, ids, inbox, commits, presence });
     this.spawn(shard);
   }
 
