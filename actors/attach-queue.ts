@@ -28,17 +28,19 @@ export interface AttachSurroundings {
 
 const pacedEveryMs = 10;
 const lookEveryMs = 100;
+/** In `marks`: the high bit while it is queued, below it the attempts so far. */
+const queuedMark = 0x80;
 const attemptsMax = 15;
 
 export class AttachQueue {
   private readonly ring: Ring<ConnectionId>;
-  private readonly isQueued: Uint8Array;
-  private readonly attempts: Uint8Array;
-  /** When an attach that is not answered is tried again; 0 while none waits. */
-  private readonly retryAtMs: Float64Array;
+  private readonly marks: Uint8Array;
+  /** At which look an attach that is not answered is due again; 0 while none waits. */
+  private readonly dueAtLook: Uint32Array;
+  private readonly bornMs: number;
+  private lastLook = 0;
   private slotsUsed = 0;
   private waiting = 0;
-  private looksAtMs = 0;
   private room: number;
   private isTicking = false;
 
@@ -46,9 +48,9 @@ export class AttachQueue {
     const { slots, node } = around;
     // A slot may have a new tenant while the last one's number is still in the queue.
     this.ring = new Ring(2 * slots);
-    this.isQueued = new Uint8Array(slots);
-    this.attempts = new Uint8Array(slots);
-    this.retryAtMs = new Float64Array(slots);
+    this.marks = new Uint8Array(slots);
+    this.dueAtLook = new Uint32Array(slots);
+    this.bornMs = node.clock.monotonicMs();
     this.room = node.limits.attachesPerTick;
   }
 
@@ -63,7 +65,7 @@ export class AttachQueue {
   /** To be attached when its turn comes: at once, where nobody is ahead of it. */
   push(connection: ConnectionId): void {
     const slot = slotOf(connection);
-    this.attempts[slot] = 0;
+    this.forgetAttempts(slot);
     this.enqueue(slot, connection);
     this.drain();
     this.armTick();
@@ -74,14 +76,16 @@ export class AttachQueue {
    * the shard yet) does not come later and later for that.
    */
   retry(connection: ConnectionId, isSent: boolean): void {
-    const { clock, random, limits } = this.around.node;
+    const { random, limits } = this.around.node;
     const slot = slotOf(connection);
-    const attempt = this.attempts[slot] ?? 0;
+    const mark = this.marks[slot] ?? 0;
+    const attempt = mark & ~queuedMark;
     const delayMs = Math.min(limits.attachRetryMs * 2 ** attempt, limits.attachRetryMsMax);
-    if (isSent) this.attempts[slot] = Math.min(attempt + 1, attemptsMax);
-    if (this.retryAtMs[slot] === 0) this.waiting++;
+    if (isSent && attempt < attemptsMax) this.marks[slot] = mark + 1;
+    if (this.dueAtLook[slot] === 0) this.waiting++;
     // Spread over a half of it: what failed together is not to come again together.
-    this.retryAtMs[slot] = clock.monotonicMs() + delayMs * (0.5 + random.next() / 2);
+    const spreadMs = delayMs * (0.5 + random.next() / 2);
+    this.dueAtLook[slot] = this.look + Math.ceil(spreadMs / lookEveryMs);
     this.slotsUsed = Math.max(this.slotsUsed, slot + 1);
     this.armTick();
   }
@@ -89,30 +93,31 @@ export class AttachQueue {
   /** Answered. Where it is due once more, it stays in the queue. */
   settle(connection: ConnectionId): void {
     const slot = slotOf(connection);
-    this.attempts[slot] = 0;
-    if (this.retryAtMs[slot] === 0) return;
-    this.retryAtMs[slot] = 0;
+    this.forgetAttempts(slot);
+    if (this.dueAtLook[slot] === 0) return;
+    this.dueAtLook[slot] = 0;
     this.waiting--;
   }
 
   /** Gone. */
   forget(connection: ConnectionId): void {
     this.settle(connection);
-    this.isQueued[slotOf(connection)] = 0;
+    this.marks[slotOf(connection)] = 0;
   }
 
   tick(): void {
     this.isTicking = false;
     this.room = this.around.node.limits.attachesPerTick;
-    this.look();
+    this.lookForDue();
     this.drain();
     this.armTick();
   }
 
   private enqueue(slot: number, connection: ConnectionId): void {
-    if (this.isQueued[slot] === 1) return;
+    const mark = this.marks[slot] ?? 0;
+    if ((mark & queuedMark) !== 0) return;
     // Never full in an edge's life; if it were, the next look would try again.
-    if (this.ring.push(connection)) this.isQueued[slot] = 1;
+    if (this.ring.push(connection)) this.marks[slot] = mark | queuedMark;
     else this.retry(connection, false);
   }
 
@@ -124,21 +129,30 @@ export class AttachQueue {
       if (connection === undefined) return;
       const slot = slotOf(connection);
       if (connectionAt(slot) !== connection) continue;
-      this.isQueued[slot] = 0;
+      this.marks[slot] = (this.marks[slot] ?? 0) & ~queuedMark;
       this.room--;
       if (!send(connection)) this.retry(connection, false);
     }
   }
 
+  private forgetAttempts(slot: number): void {
+    this.marks[slot] = (this.marks[slot] ?? 0) & queuedMark;
+  }
+
+  /** Which one would be made now. */
+  private get look(): number {
+    return Math.floor((this.around.node.clock.monotonicMs() - this.bornMs) / lookEveryMs);
+  }
+
   /** Puts those whose time has come into the queue. */
-  private look(): void {
-    const nowMs = this.around.node.clock.monotonicMs();
-    if (this.waiting === 0 || nowMs < this.looksAtMs) return;
-    this.looksAtMs = nowMs + lookEveryMs;
+  private lookForDue(): void {
+    const { look } = this;
+    if (this.waiting === 0 || look === this.lastLook) return;
+    this.lastLook = look;
     for (let slot = 0; slot < this.slotsUsed; slot++) {
-      const atMs = this.retryAtMs[slot] ?? 0;
-      if (atMs === 0 || atMs > nowMs) continue;
-      this.retryAtMs[slot] = 0;
+      const dueAt = this.dueAtLook[slot] ?? 0;
+      if (dueAt === 0 || dueAt > look) continue;
+      this.dueAtLook[slot] = 0;
       this.waiting--;
       const connection = this.around.connectionAt(slot);
       if (connection !== undefined) this.enqueue(slot, connection);

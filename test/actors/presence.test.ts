@@ -89,7 +89,7 @@ describe("a user", () => {
     calls.add(other as Address);
     clock.advance(attachedWithinMs);
     calls.delete(one as Address);
-    clock.advance(attachedWithinMs);
+    clock.advance(attachedWithinMs - 1);
     assert.equal(calls.isKnown, false);
     clock.advance(presenceGraceMs);
     assert.equal(calls.isKnown, true);
