@@ -4,7 +4,8 @@
  * looks how late its own timer comes. What it concludes stands in the node's record.
  *
  *   a group does not serve       ──▶ cannotServe: the leader gives that group to another
- *   two do not, and none does    ──▶ unwell: it is the node; the leader gives it no shards
+ *   one does not, and none does  ──▶ in doubt, too: it is given no other for a while
+ *   two do not, and none does    ──▶ unwell: it is the node; the leader takes all it has
  *   the event loop lags          ──▶ unwell, and another node leads
  *
  * One group alone says nothing of the node: a damaged volume opens nowhere, and would
@@ -62,6 +63,8 @@ export class NodeHealth extends Actor<HealthMessage> {
   private dueMs = 0;
   private lateMs = 0;
   private turn = 0;
+  /** Some group serves, by its last probe. */
+  private works = false;
 
   constructor(private readonly node: NodeContext) {
     super();
@@ -142,9 +145,9 @@ export class NodeHealth extends Actor<HealthMessage> {
         : undefined;
     this.loop = judge(this.loop, lag, nowMs, limits);
     const failing = this.failing;
-    const works = [...duties.keys()].some((group) => this.groups.get(group)?.isProven);
+    this.works = [...duties.keys()].some((group) => this.groups.get(group)?.isProven);
     const [first] = failing;
-    const isNode = failing.length > 1 && first !== undefined && !works;
+    const isNode = failing.length > 1 && first !== undefined && !this.works;
     const stuck = isNode ? `${failing.length} groups do not serve, ${describe(first)}` : undefined;
     // Each group has had its bad probes in a row.
     this.store = judge(this.store, stuck, nowMs, { ...limits, badProbesMax: 1 });
@@ -154,10 +157,11 @@ export class NodeHealth extends Actor<HealthMessage> {
     return [...this.groups].filter(([, known]) => known.reason !== undefined);
   }
 
-  /** A bad probe that has not been judged yet. */
+  /** A bad probe that has not been judged yet, or nothing that would speak for this node. */
   private get isInDoubt(): boolean {
     const isLoop = this.loop.reason === undefined && this.loop.contrary > 0;
-    return isLoop || [...this.groups.values()].some((known) => known.isInDoubt);
+    const isUnproven = this.failing.length > 0 && !this.works;
+    return isLoop || isUnproven || [...this.groups.values()].some((known) => known.isInDoubt);
   }
 
   private tellVerdict(): void {

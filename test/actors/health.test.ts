@@ -67,6 +67,20 @@ describe("a node whose store stalls", () => {
     assert.deepEqual(bench.crashes, []);
   });
 
+  test("is not unwell over its only group, and given no other in its place", async () => {
+    const bench = await NodeBench.start(["a", "b"], 2);
+    const [group] = bench.groupsOf("dc1-b");
+    bench.node("b").store.stall();
+    await bench.until("a serves both", () => bench.groupsOf("dc1-a").length === 2);
+    const verdict = { ...wellNode, isInDoubt: true, cannotServe: [group] };
+    assert.deepEqual(named(bench, "b"), verdict);
+    const moves = bench.decisions().length;
+    // Moving took a part of it.
+    await bench.pass(unwellMs / 3);
+    assert.deepEqual(named(bench, "b"), verdict);
+    assert.equal(bench.decisions().length, moves);
+  });
+
   test("keeps what it has when nobody else is well", async () => {
     const bench = await NodeBench.start(["a", "b"]);
     for (const node of bench.nodes) node.store.stall();
