@@ -10,7 +10,10 @@ import { until } from "../support/until.js";
 const damaged = 3;
 
 test("says which volume it cannot serve, and serves the others", async () => {
-  await using platform = await startPlatform({ nodes: ["a"] });
+  await using platform = await startPlatform({
+    nodes: ["a"],
+    environment: { BELFRY_LOG_LEVEL: "silent" },
+  });
   await platform.killNode("a", "SIGTERM");
   const file = await open(join(platform.folder, "data", `volume-${damaged}`, "data.mdb"), "r+");
   await file.write(new Uint8Array(4_096));
