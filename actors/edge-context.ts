@@ -8,6 +8,7 @@ import { type ConnectionId, slotOf } from "../src/ports/edge-transport.js";
 import { type CloseName, closeCodes } from "../src/protocol/close-codes.js";
 import { encodeFrame, pingFrame, tokenWantedFrame } from "../src/protocol/frames.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
+import { AttachQueue, type AttachSurroundings } from "./attach-queue.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 
@@ -28,8 +29,13 @@ export class EdgeContext {
   private readonly closedFor = new Map<CloseName, number>();
   framesSent = 0;
   bytesSent = 0;
+  readonly attaches: AttachQueue;
 
-  constructor(readonly node: NodeContext) {
+  /** `edge`: how connections are told that it is their turn to attach. */
+  constructor(
+    readonly node: NodeContext,
+    edge: Pick<AttachSurroundings, "send" | "startTick">,
+  ) {
     // A slot may be given again a moment after its limit check: some are spare.
     const slots = node.limits.connectionsMax + 1_024;
     this.flags = new Uint8Array(slots);
@@ -38,6 +44,13 @@ export class EdgeContext {
     this.pingedMs = new Float64Array(slots);
     this.tokenEndsMs = new Float64Array(slots);
     this.connections = new Float64Array(slots);
+    this.attaches = new AttachQueue({
+      ...edge,
+      node,
+      slots,
+      connectionAt: (slot) =>
+        this.flags[slot] === 0 ? undefined : (this.connections[slot] as ConnectionId),
+    });
   }
 
   /** Of the edge's actor, under the node's name of now. */
@@ -62,7 +75,9 @@ export class EdgeContext {
 
   forget(connection: ConnectionId): void {
     const slot = slotOf(connection);
-    if (this.connections[slot] === connection) this.flags[slot] = 0;
+    if (this.connections[slot] !== connection) return;
+    this.flags[slot] = 0;
+    this.attaches.forget(connection);
   }
 
   noteHeard(connection: ConnectionId): void {

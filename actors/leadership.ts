@@ -106,10 +106,10 @@ export class Leadership {
   }
 
   /** So that the next leader need not wait. */
-  async resign(): Promise<void> {
+  async resign(reason: string): Promise<void> {
     const { term } = this;
     if (term === undefined) return;
-    this.term = undefined;
+    this.stepDown(reason);
     await this.node.placement.delete(leaderKey, term.revision);
   }
 

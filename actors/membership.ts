@@ -12,7 +12,7 @@ import { unreachable } from "../src/base/assert.js";
 import { randomToken } from "../src/base/random.js";
 import { Fault } from "../src/base/result.js";
 import type { KeyValueEntry } from "../src/ports/key-value.js";
-import type { PlacementChanged, ShardsReleased } from "../src/protocol/messages.js";
+import type { HealthJudged, PlacementChanged, ShardsReleased } from "../src/protocol/messages.js";
 import { pingSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
@@ -53,7 +53,13 @@ interface WatchOpened {
   readonly outcome: (() => void) | Fault;
 }
 
-export type MembershipMessage = RecordChanged | LeaseTick | Renewed | WatchOpened | ShardsReleased;
+export type MembershipMessage =
+  | RecordChanged
+  | LeaseTick
+  | Renewed
+  | WatchOpened
+  | ShardsReleased
+  | HealthJudged;
 
 const membershipKind: ActorKind = {
   name: "membership",
@@ -76,6 +82,8 @@ export class Membership extends Actor<MembershipMessage> {
   /** The incarnation that may be claimed: nothing of a former one is open any more. */
   private releasedAs: string | undefined = undefined;
   private isRenewing = false;
+  /** Since the last renewal was sent, this node thinks otherwise of itself. */
+  private isRecordOld = false;
   private renewedMs = Number.NEGATIVE_INFINITY;
   private renewals = 0;
   /** Renewals that failed one after the other. */
@@ -134,6 +142,9 @@ export class Membership extends Actor<MembershipMessage> {
       case "WatchOpened":
         this.onWatchOpened(message.outcome);
         return;
+      case "HealthJudged":
+        this.onHealthJudged(message);
+        return;
       default:
         unreachable(message);
     }
@@ -148,15 +159,28 @@ export class Membership extends Actor<MembershipMessage> {
   }
 
   private renewWhenDue(): void {
-    const { clock, limits, incarnation } = this.node;
+    const { clock, limits } = this.node;
     const sinceMs = clock.monotonicMs() - this.renewedMs;
     const isDue = this.hasLease ? sinceMs >= limits.leaseMs * renewEvery : this.mayClaim;
-    if (this.isRenewing || !isDue) return;
+    if (isDue) this.renew();
+  }
+
+  private renew(): void {
+    const { clock, incarnation } = this.node;
+    if (this.isRenewing) return;
     this.isRenewing = true;
+    this.isRecordOld = false;
     const end = (outcome: Renewed["outcome"]) =>
       this.tellSelf({ kind: "Renewed", incarnation, outcome });
     this.renewedMs = clock.monotonicMs();
     this.lease.renew().then(end, (cause: unknown) => end(asFault(cause)));
+  }
+
+  /** With the lease, at once: who is unwell should be relieved, and not forgotten. */
+  private onHealthJudged({ verdict }: HealthJudged): void {
+    this.node.view.health = verdict;
+    this.isRecordOld = true;
+    if (this.hasLease) this.renew();
   }
 
   /** It may be past its deadline: then it is lost with the next look. */
@@ -201,6 +225,7 @@ export class Membership extends Actor<MembershipMessage> {
       const isNew = !this.hasLease;
       view.leaseDeadlineMs = outcome;
       if (isNew) this.onJoined();
+      if (this.isRecordOld) this.renew();
     }
   }
 

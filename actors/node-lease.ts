@@ -105,7 +105,8 @@ export class NodeLease {
   }
 
   private record(): Uint8Array {
-    const { nodeId, idc, version, edgeUrl, limits, processes } = this.node;
+    const { nodeId, idc, version, edgeUrl, limits, processes, view } = this.node;
+    const { unwell, isInDoubt, cannotServe } = view.health;
     return encodeNodeRecord({
       nodeId,
       incarnation: this.incarnation,
@@ -115,6 +116,9 @@ export class NodeLease {
       ...processes.own,
       leaseMs: limits.leaseMs,
       startedAtMs: this.startedAtMs,
+      ...(unwell === undefined ? {} : { unwell }),
+      ...(isInDoubt ? { isInDoubt } : {}),
+      ...(cannotServe.length === 0 ? {} : { cannotServe }),
     });
   }
 }

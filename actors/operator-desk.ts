@@ -41,7 +41,7 @@ const deskKind: ActorKind = {
   restart: "permanent",
 };
 
-const roots = ["membership", "placement", "shards", "edge"];
+const roots = ["membership", "placement", "shards", "edge", "health"];
 
 export class OperatorDesk extends Actor<DeskMessage> {
   private subscription: BusSubscription | undefined = undefined;

@@ -3,6 +3,7 @@
  * membership actor alone writes it; everybody else reads. It may be stale, which
  * the owner's answer to a misdirected message corrects.
  */
+import type { NodeVerdict } from "../src/protocol/messages.js";
 import type { Shard } from "../src/protocol/shards.js";
 import type { LeaderRecord, Sighting } from "../topology/election.js";
 import { EpochFloor } from "../topology/epoch-floor.js";
@@ -11,6 +12,13 @@ import { type Ownership, PlacementTable } from "../topology/placement-table.js";
 
 /** Noise is nobody's; a record of another version may be a newer Belfry's. */
 export type Unreadable = "noise" | "another version";
+
+export const wellNode: NodeVerdict = {
+  unwell: undefined,
+  isInDoubt: false,
+  isLoopLate: false,
+  cannotServe: [],
+};
 
 export class PlacementView {
   table = PlacementTable.empty();
@@ -31,6 +39,8 @@ export class PlacementView {
   leaseHeldSinceMs = 0;
   /** The bucket's first snapshot has been read: what is not here is not there. */
   isLoaded = false;
+  /** This node's own, by its probes. */
+  health: NodeVerdict = wellNode;
 
   isLeaseHeld(nowMs: number): boolean {
     return nowMs < this.leaseDeadlineMs;

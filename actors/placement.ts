@@ -21,7 +21,7 @@ import { Actor } from "../src/runtime/actor.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { isSucceeded, type LeaderRecord } from "../topology/election.js";
-import { nodeKey } from "../topology/node-record.js";
+import { healthOf, nodeKey } from "../topology/node-record.js";
 import { PlacementTable } from "../topology/placement-table.js";
 import { type PlacementStep, planPlacement } from "../topology/plan.js";
 import { type Candidate, unitShards } from "../topology/units.js";
@@ -59,6 +59,7 @@ export class Placement extends Actor<PlacementMessage> {
   /** Of this term; begun anew with each. */
   private memory: LeaderMemory;
   private readonly orders: OperatorOrders;
+  private leaderlessSinceMs: number | undefined = undefined;
 
   constructor(private readonly node: NodeContext) {
     super();
@@ -82,7 +83,7 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   protected override stopping(): Promise<void> {
-    return this.leadership.resign();
+    return this.leadership.resign("this node stops");
   }
 
   async receive(message: PlacementMessage, from?: Asker): Promise<void> {
@@ -132,6 +133,10 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async lead(leading: Leading): Promise<void> {
+    if (this.isSomebodyFitter()) {
+      await this.leadership.resign("its event loop lags");
+      return;
+    }
     await this.leadership.renewWhenDue(leading);
     // It may have stepped down over it: then it judges nobody any more.
     if (this.leadership.current !== leading) return;
@@ -148,6 +153,7 @@ export class Placement extends Actor<PlacementMessage> {
       await this.challengeNobody();
       return;
     }
+    this.leaderlessSinceMs = undefined;
     const judged = sightings.get(leaderKey);
     if (judged !== undefined && isSucceeded(leader, nodes, this.node)) {
       await this.challenge(`${nodeNameOf(leader)} has rejoined`, judged.revision);
@@ -164,11 +170,24 @@ export class Placement extends Actor<PlacementMessage> {
 
   private async challengeNobody(): Promise<void> {
     const { view, clock, limits } = this.node;
+    const nowMs = clock.monotonicMs();
+    this.leaderlessSinceMs ??= nowMs;
+    // Not for ever: the other one may be gone, and only a leader would notice.
+    if (nowMs - this.leaderlessSinceMs < limits.leaseMs && this.isSomebodyFitter()) return;
     const unreadable = view.sightings.get(leaderKey);
     if (unreadable === undefined) return this.challenge("nobody leads", undefined);
-    const staleMs = clock.monotonicMs() - unreadable.sinceMs;
+    const staleMs = nowMs - unreadable.sinceMs;
     if (staleMs < limits.leaseMs + limits.leaseMarginMs) return;
     await this.challenge("the leader's record is not readable and stale", unreadable.revision);
+  }
+
+  /** A loop that lags makes all that a leader does late. */
+  private isSomebodyFitter(): boolean {
+    const { view, nodeId } = this.node;
+    if (!view.health.isLoopLate) return false;
+    return [...view.nodes.values()].some(
+      (other) => other.nodeId !== nodeId && other.unwell === undefined,
+    );
   }
 
   private async challenge(reason: string, revision: number | undefined): Promise<void> {
@@ -347,8 +366,9 @@ export class Placement extends Actor<PlacementMessage> {
   private members(table: PlacementTable): Candidate[] {
     return [...this.node.view.nodes.values()]
       .filter((member) => !this.givenUp.has(nodeNameOf(member)))
-      .map(({ nodeId, incarnation }) => {
-        return { nodeId, incarnation, isDraining: table.isDraining(nodeId) };
+      .map((member) => {
+        const isDraining = member.unwell !== undefined || table.isDraining(member.nodeId);
+        return { ...healthOf(member), isDraining };
       })
       .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   }

@@ -400,9 +400,9 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   }
 
   /** A connection believes to be served here and is not known: its attach was lost. */
-  private askToAttach({ edge }: ConnectionRef): void {
+  private askToAttach({ edge, connection }: ConnectionRef): void {
     const shards = [this.context.shard];
-    this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey });
+    this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey, connection });
   }
 
   // ---- ways out ----
@@ -441,6 +441,12 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     };
   }
 
+  /** Who is not connected may only not have been attached here yet. */
+  private get presence(): "connected" | "away" | "unknown" {
+    if (this.deliveries?.isAnybodyConnected) return "connected";
+    return this.context.presence.isKnown ? "away" : "unknown";
+  }
+
   override inspect(): Record<string, unknown> {
     const { inbox, deliveries, context } = this;
     return {
@@ -450,6 +456,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
       lastSeq: inbox?.lastSeq,
       committedSeq: inbox?.committedSeq,
       inbox: inbox?.size,
+      presence: this.presence,
       devices: deliveries?.devices.map((device) => device.inspect()),
     };
   }

@@ -6,6 +6,7 @@
 import type { InboxGroup } from "../src/ports/inbox-store.js";
 import type { MsgIdSource } from "../src/protocol/msg-id.js";
 import type { Shard } from "../src/protocol/shards.js";
+import type { PresenceKnown } from "./attach-calls.js";
 import type { CommitQueue } from "./commit-queue.js";
 import type { NodeContext } from "./node-context.js";
 
@@ -18,4 +19,5 @@ export interface ShardContext {
   readonly ids: MsgIdSource;
   readonly inbox: InboxGroup;
   readonly commits: CommitQueue;
+  readonly presence: PresenceKnown;
 }

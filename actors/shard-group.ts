@@ -10,12 +10,12 @@
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
 import type { CommitAnswer, InboxGroup, ShardWrite } from "../src/ports/inbox-store.js";
-import type { EdgeGone, FenceReported } from "../src/protocol/messages.js";
+import type { EdgeGone, FenceReported, ProbeGroup } from "../src/protocol/messages.js";
 import { MsgIdSource } from "../src/protocol/msg-id.js";
 import type { Shard as ShardNumber } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
-import type { StopReason } from "../src/runtime/envelope.js";
+import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { AttachCalls } from "./attach-calls.js";
 import { answerDurable, answerUnknown } from "./commit-answers.js";
@@ -30,6 +30,7 @@ import { nodeNameOf } from "./placement-view.js";
 import { refusePush } from "./push-answering.js";
 import { type ForSession, type ReceivePush, Shard } from "./shard.js";
 import type { ShardContext } from "./shard-context.js";
+import { StoreProbe } from "./store-probe.js";
 
 /** A message for one shard of the group. */
 export interface ForShard {
@@ -84,6 +85,7 @@ export type GroupMessage =
   | EdgeGone
   | EdgeAppeared
   | EdgeConfirmed
+  | ProbeGroup
   | Freeze
   | FreezeTick
   | ShardFrozen;
@@ -115,15 +117,13 @@ export class ShardGroup extends Actor<GroupMessage> {
   private flight: Promise<void> | undefined = undefined;
   /** Ended while this actor is told to stop: still to be answered. */
   private landed: CommitEnded | undefined = undefined;
-  private readonly attachCalls = new AttachCalls(
-    (edge, message) => this.ask(edge, message, sweepEveryMs),
-    (edge) => void this.tellSelf({ kind: "EdgeConfirmed", edge }),
-  );
+  private readonly attachCalls: AttachCalls;
   /** The highest fence found above this node's epochs; 0 when none was. */
   private highestFence = 0;
   private sweptTo = 0;
   private commitCount = 0;
   private handled = 0;
+  private probe: StoreProbe | undefined = undefined;
   /** Shards that still have sessions; undefined while the group does not freeze. */
   private thawed: Set<ShardNumber> | undefined = undefined;
 
@@ -136,6 +136,12 @@ export class ShardGroup extends Actor<GroupMessage> {
   ) {
     super();
     this.commits = new CommitQueue(() => this.wake(), node.limits);
+    this.attachCalls = new AttachCalls(
+      (edge, message) => this.ask(edge, message, sweepEveryMs),
+      (edge) => void this.tellSelf({ kind: "EdgeConfirmed", edge }),
+      node.clock,
+      node.limits,
+    );
   }
 
   get kind(): ActorKind {
@@ -164,6 +170,7 @@ export class ShardGroup extends Actor<GroupMessage> {
       reserveUntilMs,
     }));
     const answers = await inbox.raise(requests);
+    this.probe = new StoreProbe(clock, inbox, this.contexts);
     let highestFence = 0;
     for (const [index, request] of requests.entries()) {
       const answer = answers[index];
@@ -190,8 +197,8 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private startShard(shard: ShardNumber, epoch: number, inbox: InboxGroup, ids: MsgIdSource): void {
-    const { node, incarnation, commits } = this;
-    this.contexts.set(shard, { node, incarnation, shard, epoch, ids, inbox, commits });
+    const { node, incarnation, commits, attachCalls: presence } = this;
+    this.contexts.set(shard, { node, incarnation, shard, epoch, ids, inbox, commits, presence });
     this.spawn(shard);
   }
 
@@ -229,7 +236,7 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.tell(addressOn(nodeNameOf(this.node), "shards"), message);
   }
 
-  receive(message: GroupMessage): void | Promise<void> {
+  receive(message: GroupMessage, from: Asker | undefined): void | Promise<void> {
     switch (message.kind) {
       case "ForShard":
         this.onForShard(message);
@@ -251,6 +258,10 @@ export class ShardGroup extends Actor<GroupMessage> {
         return;
       case "SweepTick":
         return this.onSweepTick();
+      case "ProbeGroup":
+        this.probe?.start();
+        from?.answer(this.probe?.proof);
+        return;
       case "EdgeGone":
         this.attachCalls.delete(message.edge as Address);
         for (const key of this.childKeys()) this.tellChild(key, message);

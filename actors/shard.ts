@@ -10,6 +10,7 @@ import type {
   AttachAgain,
   EdgeGone,
   FromEdge,
+  ProbeShard,
   ReceivedPush,
   ReplyTo,
 } from "../src/protocol/messages.js";
@@ -42,7 +43,7 @@ export interface ForSession {
   readonly message: FromEdge | DueTick;
 }
 
-export type ShardMessage = ReceivePush | ForSession | EdgeGone | ViewSession | Freeze;
+export type ShardMessage = ReceivePush | ForSession | EdgeGone | ViewSession | ProbeShard | Freeze;
 
 const shardKind: ActorKind = {
   name: "shard",
@@ -89,6 +90,9 @@ export class Shard extends Actor<ShardMessage> {
         return;
       case "ViewSession":
         this.onViewSession(message, from);
+        return;
+      case "ProbeShard":
+        from?.answer(true);
         return;
       case "Freeze":
         this.isFreezing = true;

@@ -11,6 +11,7 @@ import type { Member, PlacementTable } from "./placement-table.js";
 import { judgeOrder, type OrderedMove } from "./rebalance.js";
 import {
   type Candidate,
+  canServe,
   isSame,
   readUnits,
   receiversOf,
@@ -38,7 +39,7 @@ export type PlacementStep =
       readonly reason: string;
     };
 
-export type MoveCause = "drain" | "operator" | "count" | "load";
+export type MoveCause = "trouble" | "drain" | "operator" | "count" | "load";
 
 export interface PlanLimits {
   readonly unitSize: number;
@@ -106,7 +107,9 @@ function giveOrphans(
     .filter((unit) => unit.owner === undefined)
     .sort((a, b) => Number(heirOf(b) !== undefined) - Number(heirOf(a) !== undefined))
     .map((unit) => {
-      const to = takenBack(unit, takers, scales, share) ?? scales.lightest(unit, takers);
+      const able = takers.filter((member) => canServe(member, unit));
+      const some = able.length > 0 ? able : takers;
+      const to = takenBack(unit, some, scales, share) ?? scales.lightest(unit, some);
       scales.add(unit, to);
       return { kind: "assign", unit: unit.index, to, reason: unit.reason };
     });
@@ -143,7 +146,7 @@ function giveUpOverdue(
   return units.flatMap((unit): PlacementStep[] => {
     const { index, owner: failed, epoch, from } = unit;
     if (!unit.isMoving || failed === undefined || overdue.get(index) !== epoch) return [];
-    const others = takers.filter((member) => member !== failed);
+    const others = takers.filter((member) => member !== failed && canServe(member, unit));
     const to = from ?? (others.length > 0 ? scales.lightest(unit, others) : undefined);
     if (to === undefined) return [];
     scales.move(unit, failed, to);
@@ -166,6 +169,8 @@ function planMoves(
 /** The moves of one plan, from the most to the least urgent while there is room. */
 class MovePlan {
   private readonly planned: PlacementStep[] = [];
+  private readonly troubled: readonly Unit[];
+  private readonly even: readonly Candidate[];
   private settled: Unit[];
   private room: number;
 
@@ -176,11 +181,15 @@ class MovePlan {
     openMovesMax: number,
     private readonly knowledge: Knowledge,
   ) {
+    this.troubled = units.filter((unit) => unit.owner && !canServe(unit.owner, unit));
+    // Who could not serve something is not evened out with others until it can.
+    this.even = receivers.filter(({ cannotServe = [] }) => cannotServe.length === 0);
     this.settled = units.filter((unit) => unit.owner !== undefined && !unit.isMoving);
     this.room = openMovesMax - units.filter((unit) => unit.isMoving).length;
   }
 
   steps(): PlacementStep[] {
+    this.relieve();
     this.drain();
     this.obey();
     const { balance } = this.knowledge;
@@ -189,14 +198,31 @@ class MovePlan {
     return this.planned;
   }
 
+  /** Not served where it is, nor where it was to go: an outage, which waits for no other move. */
+  private relieve(): void {
+    for (const unit of this.troubled) {
+      const { owner: from } = unit;
+      const to = this.ableFor(unit);
+      if (from === undefined || to === undefined) continue;
+      this.move({ unit, from, to, reason: `${from.nodeId} cannot serve it` }, "trouble");
+    }
+  }
+
   private drain(): void {
     for (const unit of [...this.settled]) {
       if (this.room <= 0) return;
       const { owner: from } = unit;
       if (from === undefined || !from.isDraining || this.receivers.includes(from)) continue;
-      const to = this.scales.lightest(unit, this.receivers);
-      this.move({ unit, from, to, reason: "drain" }, "drain");
+      const to = this.ableFor(unit);
+      const reason = from.unwell === undefined ? "drain" : `unwell: ${from.unwell}`;
+      if (to !== undefined) this.move({ unit, from, to, reason }, "drain");
     }
+  }
+
+  private ableFor(unit: Unit): Candidate | undefined {
+    // With nobody well left, those in drain have no better place among them.
+    const able = this.receivers.filter((member) => !member.isDraining && canServe(member, unit));
+    return able.length === 0 ? undefined : this.scales.lightest(unit, able);
   }
 
   private obey(): void {
@@ -207,23 +233,25 @@ class MovePlan {
       if (judgeOrder(order, unit, this.receivers).state !== "pending") continue;
       const to = this.receivers.find((member) => isSame(member, order.to));
       const { owner: from } = unit;
-      if (from === undefined || to === undefined) continue;
+      if (from === undefined || to === undefined || !canServe(to, unit)) continue;
       this.move({ unit, from, to, reason: order.reason }, "operator");
     }
   }
 
   private nextCountMove(): BalanceMove | undefined {
-    const { receivers, scales } = this;
+    const { even, scales } = this;
+    if (even.length === 0) return undefined;
     const { resting } = this.knowledge;
     // What was moved for its load stays; what was moved by number moves when nothing else can.
     const fresh = this.settled.filter(({ index }) => !resting.has(index));
     const others = this.settled.filter(({ index }) => resting.get(index) !== "load");
-    return nextCountMove(fresh, receivers, scales) ?? nextCountMove(others, receivers, scales);
+    return nextCountMove(fresh, even, scales) ?? nextCountMove(others, even, scales);
   }
 
   private nextLoadMove(): BalanceMove | undefined {
     const fresh = this.settled.filter(({ index }) => !this.knowledge.resting.has(index));
-    return nextLoadMove(fresh, this.receivers, this.scales, automaticRule);
+    if (this.even.length === 0) return undefined;
+    return nextLoadMove(fresh, this.even, this.scales, automaticRule);
   }
 
   private repeat(cause: MoveCause, next: () => BalanceMove | undefined): void {

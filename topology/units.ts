@@ -12,6 +12,12 @@ import type { UnitWeights } from "./weights.js";
 /** A live node; one in drain gets nothing and gives all. */
 export interface Candidate extends Member {
   readonly isDraining: boolean;
+  /** Why it is treated as in drain, if by its own word. */
+  readonly unwell?: string;
+  /** It may be about to be unwell: what troubles another may trouble it, too. */
+  readonly isInDoubt?: boolean;
+  /** Units that it could not serve, by its own word. */
+  readonly cannotServe?: readonly number[];
 }
 
 export interface Unit {
@@ -71,8 +77,8 @@ export function takersOf(
 }
 
 /**
- * Who may be given a unit that another serves: neither in drain nor shunned, and nobody
- * where none is left. When all are in drain they keep what they have among them.
+ * Who may be given a unit that another serves: neither in drain nor in doubt nor shunned,
+ * and nobody where none is left. When all are in drain they keep what they have among them.
  */
 export function receiversOf(
   members: readonly Candidate[],
@@ -80,7 +86,13 @@ export function receiversOf(
 ): readonly Candidate[] {
   const staying = members.filter((member) => !member.isDraining);
   if (staying.length === 0) return members;
-  return staying.filter((member) => !shunned.some((other) => isSame(member, other)));
+  return staying.filter(
+    (member) => member.isInDoubt !== true && !shunned.some((other) => isSame(member, other)),
+  );
+}
+
+export function canServe(member: Candidate, unit: Unit): boolean {
+  return member.cannotServe?.includes(unit.index) !== true;
 }
 
 /** What every member carries, as it would be after the steps planned so far. */

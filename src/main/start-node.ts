@@ -1,13 +1,15 @@
 /**
  * Puts one node together: bus, store, registry, edge, and the tree of actors.
  *
- *   membership · placement · shards (→ groups → shards → sessions) · edge (→ connections) · desk
+ *   membership · placement · shards (→ groups → shards → sessions) · edge (→ connections) ·
+ *   health · desk
  *
  * Roots stop in the reverse order: sockets are told to go, what is accepted is
  * written, and the lease is given up last.
  */
 import type { Server } from "node:http";
 import { Edge } from "../../actors/edge.js";
+import { NodeHealth } from "../../actors/health.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import { Membership } from "../../actors/membership.js";
 import type { NodeContext } from "../../actors/node-context.js";
@@ -37,7 +39,7 @@ import type { Bus } from "../runtime/ports.js";
 import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
-import { createHttpServer } from "./http.js";
+import { createHttpServer, type HealthAnswer } from "./http.js";
 import { leaseLimits } from "./lease-limits.js";
 import type { Settings } from "./settings.js";
 import { readSecretFile } from "./settings.js";
@@ -109,7 +111,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   });
   const view = new PlacementView();
   const server = createHttpServer({
-    isHealthy: () => view.isLeaseHeld(systemClock.monotonicMs()),
+    health: () => healthOf(view),
     ...(settings.demo ? { pages: demoPages(apps, tokens) } : {}),
     socketsMax: limits.connectionsMax + spareSockets,
   });
@@ -134,6 +136,15 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     system,
     stop,
   };
+}
+
+/** As `GET /healthz` tells it. One group that cannot be served makes no node unhealthy. */
+function healthOf(view: PlacementView): HealthAnswer {
+  const { unwell, cannotServe } = view.health;
+  if (!view.isLeaseHeld(systemClock.monotonicMs())) return { isHealthy: false, text: "no lease" };
+  if (unwell !== undefined) return { isHealthy: false, text: `unwell: ${unwell}` };
+  const but = cannotServe.length === 0 ? "" : `, but cannot serve groups ${cannotServe.join(", ")}`;
+  return { isHealthy: true, text: `ok${but}` };
 }
 
 type Outside = Pick<
@@ -194,6 +205,7 @@ function startActors(context: NodeContext, onFatal: (reason: string) => void): A
   system.spawnRoot("placement", () => new Placement(context));
   system.spawnRoot("shards", () => new ShardHost(context));
   system.spawnRoot("edge", () => new Edge(context));
+  system.spawnRoot("health", () => new NodeHealth(context));
   system.spawnRoot("desk", () => new OperatorDesk(context, () => system));
   return system;
 }

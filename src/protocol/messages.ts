@@ -42,11 +42,15 @@ export interface ShardsReleased {
   readonly incarnation: string;
 }
 
-/** (wire, may be asked) An owner asks an edge to attach its connections again: of these shards, or of one session. */
+/**
+ * (wire, may be asked) An owner asks an edge to attach its connections again: of these
+ * shards, of one session, or one alone. Answered at once; they come at the edge's pace.
+ */
 export interface AttachAgain {
   readonly kind: "AttachAgain";
   readonly shards: readonly Shard[];
   readonly key?: SessionKey;
+  readonly connection?: number;
 }
 
 // ---- session ----
@@ -225,3 +229,39 @@ export interface OperatePlacement {
 }
 
 export type ToPlacement = MoveDone | FenceReported | LoadReported | OperatePlacement;
+
+// ---- health ----
+
+/** Asked of a group: answered at once with a `GroupProof`, and its store is tried again. */
+export interface ProbeGroup {
+  readonly kind: "ProbeGroup";
+}
+
+export interface GroupProof {
+  /** When a write last went all the way through to the store and back, monotonic. */
+  readonly provenMs: number;
+  /** Why the last one did not. */
+  readonly fault?: string;
+}
+
+/** Asked of a shard: answered with `true`. */
+export interface ProbeShard {
+  readonly kind: "ProbeShard";
+}
+
+/** What a node thinks of itself. */
+export interface NodeVerdict {
+  /** Undefined while it is well. */
+  readonly unwell: string | undefined;
+  /** Its last probe was bad: not unwell yet, and nobody to be given more. */
+  readonly isInDoubt: boolean;
+  /** Its event loop is why: then it should not lead either. */
+  readonly isLoopLate: boolean;
+  /** Groups that it was given and could not serve; a few at most. */
+  readonly cannotServe: readonly number[];
+}
+
+export interface HealthJudged {
+  readonly kind: "HealthJudged";
+  readonly verdict: NodeVerdict;
+}

@@ -25,6 +25,8 @@ export const simLimits: Limits = {
   helloDeadlineMs: 2_000,
   closeDeadlineMs: 500,
   reserveMs: 4_000,
+  storeStallMaxMs: 4_000,
+  unwellMs: 3_000,
 };
 
 /** Every how many milliseconds one of a kind comes, in a seed that has many of it. */

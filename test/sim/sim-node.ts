@@ -3,6 +3,7 @@
  * a name that starts again and again, each time a new process and incarnation.
  */
 import { Edge } from "../../actors/edge.js";
+import { NodeHealth } from "../../actors/health.js";
 import type { Limits } from "../../actors/limits.js";
 import { Membership } from "../../actors/membership.js";
 import type { NodeContext } from "../../actors/node-context.js";
@@ -247,6 +248,7 @@ function startActors(
   system.spawnRoot("placement", () => new Placement(context));
   system.spawnRoot("shards", () => new ShardHost(context));
   system.spawnRoot("edge", () => new Edge(context));
+  system.spawnRoot("health", () => new NodeHealth(context));
   system.spawnRoot("desk", () => new OperatorDesk(context, () => system));
   return system;
 }

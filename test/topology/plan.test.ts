@@ -21,6 +21,24 @@ import {
   unitSize,
 } from "./plan-samples.js";
 
+/** Some are in doubt, some cannot serve some units. */
+const troubled = fc
+  .tuple(
+    drained,
+    fc.array(
+      fc.record({
+        isInDoubt: fc.boolean(),
+        cannotServe: fc.uniqueArray(fc.integer({ min: 0, max: unitCount - 1 })),
+      }),
+      { minLength: 8, maxLength: 8 },
+    ),
+  )
+  .map(([list, troubles]): Candidate[] =>
+    list.map((member, at) => ({ ...member, ...troubles[at] })),
+  );
+
+const cannot = (member: Candidate, unit: number) => member.cannotServe?.includes(unit) === true;
+
 describe("planPlacement", () => {
   test("leaves no unit without a live owner, and settles balanced over those that stay", () => {
     fc.assert(
@@ -170,6 +188,48 @@ describe("planPlacement", () => {
       const [first] = planPlacement(moving, [giver, { ...b, incarnation: "next" }, c], limits);
       assert.deepEqual([first?.kind, first?.unit, first?.to.nodeId], ["assign", 0, a.nodeId]);
     }
+  });
+
+  test("takes at once what its owner cannot serve, to one who has not said so, too", () => {
+    fc.assert(
+      fc.property(tables, troubled, (table, candidates) => {
+        const steps = planPlacement(table, candidates, limits);
+        const isWell = (member: Candidate) => !member.isDraining && !member.isInDoubt;
+        for (let unit = 0; unit < unitCount; unit++) {
+          const owner = candidates.find((member) =>
+            table.isOwnedBy((unit * unitSize) as Shard, member),
+          );
+          const able = candidates.filter((member) => isWell(member) && !cannot(member, unit));
+          const step = steps.find((one) => one.unit === unit);
+          if (owner !== undefined && cannot(owner, unit) && able.length > 0) {
+            assert.equal(step?.reason, `${owner.nodeId} cannot serve it`);
+          }
+          const to = candidates.find((member) => member.nodeId === step?.to.nodeId);
+          if (to === undefined || able.length === 0) continue;
+          assert.ok(able.includes(to), `unit ${unit} goes to ${to.nodeId}`);
+        }
+      }),
+    );
+  });
+
+  test("moves nothing to a node in doubt", () => {
+    const [a, b, c] = [live(0), live(1), live(2)];
+    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+    const table = PlacementTable.empty().withOwner(all, a);
+    const inDoubt = { ...b, isInDoubt: true };
+    assert.deepEqual(planPlacement(table, [{ ...a, isDraining: true }, inDoubt], limits), []);
+    assert.deepEqual(planPlacement(table, [a, inDoubt], limits), []);
+    const [step] = planPlacement(table, [a, inDoubt, c], limits);
+    assert.equal(step?.to.nodeId, c.nodeId);
+    // An orphan is an outage.
+    assert.equal(planPlacement(table, [inDoubt], limits).length, unitCount);
+  });
+
+  test("names why a node is relieved", () => {
+    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+    const a = { ...live(0), isDraining: true, unwell: "the event loop lags" };
+    const [step] = planPlacement(PlacementTable.empty().withOwner(all, a), [a, live(1)], limits);
+    assert.equal(step?.reason, "unwell: the event loop lags");
   });
 
   test("plans nothing without members", () => {
