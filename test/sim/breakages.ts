@@ -65,8 +65,8 @@ export const breakages: readonly Breakage[] = [
   {
     name: "no-fence",
     invariant: 1,
-    faults: ["pause", "cut"],
-    seedsMax: 120,
+    faults: ["kill", "pause", "store-stall"],
+    seedsMax: 20,
     breakGroup: (group) =>
       groupWith(group, {
         commit: (writes) =>
