@@ -81,8 +81,8 @@ export const breakages: readonly Breakage[] = [
   {
     name: "no-fence",
     invariant: 1,
-    faults: ["pause", "cut"],
-    seedsMax: 120,
+    faults: ["kill", "pause", "store-stall"],
+    seedsMax: 20,
     apply: withoutOwnFence,
     breakGroup: (group) =>
       groupWith(group, {
