@@ -107,6 +107,8 @@ export class Connection extends Actor<ConnectionMessage> {
   private epoch = 0;
   private generation = 0;
   private sentSeq = 0;
+  /** The highest of `generation` that the client acked here: an owner may not have heard it. */
+  private ackedSeq = 0;
   private isAwaitingResend = false;
   /** Kept only until the session has answered the first attach. */
   private attachOptions: { platform: string; start: Start; taken?: Position } | undefined =
@@ -174,7 +176,7 @@ export class Connection extends Actor<ConnectionMessage> {
     }
     switch (frame.kind) {
       case "ack":
-        this.toSession({ kind: "Acked", ...this.connectionRef(), position: frame.position });
+        this.onAck(frame.position);
         return;
       case "resend":
         this.askResend(frame.position);
@@ -187,6 +189,14 @@ export class Connection extends Actor<ConnectionMessage> {
       default:
         unreachable(frame);
     }
+  }
+
+  private onAck(position: Position): void {
+    if (position.generation === this.generation) {
+      // Above what was sent here it cannot be true.
+      this.ackedSeq = Math.max(this.ackedSeq, Math.min(position.seq, this.sentSeq));
+    }
+    this.toSession({ kind: "Acked", ...this.connectionRef(), position });
   }
 
   private onHello(hello: Hello): void {
@@ -262,8 +272,9 @@ export class Connection extends Actor<ConnectionMessage> {
       this.edge.attaches.retry(this.id, false);
       return;
     }
-    const { attachOptions } = this;
-    const wasSent = this.generation !== 0;
+    const { attachOptions, generation, ackedSeq } = this;
+    const wasSent = generation !== 0;
+    const taken = ackedSeq > 0 ? { generation, seq: ackedSeq } : attachOptions?.taken;
     this.phase = attaching;
     const isSent = this.toSession({
       kind: "Attach",
@@ -272,8 +283,8 @@ export class Connection extends Actor<ConnectionMessage> {
       platform: attachOptions?.platform ?? "unknown",
       connect: this.connect,
       start: attachOptions?.start ?? "new",
-      ...(attachOptions?.taken === undefined ? {} : { taken: attachOptions.taken }),
-      ...(wasSent ? { sent: { generation: this.generation, seq: this.sentSeq } } : {}),
+      ...(taken === undefined ? {} : { taken }),
+      ...(wasSent ? { sent: { generation, seq: this.sentSeq } } : {}),
     });
     this.edge.attaches.retry(this.id, isSent);
   }
@@ -289,6 +300,7 @@ export class Connection extends Actor<ConnectionMessage> {
     if (isContinuing) return;
     this.generation = base.generation;
     this.sentSeq = base.seq;
+    this.ackedSeq = 0;
     const key = this.session as SessionKey;
     const info = {
       app: decodeToken(appOfKey(key)) ?? "",

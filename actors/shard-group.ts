@@ -20,6 +20,7 @@ import type { ActorKind } from "../src/runtime/kind.js";
 import { AttachCalls } from "./attach-calls.js";
 import { answerDurable, answerUnknown } from "./commit-answers.js";
 import { CommitQueue } from "./commit-queue.js";
+import { DueSweep } from "./due-sweep.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
 import { gatherWrites } from "./gather-writes.js";
 import type { GroupFigures } from "./load-meter.js";
@@ -104,9 +105,6 @@ const groupKind: ActorKind = {
 const gatherPushes = 64;
 const gatherMs = 2;
 const sweepEveryMs = 1_000;
-/** Shards looked at in one sweep: all 512 of a volume within eight seconds. */
-const shardsPerSweep = 64;
-const duePerShardMax = 64;
 const freezeAgainMs = 50;
 
 export class ShardGroup extends Actor<GroupMessage> {
@@ -120,7 +118,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private readonly attachCalls: AttachCalls;
   /** The highest fence found above this node's epochs; 0 when none was. */
   private highestFence = 0;
-  private sweptTo = 0;
+  private dueSweep: DueSweep | undefined = undefined;
   private commitCount = 0;
   private handled = 0;
   private probe: StoreProbe | undefined = undefined;
@@ -409,19 +407,15 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.attachCalls.send([...this.contexts.keys()]);
   }
 
-  /** Finds sessions with something due, a few shards at a time. */
   private async onSweepTick(): Promise<void> {
     const { inbox } = this;
     if (inbox === undefined || this.thawed !== undefined) return;
-    const shards = [...this.contexts.keys()];
-    const nowMs = this.node.clock.wallMs();
-    for (let count = 0; count < Math.min(shardsPerSweep, shards.length); count++) {
-      const shard = shards[this.sweptTo++ % shards.length] as ShardNumber;
-      for (const { key, atMs } of await inbox.readDue(shard, nowMs, duePerShardMax)) {
-        const message = { kind: "DueTick", atMs } as const;
-        this.tellChild(shard, { kind: "ForSession", key, message } satisfies ForSession);
-      }
-    }
+    const { clock, random } = this.node;
+    this.dueSweep ??= new DueSweep(inbox, [...this.contexts.keys()], random.next());
+    await this.dueSweep.look(clock.wallMs(), (shard, key, atMs) => {
+      const message = { kind: "DueTick", atMs } as const;
+      this.tellChild(shard, { kind: "ForSession", key, message } satisfies ForSession);
+    });
     this.reportFence();
     this.askEdges();
     this.timer(sweepEveryMs, { kind: "SweepTick" });

@@ -39,6 +39,10 @@ export interface FleetNode extends NodeName {
   readonly leaseMs: number;
   readonly startedAtMs: number;
   readonly edgeUrl: string;
+  /** Why it should serve no shards for now, by its own probes; absent while it is well. */
+  readonly unwell?: string;
+  /** Groups that it was given and could not serve; absent where there are none. */
+  readonly cannotServe?: readonly number[];
 }
 
 export interface Leader extends NodeName {

@@ -14,7 +14,7 @@ export function declareNodes(program: Command, invocation: Invocation): void {
     .summary("show the nodes and their part in the placement")
     .description(
       "Prints every node: which leads, which are in drain, its shards by state, messages a " +
-        "second, weight, connections, version, and whether it holds its lease and answers. " +
+        "second, weight, connections, version, whether it is well, holds its lease and answers. " +
         "Exit code 3 when no node answers.",
     )
     .addHelpText("after", "\nExample:\n  belfry nodes --json")
@@ -50,7 +50,7 @@ function viewOf(
   status: Heard<unknown>,
   leader: Heard<unknown>,
 ) {
-  const { nodeId, incarnation, version } = node;
+  const { nodeId, incarnation, version, unwell, cannotServe = [] } = node;
   const own = status.isUp ? status.value : undefined;
   const report = leader.isUp ? leader.value : undefined;
   const load = listAt(report, "nodes").find((one) => textAt(one, "incarnation") === incarnation);
@@ -60,6 +60,8 @@ function viewOf(
     version,
     state: status.isUp ? "up" : "silent",
     ...(status.isUp ? {} : { reason: status.reason }),
+    unwell: unwell ?? null,
+    cannotServe,
     isLeaseHeld: fieldAt(own, "membership", "isLeaseHeld") ?? null,
     isLeader: isLeader(placement, node),
     isDraining: placement.draining.includes(nodeId),
@@ -107,8 +109,12 @@ function rowOf(view: NodeView): Row {
   ];
 }
 
-function stateCell({ state, isLeaseHeld }: NodeView): Row[number] {
+function stateCell({ state, isLeaseHeld, unwell, cannotServe }: NodeView): Row[number] {
   if (state !== "up") return { text: "silent", style: "red" };
+  if (unwell !== null) return { text: `unwell: ${unwell}`, style: "red" };
+  if (cannotServe.length > 0) {
+    return { text: `up, cannot serve groups ${cannotServe.join(", ")}`, style: "yellow" };
+  }
   if (isLeaseHeld === false) return { text: "up, lease lost", style: "red" };
   return { text: "up", style: "green" };
 }

@@ -101,6 +101,23 @@ describe("a node that is off the bus", () => {
     assert.deepEqual(bench.crashes, []);
   });
 
+  test("loses no ack: the edge says it again to the next owner, long before the ack is overdue", async () => {
+    const bench = await NodeBench.start(["a", "b"]);
+    const [a, b] = [bench.node("a"), bench.node("b")];
+    const uid = bench.userOf(b);
+    const client = await attach(bench, a, uid);
+    client.isAcking = false;
+    await pushUntilOk(bench, uid, [0, 1]);
+    await bench.until("both have come", () => client.bodies.length === 2);
+    b.process.goOut();
+    client.ack();
+    await bench.run(longMs);
+    const owner = a.context.view.ownerOf(shardOfKey(sessionKey("demo", uid)));
+    assert.equal(owner?.nodeId, a.context.nodeId, "it has another owner");
+    assert.deepEqual(await stored(bench, uid), []);
+    assert.deepEqual(client.bodies, [0, 1]);
+  });
+
   test("leaves no ghosts: sessions know its connections by the new name, and only those that are", async () => {
     const bench = await NodeBench.start(["a", "b"]);
     const [a, b] = [bench.node("a"), bench.node("b")];

@@ -69,6 +69,8 @@ export class BenchEdge implements EdgeTransport {
 export class BenchClient {
   closedWith: number | undefined;
   isAttached = false;
+  /** Else it acks when it is told to. */
+  isAcking = true;
   readonly bodies: unknown[] = [];
   /** At most once. */
   readonly passing: unknown[] = [];
@@ -94,7 +96,11 @@ export class BenchClient {
       if (!isNext) throw new Error(`seq ${seq} with prev ${prev} after ${this.lastSeq}`);
       this.lastSeq = seq;
       this.bodies.push(fields.at(-1));
-      this.send([clientKinds.ack, session, generation, seq]);
+      if (this.isAcking) this.ack(session);
     }
+  }
+
+  ack(session = 0): void {
+    this.send([clientKinds.ack, session, this.generation, this.lastSeq]);
   }
 }
