@@ -31,6 +31,8 @@ describe("nodes", () => {
       incarnation: "inca",
       version: "0.1.0",
       state: "up",
+      unwell: null,
+      cannotServe: [],
       isLeaseHeld: true,
       isLeader: true,
       isDraining: false,
@@ -45,6 +47,18 @@ describe("nodes", () => {
     const { out } = await runCli(fleet, ["nodes"]);
     match(out, /^dc1-b\.incb +up +in drain +2047 +0 +1 +128 +30 +4\.8 +5 +0\.1\.0$/m);
     match(out, /in drain and not there: dc1-gone\n$/);
+  });
+
+  test("says who is unwell and why, and who cannot serve some groups", async () => {
+    const fleet = await fleetWithDemo();
+    const [a, b] = fleet.nodes;
+    fleet.nodes = [
+      { ...a, unwell: "the event loop lags" },
+      { ...b, cannotServe: [3, 5] },
+    ] as typeof fleet.nodes;
+    const { out } = await runCli(fleet, ["nodes"]);
+    match(out, /^dc1-a\.inca +unwell: the event loop lags +leads /m);
+    match(out, /^dc1-b\.incb +up, cannot serve groups 3, 5 /m);
   });
 
   test("shows a silent node, and no load where the leader does not answer", async () => {
