@@ -19,6 +19,7 @@ import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import type { PlacementTable } from "../topology/placement-table.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, GroupDrained } from "./freeze.js";
 import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
@@ -70,6 +71,14 @@ interface RunningGroup {
   phase: "opening" | "serving" | "freezing" | "stopping";
 }
 
+interface ReadDuties {
+  readonly table: PlacementTable;
+  readonly incarnation: string;
+  readonly duties: ReadonlyMap<number, GroupDuty>;
+}
+
+const noDuties: ReadonlyMap<number, GroupDuty> = new Map();
+
 type GiveDuty = Extract<GroupDuty, { kind: "give" }>;
 type TakeDuty = Extract<GroupDuty, { kind: "take" }>;
 
@@ -81,6 +90,7 @@ export class ShardHost extends Actor<HostMessage> {
   private readonly taking = new Map<number, number>();
   /** Moves that have ended for the group to start, by the epoch. */
   private readonly mayStart = new Map<number, number>();
+  private lastRead: ReadDuties | undefined = undefined;
   private knownEdges = new Set<string>();
   private misdirected = 0;
 
@@ -176,9 +186,7 @@ export class ShardHost extends Actor<HostMessage> {
   private reconcile(): void {
     const { view, clock, store } = this.node;
     const isServing = view.isLeaseHeld(clock.monotonicMs());
-    const duties = isServing
-      ? readDuties(view.table, this.node, (shard) => store.groupOf(shard))
-      : new Map<number, GroupDuty>();
+    const duties = isServing ? this.readDuties() : noDuties;
     for (let group = 0; group < store.groupCount; group++) {
       this.endStaleWorkers(group, isServing);
       const duty = duties.get(group);
@@ -187,6 +195,18 @@ export class ShardHost extends Actor<HostMessage> {
       else if (duty.kind === "take") this.take(group, duty);
       else this.give(group, duty);
     }
+  }
+
+  /** Of 4096 shards, and asked for at each tick: read once for each table and incarnation. */
+  private readDuties(): ReadonlyMap<number, GroupDuty> {
+    const { view, incarnation, store } = this.node;
+    const { lastRead } = this;
+    if (lastRead?.table === view.table && lastRead.incarnation === incarnation) {
+      return lastRead.duties;
+    }
+    const duties = readDuties(view.table, this.node, (shard) => store.groupOf(shard));
+    this.lastRead = { table: view.table, incarnation, duties };
+    return duties;
   }
 
   /** A worker outlives the table's word that its move is done, but no later epoch. */
@@ -318,7 +338,8 @@ export class ShardHost extends Actor<HostMessage> {
   }
 
   private epochOf(group: number): number {
-    return this.node.view.table.epochOf(this.shardsOf(group)[0] as Shard);
+    const first = (group * shardCount) / this.node.store.groupCount;
+    return this.node.view.table.epochOf(first as Shard);
   }
 
   // ---- edges and operators ----
