@@ -23,7 +23,7 @@ import { Actor } from "../src/runtime/actor.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { decodeLeader, encodeLeader, type LeaderRecord } from "../topology/election.js";
 import { nodeKey } from "../topology/node-record.js";
-import { PlacementTable } from "../topology/placement-table.js";
+import { type Member, PlacementTable } from "../topology/placement-table.js";
 import { type Candidate, type PlacementStep, planPlacement, unitShards } from "../topology/plan.js";
 import { leaderKey, tableKey } from "./membership.js";
 import type { NodeContext } from "./node-context.js";
@@ -63,8 +63,11 @@ const decisionsKept = 32;
 export class Placement extends Actor<PlacementMessage> {
   private phase: Following | Leading = { role: "following" };
   private readonly nodeWatch: NodeWatch;
-  /** Given up here, and not yet gone from the view. */
-  private readonly givenUp = new Set<string>();
+  /**
+   * Given up here, and not yet gone from the view: by name, the revision of the record that
+   * was deleted. Under another revision the node has claimed it again, and is back.
+   */
+  private readonly givenUp = new Map<string, number>();
   private readonly decisions: { at: string; what: string }[] = [];
 
   constructor(private readonly node: NodeContext) {
@@ -223,20 +226,28 @@ export class Placement extends Actor<PlacementMessage> {
   /** Takes the record away; every node learns by its watch that this one is gone. */
   private async removeGoneNodes(leading: Leading): Promise<void> {
     const { view, nodeId, placement } = this.node;
-    const names = new Set([...view.nodes.values()].map(nodeNameOf));
-    for (const name of this.givenUp) if (!names.has(name)) this.givenUp.delete(name);
+    const present = new Set(
+      [...view.nodes.values()].filter((member) => this.isGivenUp(member)).map(nodeNameOf),
+    );
+    for (const name of this.givenUp.keys()) if (!present.has(name)) this.givenUp.delete(name);
     for (const member of view.nodes.values()) {
       const name = nodeNameOf(member);
-      if (member.nodeId === nodeId || this.givenUp.has(name)) continue;
+      if (member.nodeId === nodeId || this.isGivenUp(member)) continue;
       const key = nodeKey(member.nodeId);
       const gone = await this.nodeWatch.goneReason(key, member, leading.sinceMs);
       if (gone === undefined || this.node.clock.monotonicMs() >= leading.deadlineMs) continue;
       const deleted = await placement.delete(key, gone.revision);
       // Renewed meanwhile: it is not gone.
       if (!deleted.ok) continue;
-      this.givenUp.add(name);
+      this.givenUp.set(name, gone.revision);
       this.decide(`gives up ${name}: ${gone.reason}`);
     }
+  }
+
+  private isGivenUp(member: Member): boolean {
+    const revision = this.givenUp.get(nodeNameOf(member));
+    if (revision === undefined) return false;
+    return this.node.view.sightings.get(nodeKey(member.nodeId))?.revision === revision;
   }
 
   // ---- the table ----
@@ -335,7 +346,7 @@ export class Placement extends Actor<PlacementMessage> {
 
   private members(): Candidate[] {
     return [...this.node.view.nodes.values()]
-      .filter((member) => !this.givenUp.has(nodeNameOf(member)))
+      .filter((member) => !this.isGivenUp(member))
       .map(({ nodeId, incarnation }) => ({ nodeId, incarnation, isDraining: false }))
       .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   }
