@@ -38,6 +38,12 @@ interface FreezeDeadline {
   readonly epochs: Epochs;
 }
 
+/** Nothing is on its way any more for a subscription that a move out has ended. */
+interface RestEnded {
+  readonly kind: "RestEnded";
+  readonly group: number;
+}
+
 /** What was lost on the way is said again. */
 interface RepeatTick {
   readonly kind: "RepeatTick";
@@ -51,6 +57,7 @@ export type HostMessage =
   | GroupMayStart
   | GroupDrained
   | FreezeDeadline
+  | RestEnded
   | RepeatTick;
 
 const hostKind: ActorKind = {
@@ -88,6 +95,11 @@ export class ShardHost extends Actor<HostMessage> {
   private readonly given = new Map<number, GiveDuty>();
   /** The epoch of each `in-<g>`. */
   private readonly taking = new Map<number, number>();
+  /**
+   * Just left. Servers that do not know so yet still send pushes here, which the new owner
+   * serves: who came back at once would take them for its own.
+   */
+  private readonly resting = new Set<number>();
   /** Moves that have ended for the group to start, by the epoch. */
   private readonly mayStart = new Map<number, number>();
   private lastRead: ReadDuties | undefined = undefined;
@@ -125,6 +137,8 @@ export class ShardHost extends Actor<HostMessage> {
     if (typeof key === "number") {
       this.running.delete(key);
       this.tellChild(`out-${key}`, { kind: "GroupStopped" } satisfies GroupStopped);
+    } else if (key.startsWith("out-")) {
+      this.rest(Number(key.slice("out-".length)));
     }
     this.reconcile();
   }
@@ -155,6 +169,10 @@ export class ShardHost extends Actor<HostMessage> {
         if (this.running.get(message.group)?.epochs === message.epochs) {
           this.stopGroup(message.group);
         }
+        return;
+      case "RestEnded":
+        this.resting.delete(message.group);
+        this.reconcile();
         return;
       case "RepeatTick":
         this.timer(repeatEveryMs, message);
@@ -237,6 +255,7 @@ export class ShardHost extends Actor<HostMessage> {
     }
     if (running !== undefined) this.freezeGroup(group, running);
     if (!this.hasChild(`in-${group}`)) {
+      if (this.resting.has(group)) return;
       this.taking.set(group, epoch);
       this.spawn(`in-${group}`);
     }
@@ -261,6 +280,12 @@ export class ShardHost extends Actor<HostMessage> {
     this.stopGroup(group);
     // It still hands over what it holds, or gives it back first.
     if (!this.hasChild(`out-${group}`)) this.retireIntake(group);
+  }
+
+  /** Interest ends everywhere within one overlap, what was sent before arrives within another. */
+  private rest(group: number): void {
+    this.resting.add(group);
+    this.timer(2 * this.node.limits.moveOverlapMs, { kind: "RestEnded", group });
   }
 
   private ensureIntake(group: number): void {

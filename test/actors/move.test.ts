@@ -149,6 +149,22 @@ describe("a group that moves", () => {
     t.diagnostic(`${moveCount} moves, the longest request took ${longestMs} ms of virtual time`);
   });
 
+  // It took what servers sent that did not know yet that it had left, and served it again.
+  test("comes back at once, without what still comes for its former stay", async () => {
+    const quick = { delays: [0, 0], watchDelays: [0, 0], publisherDelays: [0, 0, 0] };
+    await fc.assert(
+      fc.asyncProperty(scenario, async (given) => {
+        const hasty = { ...given, ...quick, routes: [20, 0], moveEveryMs: 0 };
+        const { bench, a, b } = await start(hasty);
+        const { step } = mover(bench, [a, b], 0);
+        await publishAll(bench, hasty, step);
+        await bench.clock.advanceAndSettle(quietMs);
+        await checkNoneLost(bench);
+      }),
+      { numRuns: 5 },
+    );
+  });
+
   test("counts pushes that are the same to the byte", async () => {
     await fc.assert(
       fc.asyncProperty(scenario, async (given) => {
