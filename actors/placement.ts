@@ -22,7 +22,7 @@ import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { isSucceeded, type LeaderRecord } from "../topology/election.js";
 import { healthOf, nodeKey } from "../topology/node-record.js";
-import { PlacementTable } from "../topology/placement-table.js";
+import { type Member, PlacementTable } from "../topology/placement-table.js";
 import { type PlacementStep, planPlacement } from "../topology/plan.js";
 import { type Candidate, unitShards } from "../topology/units.js";
 import { Decisions } from "./decisions.js";
@@ -54,8 +54,11 @@ export class Placement extends Actor<PlacementMessage> {
   private readonly decisions: Decisions;
   private readonly leadership: Leadership;
   private readonly nodeWatch: NodeWatch;
-  /** Given up here, and not yet gone from the view. */
-  private readonly givenUp = new Set<string>();
+  /**
+   * Given up here, and not yet gone from the view: by name, the revision of the record that
+   * was judged. Under another revision the node has claimed it again, and is back.
+   */
+  private readonly givenUp = new Map<string, number>();
   /** Of this term; begun anew with each. */
   private memory: LeaderMemory;
   private readonly orders: OperatorOrders;
@@ -206,11 +209,13 @@ export class Placement extends Actor<PlacementMessage> {
   /** Takes the record away; every node learns by its watch that this one is gone. */
   private async removeGoneNodes(leading: Leading): Promise<void> {
     const { view, nodeId, placement } = this.node;
-    const names = new Set([...view.nodes.values()].map(nodeNameOf));
-    for (const name of this.givenUp) if (!names.has(name)) this.givenUp.delete(name);
+    const present = new Set(
+      [...view.nodes.values()].filter((member) => this.isGivenUp(member)).map(nodeNameOf),
+    );
+    for (const name of this.givenUp.keys()) if (!present.has(name)) this.givenUp.delete(name);
     for (const member of view.nodes.values()) {
       const name = nodeNameOf(member);
-      if (member.nodeId === nodeId || this.givenUp.has(name)) continue;
+      if (member.nodeId === nodeId || this.isGivenUp(member)) continue;
       const key = nodeKey(member.nodeId);
       // Not since it leads: the leader before it may sleep, and has been waited for already.
       const gone = await this.nodeWatch.goneReason(key, member, view.leaseHeldSinceMs);
@@ -220,9 +225,15 @@ export class Placement extends Actor<PlacementMessage> {
       const deleted = isLeft ? undefined : await placement.delete(key, gone.revision);
       // Renewed meanwhile: it is not gone.
       if (deleted?.ok === false) continue;
-      this.givenUp.add(name);
+      this.givenUp.set(name, gone.revision);
       this.decisions.note(`gives up ${name}: ${gone.reason}`);
     }
+  }
+
+  private isGivenUp(member: Member): boolean {
+    const revision = this.givenUp.get(nodeNameOf(member));
+    if (revision === undefined) return false;
+    return this.node.view.sightings.get(nodeKey(member.nodeId))?.revision === revision;
   }
 
   // ---- the table ----
@@ -365,7 +376,7 @@ export class Placement extends Actor<PlacementMessage> {
 
   private members(table: PlacementTable): Candidate[] {
     return [...this.node.view.nodes.values()]
-      .filter((member) => !this.givenUp.has(nodeNameOf(member)))
+      .filter((member) => !this.isGivenUp(member))
       .map((member) => {
         const isDraining = member.unwell !== undefined || table.isDraining(member.nodeId);
         return { ...healthOf(member), isDraining };

@@ -27,6 +27,7 @@ import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import type { PlacementTable } from "../topology/placement-table.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, GroupDrained } from "./freeze.js";
 import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
@@ -47,6 +48,12 @@ interface FreezeDeadline {
   readonly epochs: Epochs;
 }
 
+/** Nothing is on its way any more for a subscription that a move out has ended. */
+interface RestEnded {
+  readonly kind: "RestEnded";
+  readonly group: number;
+}
+
 /** What was lost on the way is said again. */
 interface RepeatTick {
   readonly kind: "RepeatTick";
@@ -60,6 +67,7 @@ export type HostMessage =
   | GroupMayStart
   | GroupDrained
   | FreezeDeadline
+  | RestEnded
   | RepeatTick;
 
 const hostKind: ActorKind = {
@@ -81,6 +89,14 @@ interface RunningGroup {
   phase: "opening" | "serving" | "freezing" | "stopping";
 }
 
+interface ReadDuties {
+  readonly table: PlacementTable;
+  readonly incarnation: string;
+  readonly duties: ReadonlyMap<number, GroupDuty>;
+}
+
+const noDuties: ReadonlyMap<number, GroupDuty> = new Map();
+
 type GiveDuty = Extract<GroupDuty, { kind: "give" }>;
 type TakeDuty = Extract<GroupDuty, { kind: "take" }>;
 
@@ -90,8 +106,14 @@ export class ShardHost extends Actor<HostMessage> {
   private readonly given = new Map<number, GiveDuty>();
   /** The epoch of each `in-<g>`. */
   private readonly taking = new Map<number, number>();
+  /**
+   * Just left. Servers that do not know so yet still send pushes here, which the new owner
+   * serves: who came back at once would take them for its own.
+   */
+  private readonly resting = new Set<number>();
   /** Moves that have ended for the group to start, by the epoch. */
   private readonly mayStart = new Map<number, number>();
+  private lastRead: ReadDuties | undefined = undefined;
   private knownEdges = new Set<string>();
   private readonly goneEdges = new Set<string>();
   /** The incarnation of this node whose shards these are. */
@@ -131,6 +153,8 @@ export class ShardHost extends Actor<HostMessage> {
     if (typeof key === "number") {
       this.running.delete(key);
       this.tellChild(`out-${key}`, { kind: "GroupStopped" } satisfies GroupStopped);
+    } else if (key.startsWith("out-")) {
+      this.rest(Number(key.slice("out-".length)));
     }
     this.reconcile();
   }
@@ -161,6 +185,10 @@ export class ShardHost extends Actor<HostMessage> {
         if (this.running.get(message.group)?.epochs === message.epochs) {
           this.stopGroup(message.group);
         }
+        return;
+      case "RestEnded":
+        this.resting.delete(message.group);
+        this.reconcile();
         return;
       case "RepeatTick":
         this.timer(repeatEveryMs, message);
@@ -197,9 +225,7 @@ export class ShardHost extends Actor<HostMessage> {
     const { view, clock, store, incarnation } = this.node;
     const isServing = view.isLeaseHeld(clock.monotonicMs());
     if (isServing) this.servesAs = incarnation;
-    const duties = isServing
-      ? readDuties(view.table, this.node, (shard) => store.groupOf(shard))
-      : new Map<number, GroupDuty>();
+    const duties = isServing ? this.readDuties() : noDuties;
     for (let group = 0; group < store.groupCount; group++) {
       this.endStaleWorkers(group, isServing);
       const duty = duties.get(group);
@@ -215,6 +241,18 @@ export class ShardHost extends Actor<HostMessage> {
     const { incarnation } = this.node;
     const released: ShardsReleased = { kind: "ShardsReleased", incarnation };
     this.tell(addressOn(nodeNameOf(this.node), "membership"), released);
+  }
+
+  /** Of 4096 shards, and asked for at each tick: read once for each table and incarnation. */
+  private readDuties(): ReadonlyMap<number, GroupDuty> {
+    const { view, incarnation, store } = this.node;
+    const { lastRead } = this;
+    if (lastRead?.table === view.table && lastRead.incarnation === incarnation) {
+      return lastRead.duties;
+    }
+    const duties = readDuties(view.table, this.node, (shard) => store.groupOf(shard));
+    this.lastRead = { table: view.table, incarnation, duties };
+    return duties;
   }
 
   /** A worker outlives the table's word that its move is done, but no later epoch. */
@@ -245,6 +283,7 @@ export class ShardHost extends Actor<HostMessage> {
     }
     if (running !== undefined) this.freezeGroup(group, running);
     if (!this.hasChild(`in-${group}`)) {
+      if (this.resting.has(group)) return;
       this.taking.set(group, epoch);
       this.spawn(`in-${group}`);
     }
@@ -269,6 +308,12 @@ export class ShardHost extends Actor<HostMessage> {
     this.stopGroup(group);
     // It still hands over what it holds, or gives it back first.
     if (!this.hasChild(`out-${group}`)) this.retireIntake(group);
+  }
+
+  /** Interest ends everywhere within one overlap, what was sent before arrives within another. */
+  private rest(group: number): void {
+    this.resting.add(group);
+    this.timer(2 * this.node.limits.moveOverlapMs, { kind: "RestEnded", group });
   }
 
   private ensureIntake(group: number): void {
@@ -358,7 +403,8 @@ export class ShardHost extends Actor<HostMessage> {
   }
 
   private epochOf(group: number): number {
-    return this.node.view.table.epochOf(this.shardsOf(group)[0] as Shard);
+    const first = (group * shardCount) / this.node.store.groupCount;
+    return this.node.view.table.epochOf(first as Shard);
   }
 
   // ---- edges and operators ----

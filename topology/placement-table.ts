@@ -72,9 +72,11 @@ export class PlacementTable {
     const state = this.stateOf(shard);
     const member = this.members[this.ownerIndex[shard] ?? 0];
     if (state === "unassigned" || member === undefined) return undefined;
-    const owner = { shard, epoch: this.epochOf(shard), state, ...member };
+    const { nodeId, incarnation } = member;
+    const owner = { shard, epoch: this.epochOf(shard), state, nodeId, incarnation };
+    if (state !== "moving") return owner;
     const from = this.members[this.fromIndex[shard] ?? 0];
-    return state === "moving" && from !== undefined ? { ...owner, from } : owner;
+    return from === undefined ? owner : { ...owner, from };
   }
 
   /** The epoch the shard was last given under; 0 when it never was. */

@@ -5,10 +5,13 @@
 
 import { nodeNameOf } from "../../actors/placement-view.js";
 import { type Shard, sessionKey, shardCount, shardOfKey } from "../../src/protocol/shards.js";
+import { shardWildcard } from "../../src/protocol/subjects.js";
 import { type Address, addressOn } from "../../src/runtime/address.js";
+import { unboundedIn } from "./bound-checks.js";
 import type { History } from "./history.js";
 import type { ModelDevice } from "./model-device.js";
 import type { ModelPublisher } from "./model-publisher.js";
+import type { SimBusServer } from "./sim-bus.js";
 import type { RunningSimNode, SimNode } from "./sim-node.js";
 
 export interface Settling {
@@ -30,11 +33,21 @@ export function whatIsUnsettled(sim: Settling): string | undefined {
   const running = sim.nodes.flatMap((node) => node.running ?? []);
   if (running.length < sim.nodes.length) return "a node is down";
   return (
-    unsettledPlacement(running) ??
     unsettledDevices(sim, running) ??
     unsettledInboxes(sim) ??
-    unsettledRequests(sim, running)
+    unsettledRequests(sim, running) ??
+    unsettledPlacement(running)
   );
+}
+
+/** All that a plain publish needs is there, at each server of the bus. */
+export function isServed(sim: Settling, server: SimBusServer): boolean {
+  const running = sim.nodes.flatMap((node) => node.running ?? []);
+  const { publishers, nodes } = sim;
+  if (running.length < nodes.length || nodes.some((node) => node.isPaused)) return false;
+  if (running.some(({ bus }) => !bus.link.isUp || bus.link.isCut)) return false;
+  const isHeard = publishers.every(({ shard }) => server.hasInterest(shardWildcard(shard)));
+  return isHeard && unsettledPlacement(running) === undefined;
 }
 
 /** All shards are with live nodes, every node sees the same, and the owners serve them. */
@@ -118,41 +131,16 @@ function unsettledInboxes({ history, devices }: Settling): string | undefined {
   return undefined;
 }
 
-/** Leaders ping each node ten times a second; a request or two may be on their way. */
-const requestsMax = 64;
-
 function unsettledRequests(
   { publishers }: Settling,
   running: readonly RunningSimNode[],
 ): string | undefined {
   if (publishers.some((publisher) => !publisher.isIdle)) return "a publisher waits for an answer";
-  for (const { name, system, bus } of running) {
-    const { pendingAsks, runQueue } = system.counters();
-    if (pendingAsks > 0) return `${name} has ${pendingAsks} open asks`;
-    if (runQueue > requestsMax) return `${name} has ${runQueue} actors in its queue`;
-    if (bus.pendingRequests > requestsMax) return `${name} has ${bus.pendingRequests} requests`;
-    for (const root of ["membership", "placement"]) {
-      const actor = system.find(root)?.cell;
-      if (actor === undefined) return `${name} has no ${root} actor`;
-      const size = largestCollection(actor, 2);
-      if (size > requestsMax) return `${name}'s ${root} remembers ${size} of something`;
-    }
+  for (const node of running) {
+    const unbounded = unboundedIn(node);
+    if (unbounded !== undefined) return unbounded;
   }
   return undefined;
-}
-
-/** Of the maps, sets and lists that hang on an actor, but for what all actors share. */
-function largestCollection(holder: object, depth: number): number {
-  let largest = 0;
-  for (const [field, value] of Object.entries(holder)) {
-    if (field === "node" || field.startsWith("_")) continue;
-    if (value instanceof Map || value instanceof Set) largest = Math.max(largest, value.size);
-    else if (Array.isArray(value)) largest = Math.max(largest, value.length);
-    else if (depth > 0 && typeof value === "object" && value !== null) {
-      largest = Math.max(largest, largestCollection(value, depth - 1));
-    }
-  }
-  return largest;
 }
 
 /** Every push that was answered ok is known to the store by that id, under that number. */

@@ -39,8 +39,9 @@ export interface SimSurroundings {
   readonly isOneMachine: boolean;
   /** By `processStart`. */
   readonly livingProcesses: Set<string>;
-  /** For a deliberate breakage. */
+  /** For deliberate breakages. */
   readonly breakClock?: (clock: Clock) => Clock;
+  readonly breakKeyValue?: (keyValue: KeyValue) => KeyValue;
   readonly onStarted: (running: RunningSimNode) => void;
 }
 
@@ -54,7 +55,14 @@ export interface RunningSimNode {
   readonly system: ActorSystem;
 }
 
-const tokenSeconds = 10 * 365 * 86_400;
+/** A model device's. */
+interface Token {
+  readonly app: string;
+  readonly sub: string;
+  readonly seconds?: number;
+}
+
+const foreverSeconds = 10 * 365 * 86_400;
 const stopDeadlineMs = 20_000;
 
 export class SimNode {
@@ -62,7 +70,7 @@ export class SimNode {
   private process: SimProcess | undefined;
   private bus: SimBus | undefined;
   private incarnation = "";
-  private isStopping = false;
+  isStopping = false;
   private starts = 0;
 
   constructor(
@@ -161,7 +169,7 @@ export class SimNode {
   }
 
   private run(process: SimProcess, bus: SimBus, placement: SimKeyValue, incarnation: string): void {
-    const { world, limits, store, apps, breakClock } = this.around;
+    const { world, limits, store, apps, breakClock, breakKeyValue } = this.around;
     const clock = breakClock?.(process) ?? process;
     const transport = new SimTransport(world, process, limits.closeDeadlineMs);
     const giveUp = (reason: string): void => {
@@ -182,7 +190,7 @@ export class SimNode {
       random: world.random,
       bus,
       store: store.connect(process),
-      placement,
+      placement: breakKeyValue?.(placement) ?? placement,
       apps: { find: (app) => apps.get(app) },
       tokens: { verify: async (token) => accepted(this.claims(token, process)) },
       transport,
@@ -191,7 +199,6 @@ export class SimNode {
       view: new PlacementView(),
       giveUp,
     };
-    placement.sightings = context.view.sightings;
     const system = startActors(context, process, giveUp, (what) => world.fail(new Error(what)));
     this.running = { name: process.name, process, bus, transport, context, system };
     this.around.onStarted(this.running);
@@ -207,8 +214,9 @@ export class SimNode {
   }
 
   private claims(token: string, process: SimProcess): Claims {
-    const { app, sub } = JSON.parse(token) as { app: string; sub: string };
-    return { app, sub, jti: "", exp: Math.floor(process.wallMs() / 1_000) + tokenSeconds };
+    const { app, sub, seconds } = JSON.parse(token) as Token;
+    const exp = Math.floor(process.wallMs() / 1_000) + (seconds ?? foreverSeconds);
+    return { app, sub, jti: "", exp };
   }
 
   private logOf(name: string): Log {

@@ -87,9 +87,10 @@ export class MoveBench {
     system.spawnRoot("placement", () => new Leader((group, epoch) => this.onDone(group, epoch)));
   }
 
-  addNode(name: string, delayMs: number, watchDelayMs: number): BenchNode {
+  /** `routeMs`: between its server and that of the publishers. */
+  addNode(name: string, delayMs: number, watchDelayMs: number, routeMs = 0): BenchNode {
     const member = { nodeId: `dc1-${name}`, incarnation: "i" };
-    const bus = new LinkedBus(this.server, this.clock, delayMs);
+    const bus = new LinkedBus(this.server, this.clock, delayMs, routeMs);
     const view = new PlacementView();
     view.leaseDeadlineMs = Number.POSITIVE_INFINITY;
     view.isLoaded = true;
