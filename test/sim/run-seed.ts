@@ -77,6 +77,7 @@ const calmMs = 3_000;
 const ownedWithinMs = 25_000;
 /** From a publisher to an owner, over a route between servers. */
 const onItsWayMs = 50;
+const arrivesWithinMs = 1_000;
 /** Leases, backoffs, heartbeats, ack waits and a stalled store together stay below. */
 const settleWithinMs = 45_000;
 const lookEveryMs = 250;
@@ -312,6 +313,8 @@ class SimRun implements Settling, ActorWatcher {
 
   private async settle(fromMs: number): Promise<void> {
     const { world } = this;
+    // A plain publish on its way is seen by nobody.
+    await this.runUntil(fromMs + arrivesWithinMs);
     let unsettled = whatIsUnsettled(this);
     while (unsettled !== undefined && world.nowMs - fromMs < settleWithinMs) {
       await this.runUntil(world.nowMs + lookEveryMs);
