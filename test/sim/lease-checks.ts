@@ -8,11 +8,9 @@ import { unpackValue } from "../../src/protocol/codec.js";
 import type { ToEdge } from "../../src/protocol/messages.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
 import { nodeKeyPrefix } from "../../topology/node-record.js";
-import { selfFencingGraceMs } from "./assumptions.js";
 import type { BusWatcher } from "./sim-bus.js";
 import type { KeyValueWatcher } from "./sim-key-value.js";
 import type { SimProcess } from "./sim-process.js";
-import type { SimStore } from "./sim-store.js";
 import type { World } from "./world.js";
 
 const fenced: ReadonlySet<ToEdge["kind"]> = new Set(["Attached", "DeliverPassing"]);
@@ -26,8 +24,6 @@ export class LeaseChecks implements KeyValueWatcher, BusWatcher {
   constructor(
     private readonly world: World,
     private readonly leaseMs: number,
-    private readonly isStrict: boolean,
-    private readonly store: SimStore,
   ) {}
 
   watch(process: SimProcess): void {
@@ -56,12 +52,8 @@ export class LeaseChecks implements KeyValueWatcher, BusWatcher {
     const process = this.processes.get(by);
     const untilMs = this.untilMs.get(by);
     if (process === undefined || untilMs === undefined) return;
-    const { world, isStrict } = this;
-    // Not strict: what stood still, or waited for the store, takes a moment to notice.
-    const busyMs = Math.max(process.awakeSinceMs, this.store.stalledUntilMs);
-    const lateMs = world.nowMs - Math.max(untilMs, busyMs);
-    const isHeld = world.nowMs <= untilMs || (!isStrict && lateMs <= selfFencingGraceMs);
-    world.check(isHeld, 1, () => {
+    const { world } = this;
+    world.check(world.nowMs <= untilMs, 1, () => {
       const pastMs = Math.round(world.nowMs - untilMs);
       return `${by} ${what}, ${pastMs} ms after its lease had run out`;
     });

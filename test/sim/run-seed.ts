@@ -8,7 +8,6 @@ import { appOfKey, type SessionKey, type Shard, shardCount } from "../../src/pro
 import { shardWildcard } from "../../src/protocol/subjects.js";
 import type { Member } from "../../topology/placement-table.js";
 import { AskChecks } from "./ask-checks.js";
-import { notYetSurvived } from "./assumptions.js";
 import type { Breakage } from "./breakage.js";
 import { Calm } from "./calm.js";
 import { History } from "./history.js";
@@ -49,8 +48,6 @@ export interface RunOptions {
   readonly seed: number;
   readonly without?: ReadonlySet<FaultName>;
   readonly breakage?: Breakage;
-  /** Without assumptions about what is still to be built. */
-  readonly isStrict?: boolean;
   readonly isTraceKept?: boolean;
 }
 
@@ -133,7 +130,6 @@ class SimRun implements Settling, ActorWatcher {
   ) {
     const { seed, breakage } = options;
     const without = new Set(options.without);
-    if (options.isStrict !== true) for (const fault of notYetSurvived) without.add(fault);
     const world = new World(seed, options.isTraceKept === true);
     const drawn = planRun(world.random, without, breakage?.faults, breakage?.pace);
     const serverCount = breakage?.serverCount ?? drawn.serverCount;
@@ -152,7 +148,7 @@ class SimRun implements Settling, ActorWatcher {
     const { leaseMs, leaseMarginMs: marginMs } = plan.limits;
     const groupSize = shardCount / plan.groupCount;
     this.placement = new PlacementChecks(world, this.server, { leaseMs, marginMs, groupSize });
-    this.leases = new LeaseChecks(world, leaseMs, options.isStrict === true, this.store);
+    this.leases = new LeaseChecks(world, leaseMs);
     this.asks = new AskChecks(world);
     this.calm = new Calm(world);
     this.calm.onDisturbed(() => this.ledger.excuseAll());

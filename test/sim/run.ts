@@ -3,7 +3,6 @@
  *
  *   SEEDS=n     how many (100)          SEED=s        the first; alone, only that one
  *   SIM_BREAK=name  with a deliberate breakage       SIM_WITHOUT=fault,fault
- *   SIM_STRICT=1    also what is known and not built yet (assumptions.ts)
  *   SIM_TRACE=n     lines of the trace of a failing seed (80); SIM_TRACE_FILE=all of them
  *   SIM_FAILURES=n  ends after so many (1)           SIM_THREADS=n  (one a core)
  */
@@ -40,7 +39,6 @@ const threads = Math.min(count, Number(given("SIM_THREADS") ?? availableParallel
 const settings: SeedSettings = {
   without: (given("SIM_WITHOUT") ?? "").split(",").filter(isFault),
   breakage: given("SIM_BREAK"),
-  isStrict: given("SIM_STRICT") === "1",
 };
 
 if (settings.breakage !== undefined && breakageNamed(settings.breakage) === undefined) {
@@ -60,10 +58,9 @@ async function report(seed: number, { failure }: SeedOutcome): Promise<void> {
     for (const line of again.tail(traceLines)) console.log(`  ${line}`);
     if (file !== undefined) writeFileSync(file, `${again.tail(1e6).join("\n")}\n`);
   }
-  const { without, isStrict, breakage } = settings;
+  const { without, breakage } = settings;
   const prefix = [
     without.length > 0 ? `SIM_WITHOUT=${without.join(",")} ` : "",
-    isStrict ? "SIM_STRICT=1 " : "",
     breakage === undefined ? "" : `SIM_BREAK=${breakage} `,
   ];
   console.log(`replay: ${prefix.join("")}make sim SEED=${seed}`);

@@ -8,7 +8,6 @@ import { type RunOptions, type RunResult, runSeed } from "./run-seed.js";
 export interface SeedSettings {
   readonly without: readonly FaultName[];
   readonly breakage: string | undefined;
-  readonly isStrict: boolean;
 }
 
 /** A run's result without its trace. */
@@ -21,9 +20,9 @@ export function breakageNamed(name: string): Breakage | undefined {
 }
 
 export function optionsOf(settings: SeedSettings, seed: number): RunOptions {
-  const { without, isStrict } = settings;
+  const { without } = settings;
   const breakage = settings.breakage === undefined ? undefined : breakageNamed(settings.breakage);
-  const options = { seed, without: new Set(without), isStrict };
+  const options = { seed, without: new Set(without) };
   return breakage === undefined ? options : { ...options, breakage };
 }
 
