@@ -20,9 +20,9 @@ export interface PresenceKnown {
 type Ask = (edge: Address, message: AttachAgain) => Promise<AskResult<unknown>>;
 
 export class AttachCalls implements PresenceKnown {
-  private readonly unconfirmed = new Set<Address>();
-  /** The first call of those that are open, and the last confirmation. */
-  private calledMs: number;
+  /** Since when each has been called. */
+  private readonly unconfirmed = new Map<Address, number>();
+  /** The last confirmation. */
   private confirmedMs: number;
 
   /** `onConfirmed` is called between turns; what it tells comes back by `delete`. */
@@ -32,13 +32,11 @@ export class AttachCalls implements PresenceKnown {
     private readonly clock: Clock,
     private readonly limits: Limits,
   ) {
-    this.calledMs = clock.monotonicMs();
-    this.confirmedMs = this.calledMs;
+    this.confirmedMs = clock.monotonicMs();
   }
 
   add(edge: Address): void {
-    if (this.unconfirmed.size === 0) this.calledMs = this.clock.monotonicMs();
-    this.unconfirmed.add(edge);
+    if (!this.unconfirmed.has(edge)) this.unconfirmed.set(edge, this.clock.monotonicMs());
   }
 
   delete(edge: Address): void {
@@ -48,12 +46,14 @@ export class AttachCalls implements PresenceKnown {
   get isKnown(): boolean {
     const { attachedWithinMs, presenceGraceMs } = this.limits;
     const nowMs = this.clock.monotonicMs();
-    if (this.unconfirmed.size > 0) return nowMs - this.calledMs >= presenceGraceMs;
+    for (const calledMs of this.unconfirmed.values()) {
+      if (nowMs - calledMs < presenceGraceMs) return false;
+    }
     return nowMs - this.confirmedMs >= attachedWithinMs;
   }
 
   send(shards: readonly Shard[]): void {
-    for (const edge of this.unconfirmed) {
+    for (const edge of this.unconfirmed.keys()) {
       this.ask(edge, { kind: "AttachAgain", shards }).then((answer) => {
         if (answer.ok) this.onConfirmed(edge);
       });

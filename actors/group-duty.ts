@@ -1,6 +1,7 @@
 /** What the placement table wants of this node, group by group. Pure. */
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 import type { Member, PlacementTable } from "../topology/placement-table.js";
+import { isSame, nameOf } from "../topology/units.js";
 
 /** The epoch of each shard of a group, in the order of the shards. */
 export type Epochs = ReadonlyMap<Shard, number>;
@@ -43,8 +44,7 @@ export function readDuties(
         isMoving ? { kind: "take", epochs, epoch, from } : { kind: "serve", epochs },
       );
     } else if (from !== undefined && isSame(from, self) && !duties.has(group)) {
-      const to = { nodeId: owner.nodeId, incarnation: owner.incarnation };
-      duties.set(group, { kind: "give", epoch, to });
+      duties.set(group, { kind: "give", epoch, to: nameOf(owner) });
     }
   }
   return duties;
@@ -57,8 +57,4 @@ export function isSameEpochs(one: Epochs, other: Epochs): boolean {
     if (other.get(shard) !== epoch) return false;
   }
   return true;
-}
-
-function isSame(a: Member, b: Member): boolean {
-  return a.nodeId === b.nodeId && a.incarnation === b.incarnation;
 }

@@ -78,16 +78,18 @@ export class Leadership {
     leading.deadlineMs = sentMs + limits.leaseMs;
   }
 
-  /** It may be an own renewal of unknown outcome that did take effect. */
+  /** It may be an own renewal of unknown outcome that did take effect: then it goes on from it. */
   private async onNotRenewed(leading: Leading): Promise<void> {
     const present = await this.node.placement.get(leaderKey);
     const holder = present === undefined ? undefined : decodeLeader(present.value);
-    const isOwn = holder?.ok && holder.value.incarnation === leading.incarnation;
-    if (present !== undefined && isOwn && holder.value.epoch === leading.epoch) {
-      leading.revision = present.revision;
-    } else {
-      this.stepDown("somebody else wrote the lease");
-    }
+    const isOwn =
+      holder?.ok === true &&
+      holder.value.incarnation === leading.incarnation &&
+      holder.value.epoch === leading.epoch;
+    // Noise is nobody's claim: it is written over with the next renewal.
+    const isNoise = holder?.ok === false && holder.code === "BAD_RECORD";
+    if (present !== undefined && (isOwn || isNoise)) leading.revision = present.revision;
+    else this.stepDown("somebody else wrote the lease");
   }
 
   stepDownIfLate(): void {

@@ -9,6 +9,7 @@ import { isSame } from "../topology/units.js";
 import type { UnitLoads } from "../topology/weights.js";
 import { loadWindowMs } from "./load-meter.js";
 
+/** As the node of that name reported it last. */
 export interface UnitLoad extends Member {
   readonly perSecond: number;
   readonly sessions: number;
@@ -38,8 +39,9 @@ export class MeasuredLoad {
   isComplete(table: PlacementTable, members: readonly Member[]): boolean {
     for (let unit = 0; unit < this.unitCount; unit++) {
       const owner = table.ownerOf(this.firstShard(unit));
-      const isServed = owner?.state === "serving" && members.some((one) => isSame(one, owner));
-      if (isServed && !this.units.has(unit)) return false;
+      if (owner?.state !== "serving" || !members.some((one) => isSame(one, owner))) continue;
+      const load = this.units.get(unit);
+      if (load === undefined || !isSame(load, owner)) return false;
     }
     return true;
   }

@@ -298,8 +298,11 @@ export class Membership extends Actor<MembershipMessage> {
       this.onUnreadable(entry, table.code === "UNSUPPORTED", table.message);
       return;
     }
-    this.node.view.table = table.value;
-    this.node.view.floor.note(table.value);
+    const { view } = this.node;
+    // What a rolled-back bucket says of owners is over: who believed it would open volumes
+    // that are held, and kill their holders.
+    view.table = view.floor.lift(table.value);
+    view.floor.note(table.value);
     this.announce();
   }
 

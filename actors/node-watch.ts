@@ -39,7 +39,10 @@ export class NodeWatch {
   /** One ping a member at a time; the own node is left out. */
   ping(members: Iterable<Member>): void {
     const { bus, nodeId } = this.node;
-    for (const member of members) {
+    const asked = [...members];
+    const names = new Set(asked.map(nodeNameOf));
+    for (const name of this.silentSince.keys()) if (!names.has(name)) this.silentSince.delete(name);
+    for (const member of asked) {
       const name = nodeNameOf(member);
       if (member.nodeId === nodeId || this.pinging.has(name)) continue;
       this.pinging.add(name);

@@ -1,7 +1,7 @@
 /** The placement as its leader shows it to operators: `belfry placement`, `nodes`, `shards`. */
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 import type { Member, Ownership, PlacementTable } from "../topology/placement-table.js";
-import { type Candidate, isSame } from "../topology/units.js";
+import { type Candidate, isSame, nameOf } from "../topology/units.js";
 import { totalLoad, type UnitWeights } from "../topology/weights.js";
 import type { Decisions } from "./decisions.js";
 import type { LeaderMemory } from "./leader-memory.js";
@@ -89,10 +89,6 @@ function nodeLoad(member: Member, owners: Owners, memory: LeaderMemory, weights:
     sessions,
     weight: rounded(weight),
   };
-}
-
-function nameOf({ nodeId, incarnation }: Member): Member {
-  return { nodeId, incarnation };
 }
 
 function rounded(figure: number): number {

@@ -1,7 +1,8 @@
 /**
  * The placement as this node last heard of it: the table and the live nodes. The
- * membership actor alone writes it; everybody else reads. It may be stale, which
- * the owner's answer to a misdirected message corrects.
+ * membership actor alone writes it (the floor also who leads, which knows what it wrote
+ * before the watch tells it); everybody else reads. It may be stale, which the owner's
+ * answer to a misdirected message corrects.
  */
 import type { NodeVerdict } from "../src/protocol/messages.js";
 import type { Shard } from "../src/protocol/shards.js";

@@ -56,9 +56,10 @@ export class Placement extends Actor<PlacementMessage> {
   private readonly nodeWatch: NodeWatch;
   /**
    * Given up here, and not yet gone from the view: by name, the revision of the record that
-   * was judged. Under another revision the node has claimed it again, and is back.
+   * was deleted. Under another revision the node has claimed it again, and is back. Undefined
+   * where the record was left to a newer Belfry, who renews it as another incarnation.
    */
-  private readonly givenUp = new Map<string, number>();
+  private readonly givenUp = new Map<string, number | undefined>();
   /** Of this term; begun anew with each. */
   private memory: LeaderMemory;
   private readonly orders: OperatorOrders;
@@ -158,6 +159,11 @@ export class Placement extends Actor<PlacementMessage> {
     }
     this.leaderlessSinceMs = undefined;
     const judged = sightings.get(leaderKey);
+    if (judged !== undefined && nodeNameOf(leader) === nodeNameOf(this.node)) {
+      // Written with unknown outcome, or not resigned: nobody else would take it for a lease.
+      await this.challenge("its own record stands", judged.revision);
+      return;
+    }
     if (judged !== undefined && isSucceeded(leader, nodes, this.node)) {
       await this.challenge(`${nodeNameOf(leader)} has rejoined`, judged.revision);
       return;
@@ -186,11 +192,14 @@ export class Placement extends Actor<PlacementMessage> {
 
   /** A loop that lags makes all that a leader does late. */
   private isSomebodyFitter(): boolean {
-    const { view, nodeId } = this.node;
+    const { view, nodeId, clock } = this.node;
     if (!view.health.isLoopLate) return false;
-    return [...view.nodes.values()].some(
-      (other) => other.nodeId !== nodeId && other.unwell === undefined,
-    );
+    return [...view.nodes.values()].some((other) => {
+      const seen = view.sightings.get(nodeKey(other.nodeId));
+      // A record outlives its node: who does not renew it may be gone, and leads nobody.
+      const isThere = seen !== undefined && clock.monotonicMs() - seen.sinceMs < other.leaseMs / 2;
+      return other.nodeId !== nodeId && other.unwell === undefined && isThere;
+    });
   }
 
   private async challenge(reason: string, revision: number | undefined): Promise<void> {
@@ -225,15 +234,17 @@ export class Placement extends Actor<PlacementMessage> {
       const deleted = isLeft ? undefined : await placement.delete(key, gone.revision);
       // Renewed meanwhile: it is not gone.
       if (deleted?.ok === false) continue;
-      this.givenUp.set(name, gone.revision);
+      this.givenUp.set(name, isLeft ? undefined : gone.revision);
       this.decisions.note(`gives up ${name}: ${gone.reason}`);
     }
   }
 
   private isGivenUp(member: Member): boolean {
-    const revision = this.givenUp.get(nodeNameOf(member));
-    if (revision === undefined) return false;
-    return this.node.view.sightings.get(nodeKey(member.nodeId))?.revision === revision;
+    const name = nodeNameOf(member);
+    if (!this.givenUp.has(name)) return false;
+    const revision = this.givenUp.get(name);
+    const seen = this.node.view.sightings.get(nodeKey(member.nodeId))?.revision;
+    return revision === undefined || revision === seen;
   }
 
   // ---- the table ----
@@ -245,17 +256,22 @@ export class Placement extends Actor<PlacementMessage> {
     this.memory.openMoves.note(view.table, clock.monotonicMs());
     const { orders } = this.memory;
     // The view is a moment old; it only decides whether to read the table at all.
-    const isWhole = view.floor.lift(view.table) === view.table;
-    const isSettled = isWhole && orders.pending.length === 0;
-    const isDone = leading.hasWrittenTable && isSettled && this.plan(view.table).length === 0;
+    const isSettled = leading.hasWrittenTable && orders.pending.length === 0;
+    const isDone = isSettled && this.plan(view.table).length === 0;
     if (isDone) return;
     let steps: readonly PlacementStep[] = [];
-    const change = await this.changeTable((table) => {
-      this.settleOrders(table);
-      steps = this.plan(table);
-      return this.carryOut(table, steps);
-    });
-    if (change !== "written") return;
+    try {
+      const change = await this.changeTable((table) => {
+        this.settleOrders(table);
+        steps = this.plan(table);
+        return this.carryOut(table, steps);
+      });
+      if (change !== "written") return;
+    } catch (cause) {
+      // It may stand in the table: who failed with a unit must not be given it at once again.
+      if (isUnknown(cause)) for (const step of steps) this.noteStep(step);
+      throw cause;
+    }
     for (const step of steps) this.noteStep(step);
   }
 
@@ -393,4 +409,8 @@ export class Placement extends Actor<PlacementMessage> {
       decisions: this.decisions.latest(decisionsShown),
     };
   }
+}
+
+function isUnknown(cause: unknown): boolean {
+  return cause instanceof Fault && cause.outcome === "unknown";
 }

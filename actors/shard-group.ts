@@ -13,8 +13,9 @@ import type { CommitAnswer, InboxGroup, ShardWrite } from "../src/ports/inbox-st
 import type { EdgeGone, FenceReported, ProbeGroup } from "../src/protocol/messages.js";
 import { MsgIdSource } from "../src/protocol/msg-id.js";
 import type { Shard as ShardNumber } from "../src/protocol/shards.js";
-import { Actor } from "../src/runtime/actor.js";
+import { Actor, cellOf } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
+import { isAlive } from "../src/runtime/cell.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { AttachCalls } from "./attach-calls.js";
@@ -156,6 +157,8 @@ export class ShardGroup extends Actor<GroupMessage> {
     // Whoever has the store by now would be killed for it; the host ends this actor.
     if (!this.mayServe) return;
     const inbox = await store.openGroup(this.group);
+    // It took so long that somebody else is to have it, or that nobody waits for it here.
+    if (!this.mayServe || this.isOver) return this.closeStore(inbox);
     this.inbox = inbox;
     const startMs = clock.wallMs();
     const reserveUntilMs = startMs + limits.reserveMs;
@@ -167,7 +170,8 @@ export class ShardGroup extends Actor<GroupMessage> {
       holder,
       reserveUntilMs,
     }));
-    const answers = await inbox.raise(requests);
+    const answers = await inbox.raise(requests).finally(() => this.closeIfOver(inbox));
+    if (this.isOver) return;
     this.probe = new StoreProbe(clock, inbox, this.contexts);
     let highestFence = 0;
     for (const [index, request] of requests.entries()) {
@@ -218,7 +222,20 @@ export class ShardGroup extends Actor<GroupMessage> {
         () => answerUnknown(this.node.bus, left),
       );
     }
-    // The embedded store cannot open again in this process what it could not close.
+    await this.closeStore(inbox);
+  }
+
+  /** Abandoned at its stop deadline while it started: `stopping` does not come for it. */
+  private get isOver(): boolean {
+    return !isAlive(cellOf(this));
+  }
+
+  private async closeIfOver(inbox: InboxGroup): Promise<void> {
+    if (this.isOver) await this.closeStore(inbox);
+  }
+
+  /** The embedded store cannot open again in this process what it could not close. */
+  private async closeStore(inbox: InboxGroup): Promise<void> {
     await inbox.close().catch((cause) => this.node.giveUp(`group ${this.group}: ${cause}`));
   }
 

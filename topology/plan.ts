@@ -12,6 +12,7 @@ import { judgeOrder, type OrderedMove } from "./rebalance.js";
 import {
   type Candidate,
   canServe,
+  evenedOf,
   isSame,
   readUnits,
   receiversOf,
@@ -89,11 +90,12 @@ export function planPlacement(
   const scales = new Scales(units, members);
   // Orphans first: a shard without a live owner is an outage, a shard on its
   // second-best node is only untidy.
-  return [
+  const assigned = [
     ...giveOrphans(units, takers, scales),
     ...giveUpOverdue(units, takers, scales, knowledge.overdue),
-    ...planMoves(units, receiversOf(members, knowledge.shunned), scales, limits, knowledge),
   ];
+  const receivers = receiversOf(members, knowledge.shunned);
+  return [...assigned, ...planMoves(units, assigned, receivers, scales, limits, knowledge)];
 }
 
 function giveOrphans(
@@ -126,17 +128,26 @@ function heirOf({ from, successor }: Unit): Candidate | undefined {
  * so it keeps it, in drain or not: anybody else would kill it for it.
  */
 function takenBack(
-  { from, successor }: Unit,
+  unit: Unit,
   takers: readonly Candidate[],
   scales: Scales,
   share: number,
 ): Candidate | undefined {
-  if (from !== undefined) return from;
+  const { from, successor } = unit;
+  if (from !== undefined && mayHaveBack(from, unit, takers)) return from;
   if (successor === undefined || !takers.includes(successor)) return undefined;
   return scales.countOf(successor) < share ? successor : undefined;
 }
 
-/** Back to whom it came from, who could serve it; else to another than the one that cannot. */
+/** Not by its own word that it cannot serve it, while another can. */
+function mayHaveBack(from: Candidate, unit: Unit, others: readonly Candidate[]): boolean {
+  return canServe(from, unit) || !others.some((member) => canServe(member, unit));
+}
+
+/**
+ * Back to whom it came from, if that one can serve it; else to another than the one that
+ * did not start it. With nobody able, back all the same: the move ends, and others may begin.
+ */
 function giveUpOverdue(
   units: readonly Unit[],
   takers: readonly Candidate[],
@@ -146,9 +157,10 @@ function giveUpOverdue(
   return units.flatMap((unit): PlacementStep[] => {
     const { index, owner: failed, epoch, from } = unit;
     if (!unit.isMoving || failed === undefined || overdue.get(index) !== epoch) return [];
-    const others = takers.filter((member) => member !== failed && canServe(member, unit));
-    const to = from ?? (others.length > 0 ? scales.lightest(unit, others) : undefined);
-    if (to === undefined) return [];
+    const able = takers.filter((member) => member !== failed && canServe(member, unit));
+    const isBack = from !== undefined && mayHaveBack(from, unit, able);
+    if (!isBack && able.length === 0) return [];
+    const to = isBack ? from : scales.lightest(unit, able);
     scales.move(unit, failed, to);
     const reason = `${failed.nodeId}.${failed.incarnation} did not start it in time`;
     return [{ kind: "assign", unit: index, to, reason, failed }];
@@ -157,13 +169,18 @@ function giveUpOverdue(
 
 function planMoves(
   units: readonly Unit[],
+  assigned: readonly PlacementStep[],
   receivers: readonly Candidate[],
   scales: Scales,
   limits: PlanLimits,
   knowledge: Knowledge,
 ): PlacementStep[] {
   if (receivers.length === 0) return [];
-  return new MovePlan(units, receivers, scales, limits.openMovesMax, knowledge).steps();
+  // One step a unit: the table is not yet what an assignment makes of it.
+  const given = new Set(assigned.map(({ unit }) => unit));
+  const room = limits.openMovesMax - units.filter((unit) => unit.isMoving).length;
+  const rest = units.filter(({ index }) => !given.has(index));
+  return new MovePlan(rest, receivers, scales, room, knowledge).steps();
 }
 
 /** The moves of one plan, from the most to the least urgent while there is room. */
@@ -172,20 +189,17 @@ class MovePlan {
   private readonly troubled: readonly Unit[];
   private readonly even: readonly Candidate[];
   private settled: Unit[];
-  private room: number;
 
   constructor(
     units: readonly Unit[],
     private readonly receivers: readonly Candidate[],
     private readonly scales: Scales,
-    openMovesMax: number,
+    private room: number,
     private readonly knowledge: Knowledge,
   ) {
     this.troubled = units.filter((unit) => unit.owner && !canServe(unit.owner, unit));
-    // Who could not serve something is not evened out with others until it can.
-    this.even = receivers.filter(({ cannotServe = [] }) => cannotServe.length === 0);
+    this.even = evenedOf(receivers);
     this.settled = units.filter((unit) => unit.owner !== undefined && !unit.isMoving);
-    this.room = openMovesMax - units.filter((unit) => unit.isMoving).length;
   }
 
   steps(): PlacementStep[] {
@@ -233,7 +247,7 @@ class MovePlan {
       if (judgeOrder(order, unit, this.receivers).state !== "pending") continue;
       const to = this.receivers.find((member) => isSame(member, order.to));
       const { owner: from } = unit;
-      if (from === undefined || to === undefined || !canServe(to, unit)) continue;
+      if (from === undefined || to === undefined) continue;
       this.move({ unit, from, to, reason: order.reason }, "operator");
     }
   }

@@ -4,11 +4,23 @@
  */
 import { nextLoadMove, operatorRule } from "./balance.js";
 import type { Member, PlacementTable } from "./placement-table.js";
-import { type Candidate, isSame, readUnits, receiversOf, Scales, type Unit } from "./units.js";
+import {
+  type Candidate,
+  canServe,
+  evenedOf,
+  isSame,
+  nameOf,
+  readUnits,
+  receiversOf,
+  Scales,
+  type Unit,
+} from "./units.js";
 import type { UnitWeights } from "./weights.js";
 
 export interface OrderedMove {
   readonly unit: number;
+  /** Under which `from` has it: under another it has been given anew since. */
+  readonly epoch: number;
   readonly from: Member;
   readonly to: Member;
   readonly reason: string;
@@ -37,7 +49,7 @@ export function planRebalance(
 ): Rebalance {
   const units = readUnits(table, members, unitSize, weights);
   const scales = new Scales(units, members);
-  const receivers = receiversOf(members, shunned);
+  const evened = evenedOf(receiversOf(members, shunned));
   const weigh = () =>
     members.map((member) => {
       const { nodeId, incarnation } = member;
@@ -51,19 +63,24 @@ export function planRebalance(
   const before = weigh();
   const moves: OrderedMove[] = [];
   let left = units.filter((unit) => unit.owner !== undefined && !unit.isMoving);
-  while (moves.length < orderedMovesMax && receivers.length > 0) {
-    const next = nextLoadMove(left, receivers, scales, operatorRule);
+  while (moves.length < orderedMovesMax && evened.length > 0) {
+    const next = nextLoadMove(left, evened, scales, operatorRule);
     if (next === undefined) break;
     const { unit, from, to, reason } = next;
     scales.move(unit, from, to);
     // Each unit moves once: where it went it stays.
     left = left.filter((other) => other !== unit);
-    moves.push({ unit: unit.index, from: nameOf(from), to: nameOf(to), reason });
+    const { index, epoch } = unit;
+    moves.push({ unit: index, epoch, from: nameOf(from), to: nameOf(to), reason });
   }
   return { moves, before, after: weigh() };
 }
 
-/** Pending until its new owner serves the unit; dropped when it does not apply any more. */
+/**
+ * Pending until its new owner serves the unit; dropped when it does not apply any more, or
+ * that one cannot serve it. What was begun and came back is not begun again: it would go
+ * to and fro, and nothing is evened out while an order is pending.
+ */
 export type OrderState =
   | { readonly state: "pending" | "done" }
   | { readonly state: "dropped"; readonly why: string };
@@ -73,20 +90,21 @@ export function judgeOrder(
   unit: Unit,
   receivers: readonly Candidate[],
 ): OrderState {
-  const { from, to } = order;
-  if (unit.owner !== undefined && isSame(unit.owner, to)) {
-    return { state: unit.isMoving ? "pending" : "done" };
+  const { from, to, epoch } = order;
+  const { owner } = unit;
+  const dropped = (why: string): OrderState => ({ state: "dropped", why });
+  const cannot = `${to.nodeId} cannot serve it`;
+  if (owner !== undefined && isSame(owner, to)) {
+    if (!unit.isMoving) return { state: "done" };
+    return canServe(owner, unit) ? { state: "pending" } : dropped(cannot);
   }
-  if (unit.owner === undefined || !isSame(unit.owner, from)) {
-    return { state: "dropped", why: `${from.nodeId} does not own it any more` };
+  if (owner === undefined || !isSame(owner, from)) {
+    return dropped(`${from.nodeId} does not own it any more`);
   }
-  if (!receivers.some((member) => isSame(member, to))) {
-    const why = `${to.nodeId} is gone, in drain, or did not start what it was given`;
-    return { state: "dropped", why };
+  if (unit.epoch !== epoch) return dropped(`${from.nodeId} has been given it anew`);
+  const receiver = receivers.find((member) => isSame(member, to));
+  if (receiver === undefined) {
+    return dropped(`${to.nodeId} is gone, in drain, or did not start what it was given`);
   }
-  return { state: "pending" };
-}
-
-function nameOf({ nodeId, incarnation }: Member): Member {
-  return { nodeId, incarnation };
+  return canServe(receiver, unit) ? { state: "pending" } : dropped(cannot);
 }

@@ -91,6 +91,11 @@ export function receiversOf(
   );
 }
 
+/** Who could not serve something is not evened out with others until it can. */
+export function evenedOf(receivers: readonly Candidate[]): readonly Candidate[] {
+  return receivers.filter(({ cannotServe = [] }) => cannotServe.length === 0);
+}
+
 export function canServe(member: Candidate, unit: Unit): boolean {
   return member.cannotServe?.includes(unit.index) !== true;
 }
@@ -146,4 +151,9 @@ function rendezvous(member: Member, unit: number): number {
 
 export function isSame(a: Member, b: Member): boolean {
   return a.nodeId === b.nodeId && a.incarnation === b.incarnation;
+}
+
+/** Without what else is known of it. */
+export function nameOf({ nodeId, incarnation }: Member): Member {
+  return { nodeId, incarnation };
 }

@@ -30,6 +30,8 @@ export interface LmdbInboxOptions {
   /** Read at each opening: a node may go on as another one. */
   readonly incarnation: string;
   readonly clock: Clock;
+  /** A live holder of a volume has so long to leave it before it is killed. */
+  readonly leaveWaitMs?: number;
 }
 
 export class LmdbInbox implements InboxStore {
@@ -70,12 +72,16 @@ export class LmdbInbox implements InboxStore {
 
   private async openFolder(folder: string, group: number): Promise<InboxGroup> {
     const holder = await this.describe();
-    if (await takeFolder(folder, holder)) this.killedHolders += 1;
-    const environment = await LmdbEnvironment.open(folder);
+    if (await takeFolder(folder, holder, this.options.leaveWaitMs)) this.killedHolders += 1;
+    const environment = await LmdbEnvironment.open(folder).catch(async (error: unknown) => {
+      // Else the next taker would wait for this process, and then kill it.
+      await leaveFolder(folder, holder);
+      throw error;
+    });
     const firstShard = (group * shardsPerVolume) as Shard;
     return new LmdbVolume(environment, firstShard, shardsPerVolume, async () => {
-      openFolders.delete(folder);
-      await leaveFolder(folder, holder);
+      // Its record first: the next opening of this process writes one of its own.
+      await leaveFolder(folder, holder).finally(() => openFolders.delete(folder));
     });
   }
 

@@ -3,20 +3,26 @@
  *
  * A cluster elects its key-value leader anew 4 to 9 s after it has lost one (nats-server
  * 2.10, server/raft.go: minElectionTimeout, maxElectionTimeout) and takes no renewal
- * before; a lease must be longer than that and the third of it after which it is renewed.
+ * before; a lease must be longer than that and the fifth of it after which it is renewed.
  */
 import type { Limits } from "../../actors/limits.js";
 import type { Settings } from "./settings.js";
 
 const singleMs = 3_000;
 const clusterMs = 15_000;
+/** 9 s without a leader, and what of the lease had passed before. */
+export const clusterLeaseMsMin = 12_000;
+/** From a node given up to its users attached elsewhere. */
+const attachingMs = 6_000;
 /** For two clocks that run unlike, and a watch that tells late. */
 const marginMaxMs = 3_000;
 
 export function leaseLimits(
   { leaseMs: given }: Pick<Settings, "leaseMs">,
   isClustered: boolean,
-): Pick<Limits, "leaseMs" | "leaseMarginMs"> {
+): Pick<Limits, "leaseMs" | "leaseMarginMs" | "presenceGraceMs"> {
   const leaseMs = given ?? (isClustered ? clusterMs : singleMs);
-  return { leaseMs, leaseMarginMs: Math.min(marginMaxMs, Math.ceil(leaseMs / 3)) };
+  const leaseMarginMs = Math.min(marginMaxMs, Math.ceil(leaseMs / 3));
+  // Until an edge that hangs counts as gone, its users are not known to be away.
+  return { leaseMs, leaseMarginMs, presenceGraceMs: leaseMs + leaseMarginMs + attachingMs };
 }

@@ -30,7 +30,7 @@ const shape = z.object({
     .refine((count) => [1, 3, 5].includes(count), "is 1, 3 or 5")
     .optional(),
   /** How long a node, and the leader, may go without renewing; see lease-limits. */
-  leaseMs: z.coerce.number().int().min(1_000).max(120_000).optional(),
+  leaseMs: z.coerce.number().int().min(2_000).max(120_000).optional(),
   /** Holds the volumes of the embedded store; shared by the nodes of one machine. */
   dataFolder: z.string().min(1),
   host: z.string().default("127.0.0.1"),

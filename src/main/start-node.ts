@@ -40,7 +40,7 @@ import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
 import { createHttpServer, type HealthAnswer } from "./http.js";
-import { leaseLimits } from "./lease-limits.js";
+import { clusterLeaseMsMin, leaseLimits } from "./lease-limits.js";
 import type { Settings } from "./settings.js";
 import { readSecretFile } from "./settings.js";
 import { version } from "./version.js";
@@ -83,6 +83,9 @@ export async function startNode(
   const log = pinoLog(settings.logLevel, { node: nodeId });
   const connection = await connectNats(natsOptions(settings, nodeId, log));
   const leases = leaseLimits(settings, connection.isClustered);
+  if (connection.isClustered && leases.leaseMs < clusterLeaseMsMin) {
+    log.warn("the lease is shorter than an election of a cluster may take", { ...leases });
+  }
   const limits = { ...defaultLimits, ...leases, ...limitChanges };
   try {
     return await startOn(connection, { nodeId, incarnation, settings, limits, log, onFatal });

@@ -181,6 +181,16 @@ describe("a node whose event loop lags", () => {
     assert.equal(named(bench, leader).unwell, undefined);
   });
 
+  // It gave the lead up to the record of a node that was no more, each time that it had it.
+  test("leads on when the only other one hangs, and takes its shards", async () => {
+    const bench = await HealthBench.start(["a", "b"]);
+    bench.node("a").clock.lagMs = lagMs;
+    await bench.until("b has all", () => bench.groupsOf("dc1-b").length === 8);
+    bench.node("b").clock.lagMs = 1e9;
+    await bench.until("a has all", () => bench.groupsOf("dc1-a").length === 8, 30_000);
+    assert.equal(bench.leader(), "dc1-a");
+  });
+
   test("leads on when it is alone", async () => {
     const bench = await HealthBench.start(["a"]);
     bench.node("a").clock.lagMs = lagMs;

@@ -78,7 +78,7 @@ describe("MeasuredLoad", () => {
     assert.equal(load.of(2)?.perSecond, 700);
   });
 
-  test("is complete when every unit that is served was reported, whoever lives", () => {
+  test("is complete when every unit that is served was reported by its owner, whoever lives", () => {
     const shards = (unit: number) => [unit * 512, unit * 512 + 1] as Shard[];
     const table = PlacementTable.empty().withOwner(shards(0), a).withOwner(shards(1), b);
     const load = new MeasuredLoad(8);
@@ -90,6 +90,12 @@ describe("MeasuredLoad", () => {
     assert.equal(load.isComplete(table, [a]), true, "b is gone");
     load.take(report(b, { group: 1 }), 0);
     assert.equal(load.isComplete(table, both), true);
+    const moved = table.withOwner(shards(1), a);
+    assert.equal(load.isComplete(moved, both), false, "its new owner has not reported it");
+    load.take(report(a, { group: 1 }), 0);
+    assert.equal(load.isComplete(moved, both), true);
+    const again = { ...a, incarnation: "next" };
+    assert.equal(load.isComplete(table.withOwner(shards(0), again), [again, b]), false);
   });
 
   test("forgets a unit that nobody reports, and takes no figure that is none", () => {

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { wellNode } from "../../actors/placement-view.js";
 import type { DeskRequest } from "../../src/protocol/operator-desk.js";
 import { type BenchPlacementNode, PlacementBench } from "../support/placement-bench.js";
 
@@ -247,6 +248,37 @@ describe("rebalance", () => {
     const said = await decisions(bench);
     assert.ok(said.some((what) => what.startsWith(`drops unit ${moves[0].unit} of plan ${plan}`)));
     assert.ok(said.some((what) => what.startsWith(`ends plan ${plan}`)));
+  });
+});
+
+describe("a rebalance to a node that cannot serve the unit", () => {
+  // The order was pending for ever: nothing was evened out, each commit was a CONFLICT.
+  test("is dropped and not begun again when it can, and others are free to commit", async () => {
+    const bench = await startUneven();
+    const { plan, moves } = await answered(bench, { kind: "rebalance-plan" });
+    const [{ unit, from, to }] = moves;
+    const target = bench.nodes.get(to.nodeId);
+    assert.ok(target !== undefined);
+    target.startsUnits = false;
+    await answered(bench, { kind: "rebalance-commit", plan });
+    await bench.until("it is on its way", async () => {
+      const { openMoves } = await answered(bench, { kind: "placement" });
+      return openMoves.some((move: OpenMove) => move.unit === unit);
+    });
+    target.view.health = { ...wellNode, cannotServe: [unit] };
+    const isBack = async () => (await bench.served())[from.nodeId]?.includes(unit) === true;
+    await bench.until("it is back", isBack);
+    const { rebalance } = await answered(bench, { kind: "placement" });
+    assert.equal(rebalance.done + rebalance.dropped, moves.length);
+    const dropped = `drops unit ${unit} of plan ${plan}: ${to.nodeId} cannot serve it`;
+    assert.ok((await decisions(bench)).includes(dropped));
+    assert.equal((await answered(bench, { kind: "rebalance-plan" })).plan, null, "not meanwhile");
+    target.view.health = wellNode;
+    target.startsUnits = true;
+    await bench.clock.advanceAndSettle(15_000);
+    assert.ok(await isBack(), "it was not begun again");
+    const again = await answered(bench, { kind: "rebalance-plan" });
+    assert.equal(await codeOf(bench, { kind: "rebalance-commit", plan: again.plan }), "ok");
   });
 });
 

@@ -19,8 +19,9 @@ import { type Shard, sessionKey } from "../../src/protocol/shards.js";
 export const shard = 3 as Shard;
 export const key = sessionKey("demo", "alice");
 
-export function inbox(dataFolder: string, nodeId = "test"): LmdbInbox {
-  return new LmdbInbox({ dataFolder, nodeId, incarnation: "1", clock: systemClock });
+export function inbox(dataFolder: string, nodeId = "test", leaveWaitMs = 1_000): LmdbInbox {
+  const options = { dataFolder, nodeId, incarnation: "1", clock: systemClock };
+  return new LmdbInbox({ ...options, leaveWaitMs });
 }
 
 export async function commitEntry(group: InboxGroup, seq: number, bytes = 100): Promise<void> {

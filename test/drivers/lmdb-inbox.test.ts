@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, test } from "node:test";
-import { readHolder, startTimeOf } from "../../src/drivers/lmdb-holder.js";
+import { type Holder, readHolder, startTimeOf, takeFolder } from "../../src/drivers/lmdb-holder.js";
 import { commitEntry, inbox, key, shard } from "../contract/lmdb-process.js";
 import { until } from "../support/until.js";
 
@@ -133,7 +133,7 @@ describe("lmdb: one opener", () => {
   test("a live holder that is leaving is waited for, and lives on", async () => {
     const { child, lines } = start("leave");
     await until("it is open", () => lines.length > 0);
-    const store = inbox(dataFolder);
+    const store = inbox(dataFolder, "test", 30_000);
     const opening = store.openGroup(0);
     child.kill("SIGUSR2");
     const group = await opening;
@@ -152,6 +152,50 @@ describe("lmdb: one opener", () => {
     assert.equal(store.killedHolders, 1);
     await commitEntry(group, 1_000_000);
     await group.close();
+  });
+
+  // A taker that was stopped while it waited, or was only slow, wrote its record over that of
+  // the process that had been given the volume meanwhile, and both had the environment open.
+  test("a taker that slept while another one took the volume fails, and leaves it its own", async () => {
+    const [former, owner] = [await startIdle(), await startIdle()];
+    await record(former.holder);
+    const { hasLooked, taken } = take(900_001);
+    await until("it waits", hasLooked);
+    await record(owner.holder);
+    await assert.rejects(taken, {
+      ...unavailable,
+      outcome: "not-done",
+      message: `${volume} was taken by process ${owner.child.pid} (node idle) while this process waited for it`,
+    });
+    assert.deepEqual(await readHolder(volume), owner.holder);
+    for (const { child } of [former, owner]) assert.equal(child.exitCode ?? child.signalCode, null);
+  });
+
+  // The record was renamed over whatever was there: both had the volume.
+  test("of two takers that wait for one holder, one has the volume and the other fails", async () => {
+    const idle = await startIdle();
+    await record(idle.holder);
+    const takers = [take(900_001), take(900_002)];
+    await until("both wait", () => takers.every(({ hasLooked }) => hasLooked()));
+    idle.child.kill("SIGKILL");
+    const results = await Promise.allSettled(takers.map(({ taken }) => taken));
+    const won = results.findIndex(({ status }) => status === "fulfilled");
+    const [lost] = results.flatMap((one) => (one.status === "rejected" ? [one.reason] : []));
+    assert.equal(lost?.code, "STORE_UNAVAILABLE");
+    assert.equal((await readHolder(volume))?.pid, 900_001 + won);
+    assert.deepEqual(await readdir(volume), ["holder.json"]);
+  });
+
+  // It was compared by its process alone: back as another incarnation, it was killed.
+  test("a holder that left and was given the volume again is not killed for having been slow", async () => {
+    const idle = await startIdle();
+    await record(idle.holder);
+    const { hasLooked, taken } = take(900_001);
+    await until("it waits", hasLooked);
+    await record({ ...idle.holder, incarnation: "2", atMs: 2 });
+    await assert.rejects(taken, { ...unavailable, outcome: "not-done" });
+    assert.equal(idle.child.exitCode ?? idle.child.signalCode, null);
+    assert.equal((await readHolder(volume))?.incarnation, "2");
   });
 
   test("a dead holder is not waited for", async () => {
@@ -226,6 +270,42 @@ describe("lmdb: one opener", () => {
     await group.close();
   });
 });
+
+/** A live process that is recorded as the holder and never leaves. */
+async function startIdle() {
+  const child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"]);
+  children.push(child);
+  const pid = child.pid ?? 0;
+  const startTime = (await startTimeOf(pid)) ?? "";
+  const holder: Holder = { pid, startTime, nodeId: "idle", incarnation: "1", atMs: 1 };
+  return { child, holder };
+}
+
+async function record(holder: Holder): Promise<void> {
+  await mkdir(volume, { recursive: true });
+  const temporary = join(volume, "record");
+  await writeFile(temporary, JSON.stringify(holder));
+  await rename(temporary, join(volume, "holder.json"));
+}
+
+/** A taker of its own pid in this process; `hasLooked` once it has read whom to wait for. */
+function take(pid: number) {
+  let looks = 0;
+  const holder = {
+    // Compared with the recorded one as soon as that is read.
+    get pid() {
+      looks++;
+      return pid;
+    },
+    startTime: "now",
+    nodeId: `n${pid}`,
+    incarnation: "1",
+    atMs: pid,
+  };
+  const taken = takeFolder(volume, holder);
+  taken.catch(() => undefined);
+  return { hasLooked: () => looks > 0, taken };
+}
 
 type Line = Readonly<Record<string, unknown>>;
 

@@ -40,6 +40,24 @@ export const tables = fc
     ),
   );
 
+/** Of which some units are on their way, from nodes and to nodes that are dead or alive. */
+export const movingTables = fc
+  .tuple(
+    tables,
+    fc.array(fc.option(fc.integer({ min: 0, max: 11 })), {
+      minLength: unitCount,
+      maxLength: unitCount,
+    }),
+  )
+  .map(([start, receivers]) =>
+    receivers.reduce<PlacementTable>((table, to, unit) => {
+      const first = (unit * unitSize) as Shard;
+      if (to === null || table.ownerOf(first) === undefined) return table;
+      if (table.isOwnedBy(first, memberOf(to))) return table;
+      return table.withMove(unitShards(unit, unitSize), memberOf(to));
+    }, start),
+  );
+
 export const floorPerSecond = 1_000;
 /** Of each unit: often nothing, sometimes nearly all. */
 export const loads = fc

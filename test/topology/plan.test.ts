@@ -4,17 +4,20 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { PlacementTable } from "../../topology/placement-table.js";
-import { planPlacement } from "../../topology/plan.js";
-import { type Candidate, unitShards } from "../../topology/units.js";
+import { type Knowledge, type PlacementStep, planPlacement } from "../../topology/plan.js";
+import { type Candidate, isSame, takersOf, unitShards } from "../../topology/units.js";
 import {
   allShards,
   carryOut,
   countOf,
   drained,
   finished,
+  knowing,
   limits,
   live,
+  loads,
   members,
+  movingTables,
   settled,
   tables,
   unitCount,
@@ -36,6 +39,36 @@ const troubled = fc
   .map(([list, troubles]): Candidate[] =>
     list.map((member, at) => ({ ...member, ...troubles[at] })),
   );
+
+/** A table with moves under way, whoever owns its units, and all that a leader may know. */
+const situations = fc.tuple(movingTables, troubled, loads).chain(([table, candidates, unitLoads]) =>
+  fc.record({
+    table: fc.constant(table),
+    candidates: fc.constant(candidates),
+    openMovesMax: fc.integer({ min: 0, max: unitCount }),
+    known: fc.record<Knowledge>({
+      weights: fc.constant(knowing(unitLoads).weights),
+      balance: fc.constantFrom("none", "count", "load"),
+      resting: fc.constant(new Map()),
+      shunned: fc.subarray(candidates),
+      overdue: fc
+        .subarray(Array.from({ length: unitCount }, (_, unit) => unit))
+        .map(
+          (units) =>
+            new Map(units.map((unit) => [unit, table.epochOf((unit * unitSize) as Shard)])),
+        ),
+      ordered: fc.array(
+        fc.record({
+          unit: fc.integer({ min: 0, max: unitCount - 1 }),
+          epoch: fc.integer({ min: 1, max: 2 }),
+          from: fc.constantFrom(...candidates),
+          to: fc.constantFrom(...candidates),
+          reason: fc.constant("ordered"),
+        }),
+      ),
+    }),
+  }),
+);
 
 const cannot = (member: Candidate, unit: number) => member.cannotServe?.includes(unit) === true;
 
@@ -212,6 +245,76 @@ describe("planPlacement", () => {
     );
   });
 
+  // A unit whose move was given up was moved again in the same plan, back to its owner.
+  test("takes one step a unit, from its owner by the table, and to another", () => {
+    fc.assert(
+      fc.property(situations, ({ table, candidates, openMovesMax, known }) => {
+        const steps = planPlacement(table, candidates, { unitSize, openMovesMax }, known);
+        assert.equal(new Set(steps.map(({ unit }) => unit)).size, steps.length, said(steps));
+        for (const step of steps) {
+          const first = (step.unit * unitSize) as Shard;
+          assert.ok(!table.isOwnedBy(first, step.to), said([step]));
+          if (step.kind === "move") assert.ok(table.isOwnedBy(first, step.from), said([step]));
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("gives nothing to one that cannot serve it, while another can that may have it", () => {
+    fc.assert(
+      fc.property(situations, ({ table, candidates, openMovesMax, known }) => {
+        const takers = takersOf(candidates, known.shunned);
+        for (const step of planPlacement(table, candidates, { unitSize, openMovesMax }, known)) {
+          const failed = step.kind === "assign" ? step.failed : step.from;
+          const able = takers.filter(
+            (member) => !cannot(member, step.unit) && !(failed && isSame(failed, member)),
+          );
+          const to = candidates.find((member) => isSame(member, step.to));
+          assert.ok(to !== undefined);
+          assert.ok(able.length === 0 || !cannot(to, step.unit), said([step]));
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  describe("of a unit whose new owner had its time, and said that it cannot serve it", () => {
+    const [a, b, c] = [live(0), { ...live(1), cannotServe: [0] }, live(2)];
+    const moving = PlacementTable.empty()
+      .withOwner(allShards, a)
+      .withMove(unitShards(0, unitSize), b);
+    const overdue = new Map([[0, moving.epochOf(0 as Shard)]]);
+    const known: Knowledge = { ...knowing(new Map()), balance: "none", overdue };
+    const plan = (...candidates: Candidate[]) =>
+      planPlacement(moving, candidates, limits, known).map((step) => [
+        step.kind,
+        step.unit,
+        step.to.nodeId,
+      ]);
+
+    test("gives it back, once", () => {
+      assert.deepEqual(plan(a, b), [["assign", 0, a.nodeId]]);
+    });
+
+    test("gives it to a third where the giver cannot serve it either", () => {
+      const unable = { ...a, cannotServe: [0] };
+      assert.deepEqual(plan(unable, b, c), [["assign", 0, c.nodeId]]);
+      assert.deepEqual(plan(unable, b), [["assign", 0, a.nodeId]], "nobody else can");
+    });
+  });
+
+  test("gives an orphan to another than its giver, where that one cannot serve it", () => {
+    const [a, c] = [{ ...live(0), cannotServe: [0] }, live(2)];
+    const moving = PlacementTable.empty()
+      .withOwner(allShards, a)
+      .withMove(unitShards(0, unitSize), live(1));
+    const [first] = planPlacement(moving, [a, c], limits);
+    assert.deepEqual([first?.kind, first?.unit, first?.to.nodeId], ["assign", 0, c.nodeId]);
+    const [back] = planPlacement(moving, [a], limits);
+    assert.deepEqual([back?.kind, back?.unit, back?.to.nodeId], ["assign", 0, a.nodeId]);
+  });
+
   test("moves nothing to a node in doubt", () => {
     const [a, b, c] = [live(0), live(1), live(2)];
     const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
@@ -236,6 +339,12 @@ describe("planPlacement", () => {
     assert.deepEqual(planPlacement(PlacementTable.empty(), [], limits), []);
   });
 });
+
+function said(steps: readonly PlacementStep[]): string {
+  return steps
+    .map(({ kind, unit, to, reason }) => `${kind} ${unit} to ${to.nodeId}: ${reason}`)
+    .join("\n");
+}
 
 /** Every orphan given, nothing moved. */
 function settledOrphans(table: PlacementTable, candidates: readonly Candidate[]): PlacementTable {

@@ -89,12 +89,30 @@ describe("planRebalance", () => {
     const plan = planRebalance(table, [a, b], unitSize, skewed.weights, []);
     assert.ok(heaviest(plan.after) < heaviest(plan.before));
   });
+
+  test("leaves out who cannot serve something, as giver and as receiver", () => {
+    const unable = fc.tuple(drained, fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }));
+    fc.assert(
+      fc.property(tables, unable, loads, (table, [list, flags], unitLoads) => {
+        const candidates = list.map((member, at) =>
+          flags[at] === true ? { ...member, cannotServe: [0] } : member,
+        );
+        const { weights } = knowing(unitLoads);
+        for (const { from, to } of planRebalance(table, candidates, unitSize, weights, []).moves) {
+          for (const { nodeId } of [from, to]) {
+            const member = candidates.find((one) => one.nodeId === nodeId);
+            assert.equal(member?.cannotServe, undefined);
+          }
+        }
+      }),
+    );
+  });
 });
 
 describe("judgeOrder", () => {
   const [a, b] = [live(0), live(1)];
-  const order = { unit: 0, from: a, to: b, reason: "" };
   const start = PlacementTable.empty().withOwner(allShards, a);
+  const order = { unit: 0, epoch: start.epochOf(0 as Shard), from: a, to: b, reason: "" };
   const judge = (table: PlacementTable, members: Candidate[], takers = members) => {
     const [unit] = readUnits(table, members, unitSize, []);
     assert.ok(unit !== undefined);
@@ -113,6 +131,23 @@ describe("judgeOrder", () => {
     assert.equal(judge(start.withOwner(shards, live(2)), [a, b, live(2)]), "dropped");
     assert.equal(judge(start, [a]), "dropped");
     assert.equal(judge(start, [a, b], [a]), "dropped");
+  });
+
+  // It was pending for as long as its new owner could not serve it, and begun anew after.
+  test("is dropped when its new owner cannot serve the unit, before the move and during it", () => {
+    const unable = { ...b, cannotServe: [0] };
+    assert.equal(judge(start, [a, unable]), "dropped");
+    const moving = start.withMove(unitShards(0, unitSize), b);
+    assert.equal(judge(moving, [a, unable]), "dropped");
+    assert.equal(judge(finished(moving), [a, unable]), "done");
+    assert.equal(judge(start, [a, { ...b, cannotServe: [1] }]), "pending");
+  });
+
+  test("is dropped when the unit went and came back", () => {
+    const shards = unitShards(0, unitSize);
+    const moving = start.withMove(shards, b);
+    assert.equal(judge(finished(moving.withMove(shards, a)), [a, b]), "dropped");
+    assert.equal(judge(moving.withOwner(shards, a), [a, b]), "dropped");
   });
 });
 
