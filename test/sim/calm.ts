@@ -28,9 +28,10 @@ export class Calm {
     for (const listener of this.listeners) listener();
   }
 
-  /** All that was broken is mended now. */
-  mend(): void {
-    this.disturbedUntilMs = Math.min(this.disturbedUntilMs, this.world.nowMs + aftermathMs);
+  /** All that was broken is mended now, but what lasts until `lastsUntilMs`. */
+  mend(lastsUntilMs: number): void {
+    const untilMs = Math.max(this.world.nowMs, lastsUntilMs) + aftermathMs;
+    this.disturbedUntilMs = Math.min(this.disturbedUntilMs, untilMs);
   }
 
   onDisturbed(listener: () => void): void {

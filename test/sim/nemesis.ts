@@ -94,7 +94,7 @@ export class Nemesis {
     world.note("nemesis", "mends everything");
     this.ambush = undefined;
     for (const mend of [...this.undo]) mend();
-    this.field.calm.mend();
+    this.field.calm.mend(this.field.store.stalledUntilMs);
     for (const node of nodes) node.start();
     for (const device of devices) {
       device.isWanted = true;
@@ -233,8 +233,10 @@ export class Nemesis {
       case "store-stall":
         say();
         // Also past the deadlines of a freeze and of a group's stop.
-        store.stalledUntilMs =
-          world.nowMs + random.between(100, random.pick([1_000, 5_000, 12_000]));
+        store.stalledUntilMs = Math.max(
+          store.stalledUntilMs,
+          world.nowMs + random.between(100, random.pick([1_000, 5_000, 12_000])),
+        );
         this.disturb(store.stalledUntilMs - world.nowMs);
         return;
       case "store-fault":

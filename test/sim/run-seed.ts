@@ -4,8 +4,7 @@
  */
 import type { AppRecord } from "../../src/protocol/app-record.js";
 import { unpackValue } from "../../src/protocol/codec.js";
-import { appOfKey, type SessionKey, type Shard, shardCount } from "../../src/protocol/shards.js";
-import { shardWildcard } from "../../src/protocol/subjects.js";
+import { appOfKey, type SessionKey, shardCount } from "../../src/protocol/shards.js";
 import type { Member } from "../../topology/placement-table.js";
 import { AskChecks } from "./ask-checks.js";
 import type { Breakage } from "./breakage.js";
@@ -26,7 +25,7 @@ import {
   type RunPlan,
 } from "./plan-run.js";
 import { PushLedger } from "./push-ledger.js";
-import { type ActorWatcher, type Told, watchActors } from "./session-watch.js";
+import { type Told, watchSessions } from "./session-watch.js";
 import {
   isServed,
   type Settling,
@@ -34,7 +33,7 @@ import {
   whatIsUnsettled,
   wrongAccepted,
 } from "./settled-checks.js";
-import { type SimBus, SimBusServer } from "./sim-bus.js";
+import { SimBusServer } from "./sim-bus.js";
 import { SimKeyValueServer } from "./sim-key-value.js";
 import { type RunningSimNode, SimNode } from "./sim-node.js";
 import { SimOperator } from "./sim-operator.js";
@@ -72,8 +71,6 @@ const lastPushesMs = 1_000;
 const calmMs = 3_000;
 /** And a lease: restarts, elections, fences above the table, groups opened one after another. */
 const ownedWithinMs = 25_000;
-/** From a publisher to an owner, over a route between servers. */
-const onItsWayMs = 50;
 const arrivesWithinMs = 1_000;
 /** Leases, backoffs, heartbeats, ack waits and a stalled store together stay below. */
 const settleWithinMs = 45_000;
@@ -103,7 +100,7 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
   }
 }
 
-class SimRun implements Settling, ActorWatcher {
+class SimRun implements Settling {
   readonly nodes: SimNode[];
   readonly devices: ModelDevice[] = [];
   readonly publishers: ModelPublisher[] = [];
@@ -187,28 +184,20 @@ class SimRun implements Settling, ActorWatcher {
 
   /** Looks over the actors' shoulders; returns the way back. */
   watch(): () => void {
-    const ways = [watchConnections(), watchActors(() => this.world.nowMs, this), this.asks.watch()];
+    const ways = [
+      watchConnections(),
+      watchSessions((told) => this.onTold(told)),
+      this.asks.watch(),
+    ];
     return () => {
       for (const unwatch of ways.reverse()) unwatch();
     };
   }
 
-  onTold({ by, key, device, message }: Told): void {
+  private onTold({ by, key, device, message }: Told): void {
     this.leases.onTold(by, message);
     if (message.kind !== "Deliver" || device === undefined) return;
     this.history.noteSent(key, device, message.seqs.at(-1) ?? 0);
-  }
-
-  /** What came to the old owner after its last word, and before all servers knew of the new one. */
-  onOverlapEnded(group: number, { link }: SimBus, sinceMs: number): void {
-    const { groupCount } = this.plan;
-    const subject = shardWildcard(((group * shardCount) / groupCount) as Shard);
-    const fromMs = sinceMs - onItsWayMs - link.stallMaxMs;
-    const toMs = (this.server.subscribedMs.get(subject) ?? this.world.nowMs) + onItsWayMs;
-    for (const publisher of this.publishers) {
-      if (this.store.inbox.groupOf(publisher.shard) !== group) continue;
-      this.ledger.excuseEchoes(publisher.echoName, fromMs, toMs);
-    }
   }
 
   async run(): Promise<RunResult> {

@@ -49,8 +49,6 @@ export class SimBusServer {
   readonly severed = new Set<string>();
   latencyMs: readonly [number, number] = [0.1, 1];
   readonly watchers: BusWatcher[] = [];
-  /** By subject: when the newest subscription came to its server. */
-  readonly subscribedMs = new Map<string, number>();
   /** Told of what is lost on its way to a subscriber. */
   onLost: (subject: string, payload: Uint8Array) => void = () => {};
 
@@ -299,7 +297,6 @@ export class SimBus implements Bus {
   private addInterest(subscription: Subscription): void {
     this.known.add(subscription);
     this.cluster.routes.add(subscription);
-    this.cluster.subscribedMs.set(subscription.subject, this.cluster.world.nowMs);
   }
 
   private removeInterest(subscription: Subscription): void {

@@ -27,8 +27,6 @@ export class SimLink {
   onUp: () => void = () => {};
   /** At the server, when it gives the connection up. */
   onForgotten: () => void = () => {};
-  /** The longest stall that it ever had. */
-  stallMaxMs = 0;
   private stalledUntilMs = 0;
   private lastArrivalMs = 0;
   private generation = 0;
@@ -69,7 +67,6 @@ export class SimLink {
 
   /** A client that is slow to read: what is sent to it now arrives at the end. */
   stall(forMs: number): void {
-    this.stallMaxMs = Math.max(this.stallMaxMs, forMs);
     this.stalledUntilMs = Math.max(this.stalledUntilMs, this.world.nowMs + forMs);
   }
 
