@@ -50,12 +50,21 @@ const endDeadlineMs = 1_000;
 export class MysqlWriter {
   readonly name = `belfry.writer.${randomBytes(12).toString("hex")}`;
   private current: MysqlConnection | undefined;
+  private opening: Promise<MysqlConnection> | undefined;
 
   constructor(private readonly place: MysqlPlace) {}
 
   /** Throws Fault("STORE_UNAVAILABLE", "not-done"). */
   async connection(deadlineMs: number): Promise<MysqlConnection> {
     if (this.current?.isUsable) return this.current;
+    // Groups are opened many at a time, and all of a lane want the same one.
+    this.opening ??= this.open(deadlineMs).finally(() => {
+      this.opening = undefined;
+    });
+    return this.opening;
+  }
+
+  private async open(deadlineMs: number): Promise<MysqlConnection> {
     const connection = await MysqlConnection.open(this.place, deadlineMs);
     try {
       const lock = sql`SELECT GET_LOCK(${utf8(this.name)}, ${nameWaitSeconds})`;

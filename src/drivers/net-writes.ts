@@ -18,13 +18,14 @@ export class NetShard {
   readonly changes: SessionChange[] = [];
   reserveUntilMs = 0;
 
-  constructor(
-    readonly shard: Shard,
-    readonly epoch: number,
-  ) {}
+  /** The lowest that one of the writes came with: where it passes, all do. */
+  epoch = Number.MAX_SAFE_INTEGER;
+
+  constructor(readonly shard: Shard) {}
 
   /** Answers whether there is anything to store; `reservedUntilMs` is what stands. */
   add(write: ShardWrite, reservedUntilMs: number): boolean {
+    this.epoch = Math.min(this.epoch, write.epoch);
     this.reserveUntilMs = Math.max(this.reserveUntilMs, write.reserveUntilMs ?? 0);
     for (const session of write.sessions) this.addSession(session);
     return this.sessions.size > 0 || this.reserveUntilMs > reservedUntilMs;
