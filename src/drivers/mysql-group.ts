@@ -19,7 +19,8 @@ import type { SessionKey, Shard } from "../protocol/shards.js";
 import { DueHorizon } from "./due-horizon.js";
 import type { MysqlLane } from "./mysql-lane.js";
 import type { MysqlPool } from "./mysql-pool.js";
-import { loadSession, readChangeLog, readEarliest, readEntries } from "./mysql-reads.js";
+import { readChangeLog, readEarliest, readEntries, readSession } from "./mysql-reads.js";
+import { sessionFrom } from "./session-parts.js";
 
 export class MysqlGroup implements InboxGroup {
   private readonly horizon = new DueHorizon();
@@ -53,7 +54,7 @@ export class MysqlGroup implements InboxGroup {
 
   async loadSession(shard: Shard, key: SessionKey): Promise<StoredSession | undefined> {
     this.checkUsable();
-    return loadSession(this.pool, shard, key);
+    return sessionFrom(await readSession(this.pool, shard, key));
   }
 
   async readEntries(

@@ -1,17 +1,9 @@
 /** What a group reads from MySQL; each read is one statement, so it sees one moment. */
-import type {
-  Due,
-  EntrySummary,
-  IdempotencyKey,
-  NumberedChange,
-  SessionRecord,
-  StoredEntry,
-  StoredSession,
-} from "../ports/inbox-store.js";
+import type { Due, NumberedChange, StoredEntry } from "../ports/inbox-store.js";
 import type { SessionKey, Shard } from "../protocol/shards.js";
-import type { Row } from "./mysql-connection.js";
 import type { MysqlPool } from "./mysql-pool.js";
 import { sql, utf8 } from "./mysql-text.js";
+import { noParts, type SessionParts } from "./session-parts.js";
 import { readChanges, readEntry, readKey, readRecord, readSummary } from "./stored-bytes.js";
 
 const sessionPart = 1;
@@ -20,11 +12,11 @@ const keyPart = 3;
 /** Entries of one read: a page of full records stays small in the server and here. */
 const pageMax = 64;
 
-export async function loadSession(
+export async function readSession(
   pool: MysqlPool,
   shard: Shard,
   key: SessionKey,
-): Promise<StoredSession | undefined> {
+): Promise<SessionParts> {
   const name = utf8(key);
   const rows = await pool.read(
     sql`SELECT ${sessionPart}, dropped_seq, 0, record, NULL FROM sessions
@@ -34,28 +26,20 @@ export async function loadSession(
       UNION ALL SELECT ${keyPart}, 0, 0, answer, id FROM idempotency_keys
       WHERE shard = ${shard} AND session_key = ${name}`,
   );
-  if (rows.length === 0) return undefined;
-  return sessionOf(rows);
-}
-
-function sessionOf(rows: readonly Row[]): StoredSession | undefined {
-  let record: SessionRecord | undefined;
-  let lastSeq = 0;
-  const entries: EntrySummary[] = [];
-  const keys: IdempotencyKey[] = [];
-  for (const [part, number, bytes, packed, id] of rows) {
-    const seq = Number(number);
-    if (part === keyPart) {
-      keys.push(readKey(String(id), packed as Buffer));
-      continue;
+  const parts = noParts();
+  for (const [part, decimal, bytes, packed, id] of rows) {
+    // A column that is signed in one part of the union and unsigned in another is a text.
+    const number = Number(decimal);
+    if (part === entryPart) {
+      parts.entries.push(readSummary(number, packed as Buffer, Number(bytes)));
+    } else if (part === keyPart) {
+      parts.keys.push(readKey(String(id), packed as Buffer));
+    } else {
+      parts.droppedSeq = number;
+      if (packed !== null) parts.record = readRecord(packed as Buffer);
     }
-    lastSeq = Math.max(lastSeq, seq);
-    if (part === entryPart) entries.push(readSummary(seq, packed as Buffer, Number(bytes)));
-    else if (packed !== null) record = readRecord(packed as Buffer);
   }
-  entries.sort((a, b) => a.seq - b.seq);
-  const known = record ?? { generation: 0, lastSeq: 0, devices: [] };
-  return { record: { ...known, lastSeq: Math.max(known.lastSeq, lastSeq) }, entries, keys };
+  return parts;
 }
 
 export async function readEntries(
