@@ -87,6 +87,8 @@ export class ServerProcess implements AsyncDisposable {
   private async end(signal: NodeJS.Signals): Promise<void> {
     const { child } = this;
     if (child === undefined || isOver(child)) return;
+    // Unwatched it would not keep the test's process alive until it has ended.
+    child.ref();
     const ended = new Promise((resolve) => child.once("exit", resolve));
     child.kill(signal);
     child.kill("SIGCONT");
