@@ -13,6 +13,7 @@ import { dirname, join } from "node:path";
 import { findProgram, ServerProcess } from "./server-process.js";
 
 export const mariadbUser = "belfry";
+export const mariadbAdmin = "admin";
 export const mariadbPassword = "belfry-test";
 
 export async function startMariadb(more: readonly string[] = []): Promise<ServerProcess> {
@@ -61,6 +62,9 @@ async function bootstrap(program: string, folder: string): Promise<void> {
     `create user ${mariadbUser}@'%' identified by '${mariadbPassword}';\n`,
     // A database for each test that wants one.
     `grant all on \`belfry%\`.* to ${mariadbUser}@'%';\n`,
+    // For what the store's own user may not do: it is only to be subject to it.
+    `create user ${mariadbAdmin}@'%' identified by '${mariadbPassword}';\n`,
+    `grant all on *.* to ${mariadbAdmin}@'%';\n`,
   ];
   const child = spawn(program, [...common(folder), "--bootstrap"], {
     stdio: ["pipe", "ignore", "pipe"],
