@@ -3,7 +3,7 @@
  * is no connection, within its deadline when Redis does not answer, and without being
  * sent when too much is on its way or the circuit is open.
  */
-import { CircuitState, ConsecutiveBreaker, circuitBreaker, handleAll } from "cockatiel";
+import { BrokenCircuitError, ConsecutiveBreaker, circuitBreaker, handleAll } from "cockatiel";
 import { Cluster, Redis } from "ioredis";
 import {
   advanceScript,
@@ -59,7 +59,10 @@ export class RedisClient {
   });
   private callsUnderWay = 0;
   private bytesUnderWay = 0;
+  /** Calls that Redis failed or did not answer in time. */
   failures = 0;
+  /** Calls that were not made, because too many had failed. */
+  refusals = 0;
 
   /** `onProblem` is told what ioredis reports; nothing has to be done about it. */
   constructor(
@@ -75,11 +78,6 @@ export class RedisClient {
 
   get isReady(): boolean {
     return this.client.status === "ready";
-  }
-
-  /** Whether calls are refused here because too many failed. */
-  get isOpenCircuit(): boolean {
-    return this.breaker.state === CircuitState.Open;
   }
 
   /** Throws RedisUnavailable. Calls for one shard reach Redis in the order of these calls. */
@@ -98,7 +96,8 @@ export class RedisClient {
     try {
       return await this.breaker.execute(() => this.calls[name](keys.length, ...keys, ...values));
     } catch (cause) {
-      this.failures++;
+      if (cause instanceof BrokenCircuitError) this.refusals++;
+      else this.failures++;
       throw new RedisUnavailable(`Redis: ${(cause as Error).message}`, { cause });
     } finally {
       this.callsUnderWay--;
