@@ -4,7 +4,8 @@ import { after, afterEach, before, beforeEach, test } from "node:test";
 import type { MysqlPlace } from "../../src/drivers/mysql-connection.js";
 import { RedisMysqlInbox } from "../../src/drivers/redis-mysql-inbox.js";
 import type { InboxGroup } from "../../src/ports/inbox-store.js";
-import { record } from "../contract/inbox-samples.js";
+import type { Shard } from "../../src/protocol/shards.js";
+import { entry, record, shardWrite } from "../contract/inbox-samples.js";
 import { startMariadb } from "../support/mariadb-server.js";
 import { makeStoreDatabase } from "../support/mysql-database.js";
 import { sendRedis } from "../support/redis-command.js";
@@ -229,4 +230,43 @@ test("redis: everything but the versions expires", async () => {
     assert.ok(ttlMs > 0 && ttlMs <= 3_600_000, `${held} expires in ${ttlMs} ms`);
   }
   assert.equal(await send("DBSIZE"), ":3");
+});
+
+test("redis: a Cluster is told of one slot at a time", async () => {
+  await redis[Symbol.asyncDispose]();
+  // One node that has met no other does not know its own address.
+  const announced = ["--cluster-announce-ip", "127.0.0.1"];
+  redis = await startRedis(["--cluster-enabled", "yes", ...announced]);
+  assert.equal(await send("CLUSTER ADDSLOTSRANGE 0 16383"), "+OK");
+  await until("all slots are served", async () =>
+    /cluster_state:ok/.test(await send("CLUSTER INFO")),
+  );
+  const at = { host: "127.0.0.1", port: redis.port, isCluster: true };
+  const store = new RedisMysqlInbox({ place, redis: at });
+  stores.push(store);
+  await until("Redis is connected", () => store.client.isReady);
+  const group = await own(store);
+  const shards = upTo(3).map((each) => (shard + each) as Shard);
+  const requests = shards.map((each) => ({
+    shard: each,
+    epoch: 1,
+    holder: "a",
+    reserveUntilMs: 0,
+  }));
+  await group.raise(requests);
+  const load = () => Promise.all(shards.map((each) => group.loadSession(each, key)));
+  const commit = (seq: number) =>
+    group.commit(
+      shards.map((each) => shardWrite({ append: [entry(seq)] }, { shard: each, epoch: 1 })),
+    );
+  await commit(1);
+  await until("Redis serves them", async () => {
+    await load();
+    return store.copy.counts.hits >= shards.length;
+  });
+  const { misses, voids } = store.copy.counts;
+  await commit(2);
+  for (const session of await load()) assert.equal(session?.record.lastSeq, 2);
+  assert.deepEqual([store.copy.counts.misses, store.copy.counts.voids], [misses, voids]);
+  assert.equal(store.client.failures, 0);
 });
