@@ -2,7 +2,9 @@
  * Who has a volume open: `holder.json` in its folder, written before the environment
  * is opened and removed after it is closed. A holder that still lives when another
  * process is told to take the volume is silent to the placement, so it is killed:
- * two openers of one environment hang on each other when one is paused.
+ * two openers of one environment hang on each other when one is paused. It has a moment
+ * to leave by itself first: who was only cut off is closing its volumes, and keeps its
+ * sockets.
  *
  * A pid alone would one day name a stranger; with its start time it is one process.
  */
@@ -21,6 +23,8 @@ export interface Holder {
   readonly atMs: number;
 }
 
+/** From a lost lease to closed volumes takes a live node less, by far. */
+const leaveWaitMs = 1_000;
 const killWaitMs = 5_000;
 const probeMs = 10;
 
@@ -31,13 +35,13 @@ const probeMs = 10;
  */
 export async function takeFolder(folder: string, holder: Holder): Promise<boolean> {
   const previous = await readHolder(folder);
-  const isAlive =
-    previous !== undefined && !isSameProcess(previous, holder) && (await isRunning(previous));
-  if (isAlive) await kill(previous, folder);
+  const isStaying =
+    previous !== undefined && !isSameProcess(previous, holder) && !(await leaves(previous, folder));
+  if (isStaying) await kill(previous, folder);
   const temporary = `${holderPath(folder)}.${holder.pid}`;
   await writeFile(temporary, `${JSON.stringify(holder)}\n`);
   await rename(temporary, holderPath(folder));
-  return isAlive;
+  return isStaying;
 }
 
 /** Removes the record if it is still this holder's. */
@@ -79,6 +83,18 @@ function isSameProcess(one: Holder, other: Holder): boolean {
 
 async function isRunning(holder: Holder): Promise<boolean> {
   return (await startTimeOf(holder.pid)) === holder.startTime;
+}
+
+/** Whether it is gone, or has given the folder back, within the time it has for that. */
+async function leaves(holder: Holder, folder: string): Promise<boolean> {
+  const deadlineMs = performance.now() + leaveWaitMs;
+  while (await isRunning(holder)) {
+    const present = await readHolder(folder);
+    if (present === undefined || !isSameProcess(present, holder)) return true;
+    if (performance.now() > deadlineMs) return false;
+    await delay(probeMs);
+  }
+  return true;
 }
 
 async function kill(holder: Holder, folder: string): Promise<void> {

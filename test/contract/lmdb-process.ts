@@ -2,6 +2,7 @@
  * A process that has an LMDB volume open, for the tests that kill or starve it:
  *
  *   node lmdb-process.js hold  <data folder>     opens volume 0 and waits
+ *   node lmdb-process.js leave <data folder>     the same, and closes it when told by a signal
  *   node lmdb-process.js write <data folder>     commits entries 1, 2, 3… until it is ended
  *   node lmdb-process.js fill  <data folder>     commits until a fault, then tells it
  *
@@ -35,7 +36,8 @@ export async function commitEntry(group: InboxGroup, seq: number, bytes = 100): 
 async function main(task: string, dataFolder: string): Promise<void> {
   const group = await inbox(dataFolder, "child").openGroup(0);
   tell({ open: process.pid });
-  if (task === "hold") setInterval(() => undefined, 1_000);
+  if (task === "hold" || task === "leave") setInterval(() => undefined, 1_000);
+  if (task === "leave") process.once("SIGUSR2", () => void group.close());
   if (task === "write") {
     for (let seq = 1; ; seq++) {
       await commitEntry(group, seq);

@@ -130,6 +130,19 @@ describe("lmdb: one opener", () => {
     await group.close();
   });
 
+  test("a live holder that is leaving is waited for, and lives on", async () => {
+    const { child, lines } = start("leave");
+    await until("it is open", () => lines.length > 0);
+    const store = inbox(dataFolder);
+    const opening = store.openGroup(0);
+    child.kill("SIGUSR2");
+    const group = await opening;
+    assert.equal(store.killedHolders, 0);
+    assert.equal(child.exitCode ?? child.signalCode, null);
+    await commitEntry(group, 1);
+    await group.close();
+  });
+
   test("a paused holder is killed too", async () => {
     const { child, lines } = start("write");
     await until("it writes", () => lines.length > 50);

@@ -110,7 +110,11 @@ export class PlacementChecks implements KeyValueWatcher {
     const boundMs = (this.bounds.leaseMs + this.bounds.marginMs) * (1 - driftMax);
     const isLate = ageMs >= boundMs || (before.gapMs >= boundMs && ageMs < crossingMs);
     const silentMs = this.silentMs.get(name) ?? Number.NEGATIVE_INFINITY;
-    const wasSilent = nowMs - silentMs < silenceSeenMs;
+    // Not looked at yet, when a rollback has just brought it back.
+    const isSilent = !this.server.hasInterest(
+      pingSubject(before.holder.nodeId, before.holder.incarnation),
+    );
+    const wasSilent = isSilent || nowMs - silentMs < silenceSeenMs;
     this.world.check(
       isLate || wasSilent,
       1,
