@@ -8,6 +8,7 @@ import { refused } from "../base/result.js";
 import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
 import { type CliWorld, Invocation } from "./invocation.js";
+import { declareMigrate } from "./migrate.js";
 import { secondsAsMs } from "./names.js";
 import { exitCodes, report } from "./outcome.js";
 import { declarePush } from "./push.js";
@@ -27,7 +28,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
   const invocation = new Invocation(world, program, asksForJson(args));
   for (const declare of [
     ...[declarePush, declareStatus, declareTopology, declareActor],
-    ...[declareUser, declareShards, declareApp, declareToken],
+    ...[declareUser, declareShards, declareApp, declareToken, declareMigrate],
   ]) {
     declare(program, invocation);
   }

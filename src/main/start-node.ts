@@ -20,7 +20,6 @@ import { randomToken } from "../base/random.js";
 import { Fault } from "../base/result.js";
 import { JwtTokens } from "../drivers/jwt-tokens.js";
 import { KvAppDirectory } from "../drivers/kv-app-directory.js";
-import { LmdbInbox } from "../drivers/lmdb-inbox.js";
 import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
@@ -36,6 +35,7 @@ import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
 import { createHttpServer } from "./http.js";
+import { openInboxStore } from "./open-inbox-store.js";
 import type { Settings } from "./settings.js";
 import { readSecretFile } from "./settings.js";
 import { version } from "./version.js";
@@ -92,6 +92,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   await checkNats(connection, bus);
   const placement = await openKeyValue(connection, "placement");
   await refuseLiveName(placement, bus, nodeId);
+  const opened = await openInboxStore(settings, { nodeId, incarnation, clock: systemClock, log });
   const processes = await systemProcesses();
   const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps"), log);
   const tokens = new JwtTokens(apps, systemClock, (error) => {
@@ -110,21 +111,24 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const transport = new WsEdge({ server, path: connectPath, closeDeadlineMs });
   const place = await listen(server, settings);
   const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
-  const outside = { bus, placement, apps, tokens, transport, processes };
+  const { store } = opened;
+  const outside = { bus, placement, apps, tokens, transport, processes, store };
   const system = startActors({ ...contextOf(start, edgeUrl), ...outside, view }, onFatal);
   const httpUrl = `http://${place}`;
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
-  const stop = () => stopNode(system, server, apps, connection, log);
+  const stop = async () => {
+    await stopNode(system, server, apps, connection, log);
+    await opened.close();
+  };
   return { nodeId, incarnation, httpUrl, edgeUrl, system, stop };
 }
 
-/** What of a node's context needs nobody else: who it is, its bounds, its store. */
+/** What of a node's context needs nobody else: who it is, and its bounds. */
 function contextOf(
   { nodeId, incarnation, settings, limits, log, onFatal }: Start,
   edgeUrl: string,
 ) {
-  const { idc, idcNumber, dataFolder } = settings;
-  const clock = systemClock;
+  const { idc, idcNumber } = settings;
   return {
     nodeId,
     incarnation,
@@ -132,9 +136,8 @@ function contextOf(
     idcNumber,
     version,
     edgeUrl,
-    clock,
+    clock: systemClock,
     random: systemRandom,
-    store: new LmdbInbox({ dataFolder, nodeId, incarnation, clock }),
     limits,
     log,
     giveUp: onFatal,

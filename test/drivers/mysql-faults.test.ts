@@ -6,7 +6,7 @@ import type { MysqlPlace } from "../../src/drivers/mysql-connection.js";
 import { MysqlInbox, type MysqlInboxOptions } from "../../src/drivers/mysql-inbox.js";
 import type { InboxGroup } from "../../src/ports/inbox-store.js";
 import type { Shard } from "../../src/protocol/shards.js";
-import { entry, stored } from "../contract/inbox-samples.js";
+import { entry, shardWrite, stored } from "../contract/inbox-samples.js";
 import { mariadbAdmin, startMariadb } from "../support/mariadb-server.js";
 import { makeStoreDatabase, runSql } from "../support/mysql-database.js";
 import type { ServerProcess } from "../support/server-process.js";
@@ -152,7 +152,9 @@ describe("mysql: silent", () => {
     const group = await own(slow, 5);
     await append(group, 1, {}, 5);
     proxy.holdAfter(0);
-    assert.equal((await faultOf(append(group, 2, {}, 5))).outcome, "unknown");
+    // Without a change record, whose number would be taken and refused for that alone.
+    const late = append(group, 2, { changes: [] }, 5);
+    assert.equal((await faultOf(late)).outcome, "unknown");
     // The same owner under the same epoch: only the version tells the late packet.
     const next = await own(open(), 5);
     await append(next, 10, {}, 5);
@@ -163,6 +165,51 @@ describe("mysql: silent", () => {
     await until("it has arrived", async () => (await connectionCount()) < connections);
     assert.deepEqual(await storedSeqs(next), [1, 10, 11]);
     assert.deepEqual((await next.readChanges(shard, 0, 10)).slice(0, 2), before);
+  });
+});
+
+describe("mysql: two owners", () => {
+  test("who was succeeded elsewhere is fenced by the tables, and changes nothing", async () => {
+    const old = await own(open(), 1);
+    await append(old, 1);
+    const next = await own(open(), 2, "b");
+    await append(next, 2, { drop: [1] }, 2);
+    const other = (shard + 1) as Shard;
+    const answers = await old.commit([
+      shardWrite({ key, append: [entry(9)], changes: [stored(9)] }, { shard, epoch: 1 }),
+      shardWrite({ key, append: [entry(9)], changes: [stored(9)] }, { shard: other, epoch: 1 }),
+    ]);
+    assert.deepEqual(
+      answers.map(({ ok, epoch }) => [ok, epoch]),
+      [
+        [false, 2],
+        [true, 0],
+      ],
+    );
+    assert.deepEqual(await storedSeqs(next), [2]);
+    assert.equal((await next.readChanges(shard, 0, 10)).length, 2);
+    // Without a change record as well, whose number alone would refuse it.
+    const plain = shardWrite({ key, append: [entry(9)] }, { shard, epoch: 1 });
+    const again = await (await open().openGroup(open().groupOf(shard))).commit([plain]);
+    assert.equal(again[0]?.ok, false);
+  });
+
+  test("one epoch given to two is the first one's alone, from whichever process", async () => {
+    await own(open(), 3, "a");
+    const store = open();
+    const group = await store.openGroup(store.groupOf(shard));
+    const [answer] = await group.raise([{ shard, epoch: 3, holder: "b", reserveUntilMs: 0 }]);
+    assert.deepEqual([answer?.ok, answer?.epoch], [false, 3]);
+    await own(open(), 3, "a");
+  });
+
+  test("a write that knows an old version alone is judged anew, and done", async () => {
+    const first = await own(open(), 1);
+    await append(first, 1, { changes: [] });
+    const second = await own(open(), 1);
+    await append(second, 2, { changes: [] });
+    await append(first, 3, { changes: [] });
+    assert.deepEqual(await storedSeqs(second), [1, 2, 3]);
   });
 });
 
