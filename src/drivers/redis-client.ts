@@ -21,6 +21,8 @@ export interface RedisPlace {
   /** Reached through the place above, which is one of its nodes. */
   readonly isCluster?: boolean;
   readonly tls?: { readonly ca?: string; readonly servername?: string };
+  /** What is not answered within it is read from MySQL; 250 ms unless given. */
+  readonly deadlineMs?: number;
 }
 
 const scripts = {
@@ -41,7 +43,7 @@ export class RedisUnavailable extends Error {
   override readonly name = "RedisUnavailable";
 }
 
-const callDeadlineMs = 250;
+const defaultDeadlineMs = 250;
 const connectDeadlineMs = 2_000;
 const failuresToOpen = 5;
 const halfOpenAfterMs = 1_000;
@@ -110,12 +112,12 @@ export class RedisClient {
   }
 }
 
-function commonOptions({ user, password, tls }: RedisPlace) {
+function commonOptions({ user, password, tls, deadlineMs }: RedisPlace) {
   return {
     ...(user === undefined ? {} : { username: user }),
     ...(password === undefined ? {} : { password }),
     ...(tls === undefined ? {} : { tls: { ...tls, rejectUnauthorized: true } }),
-    commandTimeout: callDeadlineMs,
+    commandTimeout: deadlineMs ?? defaultDeadlineMs,
     connectTimeout: connectDeadlineMs,
     // What was not answered is void, and nothing may be sent a second time, out of order.
     maxRetriesPerRequest: 0,

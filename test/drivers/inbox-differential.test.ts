@@ -43,7 +43,10 @@ test("redis-mysql does as memory does, also when Redis forgets", async (context)
   await using mariadb = await startMariadb();
   await using redis = await startRedis();
   const place = await makeStoreDatabase(mariadb.port);
-  const store = new RedisMysqlInbox({ place, redis: { host: "127.0.0.1", port: redis.port } });
+  const store = new RedisMysqlInbox({
+    place,
+    redis: { host: "127.0.0.1", port: redis.port, deadlineMs: 10_000 },
+  });
   await until("Redis is connected", () => store.client.isReady);
   await compare(context, store, () => sendRedis(redis.port, "FLUSHALL"));
   const { hits, misses, corrupt } = store.copy.counts;

@@ -116,7 +116,7 @@ async function writeUntilKilled(group: InboxGroup, epoch: number): Promise<Map<n
 
 describe("mysql: silent", () => {
   test("a commit and a read end by their deadline, and the loop goes on", async () => {
-    const store = open({ deadlineMs: 400 });
+    const store = open({ deadlineMs: 1_500 });
     const group = await own(store);
     await append(group, 1);
     await group.loadSession(shard, key);
@@ -131,7 +131,7 @@ describe("mysql: silent", () => {
       for (const fault of await Promise.all(reads)) assert.equal(fault.outcome, "not-done");
       const tookMs = performance.now() - startMs;
       clearInterval(ticking);
-      assert.ok(tookMs < 2_000, `it took ${tookMs} ms`);
+      assert.ok(tookMs < 4_500, `it took ${tookMs} ms`);
       assert.ok(ticks > 10, `${ticks} ticks`);
       // Its fate is unknown, so the group is of no more use; nothing new is sent.
       assertNotDone(await faultOf(append(group, 3)));
@@ -148,7 +148,7 @@ describe("mysql: silent", () => {
 
   test("a packet that arrives after its shard was raised again changes nothing", async () => {
     await using proxy = await StallingProxy.start(mariadb.port);
-    const slow = open({ place: { ...place, port: proxy.port }, deadlineMs: 300 });
+    const slow = open({ place: { ...place, port: proxy.port }, deadlineMs: 1_500 });
     const group = await own(slow, 5);
     await append(group, 1, {}, 5);
     proxy.holdAfter(0);

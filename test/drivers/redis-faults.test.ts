@@ -31,8 +31,12 @@ afterEach(async () => {
 });
 after(() => mariadb[Symbol.asyncDispose]());
 
-async function open(): Promise<RedisMysqlInbox> {
-  const store = new RedisMysqlInbox({ place, redis: { host: "127.0.0.1", port: redis.port } });
+/** A busy machine must not be taken for a Redis that does not answer. */
+const patientMs = 10_000;
+
+async function open(deadlineMs = patientMs): Promise<RedisMysqlInbox> {
+  const at = { host: "127.0.0.1", port: redis.port, deadlineMs };
+  const store = new RedisMysqlInbox({ place, redis: at });
   stores.push(store);
   await until("Redis is connected", () => store.client.isReady);
   return store;
@@ -98,7 +102,7 @@ test("redis: killed and started again", async () => {
 });
 
 test("redis: paused, the first reads wait for its deadline and the next do not", async () => {
-  const store = await open();
+  const store = await open(250);
   const group = await own(store);
   await append(group, 1);
   await untilHit(store, group, [1]);
@@ -241,7 +245,7 @@ test("redis: a Cluster is told of one slot at a time", async () => {
   await until("all slots are served", async () =>
     /cluster_state:ok/.test(await send("CLUSTER INFO")),
   );
-  const at = { host: "127.0.0.1", port: redis.port, isCluster: true };
+  const at = { host: "127.0.0.1", port: redis.port, isCluster: true, deadlineMs: patientMs };
   const store = new RedisMysqlInbox({ place, redis: at });
   stores.push(store);
   await until("Redis is connected", () => store.client.isReady);
