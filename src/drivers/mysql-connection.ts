@@ -186,8 +186,12 @@ const setUp: readonly Sql[] = [
 ];
 
 function options(place: MysqlPlace, connectTimeout: number): mysql.ConnectionOptions {
-  const { host, port, user, password, database, tls } = place;
-  const ssl = tls && { ...tls, rejectUnauthorized: true, verifyIdentity: true };
+  const { port, user, password, database, tls } = place;
+  // The socket is made above, so here the host is only the name that a certificate must have:
+  // mysql2 takes it from nowhere else.
+  const host = tls?.servername ?? place.host;
+  const ca = tls?.ca === undefined ? {} : { ca: tls.ca };
+  const ssl = tls && { ...ca, rejectUnauthorized: true, verifyIdentity: true };
   return {
     ...{ host, port, user, database, connectTimeout, multipleStatements: true },
     ...(password === undefined ? {} : { password }),

@@ -1,5 +1,6 @@
 /** The inbox store that the settings name, ready to be opened by groups. */
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import type { Clock } from "../base/clock.js";
 import { LmdbInbox } from "../drivers/lmdb-inbox.js";
 import type { MysqlPlace } from "../drivers/mysql-connection.js";
@@ -96,6 +97,9 @@ function readUrl(
 
 function tlsOf(isOn: boolean, caFile: string | undefined, servername: string) {
   if (!isOn) return undefined;
+  if (isIP(servername) !== 0) {
+    throw new BadSettings(`TLS to ${servername}: give the host's name, which its certificate has`);
+  }
   return { servername, ...given({ ca: readCertificate(caFile) }) };
 }
 

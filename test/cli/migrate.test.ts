@@ -43,6 +43,10 @@ test("the store comes from the environment, and a wrong one is named", async () 
     [store, /mysqlUrl/],
     [{ ...store, BELFRY_MYSQL_URL: "host:1" }, /mysqlUrl: is mysql:/],
     [{ ...store, BELFRY_MYSQL_URL: "mysql://u@h/" }, /mysql:\/\/user@host/],
+    [
+      { ...store, BELFRY_MYSQL_URL: "mysql://u@127.0.0.1/d", BELFRY_MYSQL_TLS: "true" },
+      /host's name/,
+    ],
     [{ ...store, BELFRY_MYSQL_URL: "mysql://u:secret@h/d" }, /password belongs in a file/],
   ];
   for (const [environment, said] of wrong) {

@@ -114,12 +114,18 @@ async function writeUntilKilled(group: InboxGroup, epoch: number): Promise<Map<n
   return outcomes;
 }
 
+/** Open in this process, half open ones too. */
+function socketCount(): number {
+  return process.getActiveResourcesInfo().filter((kind) => kind === "TCPSocketWrap").length;
+}
+
 describe("mysql: silent", () => {
   test("a commit and a read end by their deadline, and the loop goes on", async () => {
     const store = open({ deadlineMs: 1_500 });
     const group = await own(store);
     await append(group, 1);
     await group.loadSession(shard, key);
+    const sockets = socketCount();
     mariadb.signal("SIGSTOP");
     try {
       const startMs = performance.now();
@@ -133,6 +139,7 @@ describe("mysql: silent", () => {
       clearInterval(ticking);
       assert.ok(tookMs < 4_500, `it took ${tookMs} ms`);
       assert.ok(ticks > 10, `${ticks} ticks`);
+      await until("no socket waits for the server", () => socketCount() < sockets);
       // Its fate is unknown, so the group is of no more use; nothing new is sent.
       assertNotDone(await faultOf(append(group, 3)));
       await group.close();
