@@ -10,7 +10,10 @@ export function answerUnknown(bus: Bus, writes: readonly PendingWrite[]): void {
   }
 }
 
-/** None when a write was fenced: the shard has another owner, who answers. */
+/**
+ * None when a write was fenced: the shard has another owner, who answers. And none for
+ * what was only to be handed on (seq 0), which nobody does any more.
+ */
 export function answerDurable(
   bus: Bus,
   writes: readonly PendingWrite[],
@@ -18,6 +21,6 @@ export function answerDurable(
 ): void {
   if (answers.some((answer) => !answer.ok)) return;
   for (const { reply, id, seq, isDuplicate } of writes.flatMap((write) => write.answers)) {
-    answerAccepted(bus, reply, id, seq, isDuplicate);
+    if (seq > 0) answerAccepted(bus, reply, id, seq, isDuplicate);
   }
 }

@@ -28,7 +28,6 @@ import {
   welcomeFrame,
 } from "../src/protocol/frames.js";
 import type {
-  AttachAgain,
   Attached,
   CloseConnection,
   Deliver,
@@ -64,7 +63,8 @@ interface TokenVerified {
   readonly hello: Hello | undefined;
 }
 
-interface AttachTick {
+/** From the edge: its turn to attach. */
+export interface AttachTick {
   readonly kind: "AttachTick";
 }
 
@@ -81,7 +81,6 @@ export type ConnectionMessage =
   | DeliverPassing
   | CloseConnection
   | WrongOwner
-  | AttachAgain
   | Closed;
 
 const connectionKind: ActorKind = {
@@ -98,7 +97,6 @@ const phaseNames = ["fresh", "verifying", "attaching", "serving"];
 
 /** A connection carries one session for now; its frames name it so already. */
 const onlySession = 0;
-const attachRetryMs = 500;
 
 export class Connection extends Actor<ConnectionMessage> {
   private phase = fresh;
@@ -109,8 +107,9 @@ export class Connection extends Actor<ConnectionMessage> {
   private epoch = 0;
   private generation = 0;
   private sentSeq = 0;
+  /** The highest of `generation` that the client acked here: an owner may not have heard it. */
+  private ackedSeq = 0;
   private isAwaitingResend = false;
-  private isAttachTimed = false;
   /** Kept only until the session has answered the first attach. */
   private attachOptions: { platform: string; start: Start; taken?: Position } | undefined =
     undefined;
@@ -150,11 +149,7 @@ export class Connection extends Actor<ConnectionMessage> {
         this.onAttached(message);
         return;
       case "AttachTick":
-        this.isAttachTimed = false;
-        if (this.phase === attaching) this.attach();
-        return;
-      case "AttachAgain":
-        this.onAttachAgain(message);
+        if (this.phase >= attaching) this.attach();
         return;
       case "WrongOwner":
         this.onWrongOwner(message);
@@ -181,7 +176,7 @@ export class Connection extends Actor<ConnectionMessage> {
     }
     switch (frame.kind) {
       case "ack":
-        this.toSession({ kind: "Acked", ...this.connectionRef(), position: frame.position });
+        this.onAck(frame.position);
         return;
       case "resend":
         this.askResend(frame.position);
@@ -194,6 +189,14 @@ export class Connection extends Actor<ConnectionMessage> {
       default:
         unreachable(frame);
     }
+  }
+
+  private onAck(position: Position): void {
+    if (position.generation === this.generation) {
+      // Above what was sent here it cannot be true.
+      this.ackedSeq = Math.max(this.ackedSeq, Math.min(position.seq, this.sentSeq));
+    }
+    this.toSession({ kind: "Acked", ...this.connectionRef(), position });
   }
 
   private onHello(hello: Hello): void {
@@ -247,7 +250,7 @@ export class Connection extends Actor<ConnectionMessage> {
     this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
     this.sendWelcome();
     this.phase = attaching;
-    this.attach();
+    this.edge.attaches.push(this.id);
   }
 
   private onTokenRefreshed(claims: Claims, key: SessionKey): void {
@@ -261,38 +264,43 @@ export class Connection extends Actor<ConnectionMessage> {
 
   // ---- the session's side ----
 
+  /** Until its turn it takes what an owner of before still sends. */
   private attach(): void {
-    const { attachOptions } = this;
-    const wasSent = this.generation !== 0;
-    this.toSession({
+    const { view, clock } = this.edge.node;
+    if (!view.isLeaseHeld(clock.monotonicMs())) {
+      // Of an edge that is no member, nobody would learn that it has gone.
+      this.edge.attaches.retry(this.id, false);
+      return;
+    }
+    const { attachOptions, generation, ackedSeq } = this;
+    const wasSent = generation !== 0;
+    const taken = ackedSeq > 0 ? { generation, seq: ackedSeq } : attachOptions?.taken;
+    this.phase = attaching;
+    const isSent = this.toSession({
       kind: "Attach",
       ...this.connectionRef(),
       device: this.device,
       platform: attachOptions?.platform ?? "unknown",
       connect: this.connect,
       start: attachOptions?.start ?? "new",
-      ...(attachOptions?.taken === undefined ? {} : { taken: attachOptions.taken }),
-      ...(wasSent ? { sent: { generation: this.generation, seq: this.sentSeq } } : {}),
+      ...(taken === undefined ? {} : { taken }),
+      ...(wasSent ? { sent: { generation, seq: this.sentSeq } } : {}),
     });
-    this.armAttachRetry();
-  }
-
-  private armAttachRetry(): void {
-    if (this.isAttachTimed) return;
-    this.isAttachTimed = true;
-    this.timer(attachRetryMs, { kind: "AttachTick" });
+    this.edge.attaches.retry(this.id, isSent);
   }
 
   private onAttached({ epoch, base }: Attached): void {
     if (this.phase === serving && epoch < this.epoch) return;
     const isContinuing = base.generation === this.generation && base.seq === this.sentSeq;
     this.phase = serving;
+    this.edge.attaches.settle(this.id);
     this.epoch = epoch;
     this.isAwaitingResend = false;
     this.attachOptions = undefined;
     if (isContinuing) return;
     this.generation = base.generation;
     this.sentSeq = base.seq;
+    this.ackedSeq = 0;
     const key = this.session as SessionKey;
     const info = {
       app: decodeToken(appOfKey(key)) ?? "",
@@ -303,18 +311,12 @@ export class Connection extends Actor<ConnectionMessage> {
     this.sendFrame(attachedFrame(onlySession, base, info));
   }
 
-  private onAttachAgain({ key }: AttachAgain): void {
-    if (this.phase < attaching || (key !== undefined && key !== this.session)) return;
-    this.phase = attaching;
-    this.attach();
-  }
-
   private onWrongOwner({ epoch }: WrongOwner): void {
     if (this.phase === serving && epoch <= this.epoch) return;
     // The table will come; the tick tries again by then.
     if (this.phase < attaching) return;
     this.phase = attaching;
-    this.armAttachRetry();
+    this.edge.attaches.retry(this.id, false);
   }
 
   private onDeliver(deliver: Deliver): void {
@@ -340,8 +342,8 @@ export class Connection extends Actor<ConnectionMessage> {
     this.sentSeq = prev;
   }
 
-  private onDeliverPassing({ record }: DeliverPassing): void {
-    if (this.phase !== serving) return;
+  private onDeliverPassing({ record, epoch }: DeliverPassing): void {
+    if (this.phase !== serving || (epoch ?? this.epoch) !== this.epoch) return;
     this.edge.send(this.id, passingFrame(onlySession, record, this.edge.isText(this.id)));
   }
 
@@ -349,14 +351,16 @@ export class Connection extends Actor<ConnectionMessage> {
     this.toSession({ kind: "Resend", ...this.connectionRef(), position });
   }
 
-  private toSession(message: FromEdge): void {
+  /** False when nobody owns the session's shard. */
+  private toSession(message: FromEdge): boolean {
     const key = this.session;
-    if (key === undefined) return;
+    if (key === undefined) return false;
     const shard = shardOfKey(key);
     const owner = this.edge.node.view.ownerOf(shard);
-    if (owner === undefined) return;
+    if (owner === undefined) return false;
     const envelope: ToSession = { kind: "ToSession", shard, epoch: owner.epoch, key, message };
     this.tell(addressOn(nodeNameOf(owner), "shards"), envelope);
+    return true;
   }
 
   private connectionRef(): { edge: string; connection: number } {
@@ -390,6 +394,11 @@ export class Connection extends Actor<ConnectionMessage> {
   /** The shard whose owner serves this connection, once it is known who is behind it. */
   get shard(): Shard | undefined {
     return this.session === undefined ? undefined : shardOfKey(this.session);
+  }
+
+  /** Whether it carries that session; where none is named, any. */
+  isOf(key: SessionKey | undefined): boolean {
+    return this.session !== undefined && (key === undefined || key === this.session);
   }
 
   get servedEpoch(): number {

@@ -57,7 +57,8 @@ export class Deliveries {
     for (const device of this.devices) {
       if (!device.isConnected || !device.isTargetOf(target)) continue;
       const { edge, connection } = device;
-      this.outlet.tellEdge(edge, { kind: "DeliverPassing", connection, record });
+      const { epoch } = this.context;
+      this.outlet.tellEdge(edge, { kind: "DeliverPassing", connection, epoch, record });
     }
   }
 

@@ -7,8 +7,10 @@
 import { type ConnectionId, slotOf } from "../src/ports/edge-transport.js";
 import { type CloseName, closeCodes } from "../src/protocol/close-codes.js";
 import { encodeFrame, pingFrame, tokenWantedFrame } from "../src/protocol/frames.js";
-import type { Address } from "../src/runtime/address.js";
+import { type Address, addressOn } from "../src/runtime/address.js";
+import { AttachQueue, type AttachSurroundings } from "./attach-queue.js";
 import type { NodeContext } from "./node-context.js";
+import { nodeNameOf } from "./placement-view.js";
 
 const isOpen = 1;
 const isTextFlag = 2;
@@ -27,10 +29,12 @@ export class EdgeContext {
   private readonly closedFor = new Map<CloseName, number>();
   framesSent = 0;
   bytesSent = 0;
+  readonly attaches: AttachQueue;
 
+  /** `edge`: how connections are told that it is their turn to attach. */
   constructor(
     readonly node: NodeContext,
-    readonly address: Address,
+    edge: Pick<AttachSurroundings, "send" | "startTick">,
   ) {
     // A slot may be given again a moment after its limit check: some are spare.
     const slots = node.limits.connectionsMax + 1_024;
@@ -40,6 +44,18 @@ export class EdgeContext {
     this.pingedMs = new Float64Array(slots);
     this.tokenEndsMs = new Float64Array(slots);
     this.connections = new Float64Array(slots);
+    this.attaches = new AttachQueue({
+      ...edge,
+      node,
+      slots,
+      connectionAt: (slot) =>
+        this.flags[slot] === 0 ? undefined : (this.connections[slot] as ConnectionId),
+    });
+  }
+
+  /** Of the edge's actor, under the node's name of now. */
+  get address(): Address {
+    return addressOn(nodeNameOf(this.node), "edge");
   }
 
   /** False when there is no slot for it. */
@@ -59,7 +75,9 @@ export class EdgeContext {
 
   forget(connection: ConnectionId): void {
     const slot = slotOf(connection);
-    if (this.connections[slot] === connection) this.flags[slot] = 0;
+    if (this.connections[slot] !== connection) return;
+    this.flags[slot] = 0;
+    this.attaches.forget(connection);
   }
 
   noteHeard(connection: ConnectionId): void {

@@ -19,7 +19,7 @@ import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, addressOn } from "../src/runtime/address.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
-import { type Closed, Connection, type ReceiveFrame } from "./connection.js";
+import { type AttachTick, type Closed, Connection, type ReceiveFrame } from "./connection.js";
 import { EdgeContext } from "./edge-context.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
@@ -28,7 +28,11 @@ interface SweepTick {
   readonly kind: "SweepTick";
 }
 
-export type EdgeMessage = ToEdge | PlacementChanged | SweepTick;
+interface PaceTick {
+  readonly kind: "PaceTick";
+}
+
+export type EdgeMessage = ToEdge | PlacementChanged | SweepTick | PaceTick;
 
 const edgeKind: ActorKind = {
   name: "edge",
@@ -55,7 +59,11 @@ export class Edge extends Actor<EdgeMessage> {
   }
 
   protected override async started(): Promise<void> {
-    const context = new EdgeContext(this.node, this.address);
+    const attachTick: AttachTick = { kind: "AttachTick" };
+    const context = new EdgeContext(this.node, {
+      send: (connection) => this.tellChild(connection, attachTick),
+      startTick: (delayMs) => this.timer(delayMs, { kind: "PaceTick" }),
+    });
     this.context = context;
     await this.node.transport.listen({
       onUpgrade: () => this.admit(),
@@ -99,6 +107,7 @@ export class Edge extends Actor<EdgeMessage> {
         return;
       case "AttachAgain":
         this.onAttachAgain(message);
+        // They stand in the queue: they will come.
         from?.answer(true);
         return;
       case "PlacementChanged":
@@ -107,6 +116,9 @@ export class Edge extends Actor<EdgeMessage> {
       case "SweepTick":
         this.context?.sweep();
         this.timer(sweepEveryMs, message);
+        return;
+      case "PaceTick":
+        this.context?.attaches.tick();
         return;
       default:
         ignoreUnknown(message);
@@ -172,12 +184,20 @@ export class Edge extends Actor<EdgeMessage> {
     this.tell(addressOn(nodeNameOf(owner), "shards"), envelope);
   }
 
-  private onAttachAgain(message: AttachAgain): void {
-    const shards = new Set<Shard>(message.shards);
-    this.eachConnection((connection, key) => {
-      if (connection.shard !== undefined && shards.has(connection.shard))
-        this.tellChild(key, message);
+  private onAttachAgain({ shards, key, connection }: AttachAgain): void {
+    if (connection !== undefined) {
+      if (this.child<Connection>(connection)?.isOf(key)) this.attach(connection);
+      return;
+    }
+    const wanted = new Set<Shard>(shards);
+    this.eachConnection((candidate, number) => {
+      const { shard } = candidate;
+      if (shard !== undefined && wanted.has(shard) && candidate.isOf(key)) this.attach(number);
     });
+  }
+
+  private attach(connection: ActorKey): void {
+    this.context?.attaches.push(connection as ConnectionId);
   }
 
   /** Connections served under an epoch that has passed go to the new owner. */
@@ -187,7 +207,7 @@ export class Edge extends Actor<EdgeMessage> {
       const { shard } = connection;
       if (shard === undefined || table.stateOf(shard) !== "serving") return;
       if (connection.servedEpoch !== 0 && table.epochOf(shard) > connection.servedEpoch) {
-        this.tellChild(key, { kind: "AttachAgain", shards: [shard] } satisfies AttachAgain);
+        this.attach(key);
       }
     });
   }
@@ -208,6 +228,8 @@ export class Edge extends Actor<EdgeMessage> {
       badFrames: this.badFrames,
       framesSent: this.context?.framesSent ?? 0,
       bytesSent: this.context?.bytesSent ?? 0,
+      attachesQueued: this.context?.attaches.queued ?? 0,
+      attachesUnanswered: this.context?.attaches.unanswered ?? 0,
       closed: this.context?.closedByReason ?? {},
     };
   }

@@ -51,6 +51,7 @@ export function readDuties(
 }
 
 export function isSameEpochs(one: Epochs, other: Epochs): boolean {
+  if (one === other) return true;
   if (one.size !== other.size) return false;
   for (const [shard, epoch] of one) {
     if (other.get(shard) !== epoch) return false;

@@ -2,25 +2,36 @@
 import type { ReceivedPush } from "../src/protocol/messages.js";
 
 /**
- * `own` without what is in `handed`, counted by (subject, reply, payload): a push that
- * was published twice and received twice by each stays there twice.
+ * What was handed over, until its twin turns up that this node received itself. Counted
+ * by (subject, reply, payload): a push that was published twice and received twice by
+ * each is there twice.
  */
-export function withoutHanded(
-  own: readonly ReceivedPush[],
-  handed: readonly ReceivedPush[],
-): ReceivedPush[] {
-  const counted = new Map<string, Uint8Array[]>();
-  for (const push of handed) {
-    const payloads = counted.get(nameOf(push));
-    if (payloads === undefined) counted.set(nameOf(push), [push.payload]);
-    else payloads.push(push.payload);
+export class Twins {
+  private readonly counted = new Map<string, Uint8Array[]>();
+  private count = 0;
+
+  constructor(handed: readonly ReceivedPush[]) {
+    for (const push of handed) {
+      const payloads = this.counted.get(nameOf(push));
+      if (payloads === undefined) this.counted.set(nameOf(push), [push.payload]);
+      else payloads.push(push.payload);
+    }
+    this.count = handed.length;
   }
-  return own.filter((push) => {
-    const payloads = counted.get(nameOf(push));
+
+  get isEmpty(): boolean {
+    return this.count === 0;
+  }
+
+  /** True for the twin of one that was handed over, which is then counted off. */
+  take(push: ReceivedPush): boolean {
+    const payloads = this.counted.get(nameOf(push));
     const at = payloads?.findIndex((payload) => isEqual(payload, push.payload)) ?? -1;
-    if (at !== -1) payloads?.splice(at, 1);
-    return at === -1;
-  });
+    if (at === -1) return false;
+    payloads?.splice(at, 1);
+    this.count--;
+    return true;
+  }
 }
 
 function nameOf({ subject, reply }: ReceivedPush): string {

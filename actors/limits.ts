@@ -25,6 +25,15 @@ export interface Limits {
   readonly heartbeatDeadlineMs: number;
   /** Unsent bytes of one connection; beyond, it is closed as a slow consumer. */
   readonly connectionBufferBytesMax: number;
+  /** Of an edge's connections, every 10 ms: sent to the owners of their shards to be attached. */
+  readonly attachesPerTick: number;
+  /** An attach that is not answered is sent again; each time later, up to the second. */
+  readonly attachRetryMs: number;
+  readonly attachRetryMsMax: number;
+  /** An edge that has confirmed has attached its connections within so long. */
+  readonly attachedWithinMs: number;
+  /** An edge that does not confirm for so long keeps nobody from counting as away. */
+  readonly presenceGraceMs: number;
   readonly tokenGraceMs: number;
   readonly tokenNoticeMs: number;
   readonly closeDeadlineMs: number;
@@ -45,6 +54,34 @@ export interface Limits {
   readonly freezeMaxMs: number;
   /** A new owner waits so long for the old one's hand-over, then serves without it. */
   readonly moveDeadlineMs: number;
+  /** A new owner that does not serve so long after it was given a unit has failed. */
+  readonly moveStuckMs: number;
+  /** For so long it is given only what nobody else can take. */
+  readonly shunMs: number;
+  /** Messages a second, of all nodes: below, the leader moves nothing for load. */
+  readonly loadFloorPerSecond: number;
+  /** A new leader waits so long for all nodes to report what they carry. */
+  readonly loadGraceMs: number;
+  /** Between any move and the next one for load. */
+  readonly loadPauseMs: number;
+  /** A unit that was moved for balance stays so long where it is. */
+  readonly moveRestMs: number;
+  readonly healthProbeEveryMs: number;
+  /** The health actor's own timer comes later than this: the loop lags. */
+  readonly loopLagMaxMs: number;
+  /**
+   * A group's store takes no write for so long: it is stalled. What is known of it is up to
+   * two probes old at each look, so it is to be several times `healthProbeEveryMs`.
+   */
+  readonly storeStallMaxMs: number;
+  /** A group that was assigned serves within so long. */
+  readonly openMaxMs: number;
+  /** So many bad probes in a row make unwell, so many good ones well again. */
+  readonly badProbesMax: number;
+  readonly goodProbesMin: number;
+  /** Unwell for at least so long, doubling with each relapse up to the second. */
+  readonly unwellMs: number;
+  readonly unwellMsMax: number;
 }
 
 const second = 1_000;
@@ -69,6 +106,13 @@ export const defaultLimits: Limits = {
   heartbeatMs: 30 * second,
   heartbeatDeadlineMs: 75 * second,
   connectionBufferBytesMax: 1024 * 1024,
+  attachesPerTick: 200,
+  attachRetryMs: 500,
+  attachRetryMsMax: 5 * second,
+  // 18,000 connections leave in 0.9 s, and cost one owner 1.4 s of its core.
+  attachedWithinMs: 5 * second,
+  // A dead node's edge is known to be gone by then: lease and margin are 4 s.
+  presenceGraceMs: 10 * second,
   tokenGraceMs: 30 * second,
   tokenNoticeMs: minute,
   closeDeadlineMs: 5 * second,
@@ -84,4 +128,23 @@ export const defaultLimits: Limits = {
   freezeMaxMs: 2 * second,
   // Above what freezing and a close of the store may take: who opens it kills its holder.
   moveDeadlineMs: 15 * second,
+  // Above that deadline and the time in which a store opens whose holder has to be killed.
+  moveStuckMs: 30 * second,
+  shunMs: 5 * minute,
+  loadFloorPerSecond: 1_000,
+  loadGraceMs: 10 * second,
+  loadPauseMs: 30 * second,
+  moveRestMs: 2 * minute,
+  healthProbeEveryMs: second,
+  // Far above what a busy loop shows (the budget is 20 ms), below what costs the lease.
+  loopLagMaxMs: second,
+  // Disks under load have been seen to take seconds over a flush; moving costs more than that.
+  storeStallMaxMs: 8 * second,
+  // The killed holder of a volume is waited for 5 s; a backoff after a crash is as long.
+  openMaxMs: 12 * second,
+  // A paused process has one bad probe when it goes on.
+  badProbesMax: 3,
+  goodProbesMin: 10,
+  unwellMs: 30 * second,
+  unwellMsMax: 10 * minute,
 };

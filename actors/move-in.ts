@@ -13,6 +13,7 @@ import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import type { Arrive, Prepend } from "./push-intake.js";
@@ -56,6 +57,7 @@ export class MoveIn extends Actor<MoveInMessage> {
 
   constructor(
     private readonly node: NodeContext,
+    private readonly incarnation: string,
     private readonly group: number,
     private readonly epoch: number,
   ) {
@@ -95,12 +97,14 @@ export class MoveIn extends Actor<MoveInMessage> {
       from?.refuse("WRONG_EPOCH", `this move is under epoch ${this.epoch}`);
       return;
     }
+    if (!this.mayServe(from)) return;
     if (await this.arrive()) from?.answer(true);
     else from?.refuse("NOT_READY", "not subscribed");
   }
 
   /** Repeated chunks are answered and change nothing; new ones come too late once it is done. */
   private async onTakeOver(message: TakeOver, from: Asker | undefined): Promise<void> {
+    if (!this.mayServe(from)) return;
     const isNew = message.chunk === this.nextChunk;
     const isDue = isNew ? !this.isDone : message.chunk < this.nextChunk;
     if (message.epoch !== this.epoch || !isDue) {
@@ -114,6 +118,13 @@ export class MoveIn extends Actor<MoveInMessage> {
       if (message.isLast) await this.letStart();
     }
     from?.answer(true);
+  }
+
+  /** What is answered here the old owner lets go of. */
+  private mayServe(from: Asker | undefined): boolean {
+    if (mayServe(this.node, this.incarnation)) return true;
+    from?.refuse("NOT_READY", "this node has lost its lease");
+    return false;
   }
 
   private async letStart(): Promise<void> {

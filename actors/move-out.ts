@@ -16,6 +16,7 @@ import { Actor } from "../src/runtime/actor.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { Member } from "../topology/placement-table.js";
+import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import { refusePush } from "./push-answering.js";
@@ -48,6 +49,14 @@ const chunkPushesMax = 500;
 const chunkBytesMax = 256 * 1024;
 const chunkTries = 3;
 
+/** What leaves, under which epoch, to whom; and whether its actor is gone already. */
+export interface Leaving {
+  readonly group: number;
+  readonly epoch: number;
+  readonly to: Member;
+  readonly isStoreClosed: boolean;
+}
+
 export class MoveOut extends Actor<MoveOutMessage> {
   private held: ReceivedPush[] | undefined = undefined;
   private alone = 0;
@@ -55,15 +64,15 @@ export class MoveOut extends Actor<MoveOutMessage> {
   private inDoubt = 0;
   /** No announcement can have been heard by the new owner so far. */
   private isAlone = true;
+  private isStoreClosed: boolean;
 
   constructor(
     private readonly node: NodeContext,
-    private readonly group: number,
-    private readonly epoch: number,
-    private readonly to: Member,
-    private isStoreClosed: boolean,
+    private readonly incarnation: string,
+    private readonly leaving: Leaving,
   ) {
     super();
+    this.isStoreClosed = leaving.isStoreClosed;
   }
 
   get kind(): ActorKind {
@@ -71,11 +80,11 @@ export class MoveOut extends Actor<MoveOutMessage> {
   }
 
   private get newOwner(): Address {
-    return addressOn(nodeNameOf(this.to), `shards/in-${this.group}`);
+    return addressOn(nodeNameOf(this.leaving.to), `shards/in-${this.leaving.group}`);
   }
 
   private get intake(): Address {
-    return addressOn(nodeNameOf(this.node), `shards/intake-${this.group}`);
+    return addressOn(nodeNameOf(this.node), `shards/intake-${this.leaving.group}`);
   }
 
   protected override started(): void {
@@ -109,8 +118,9 @@ export class MoveOut extends Actor<MoveOutMessage> {
   }
 
   private async onAnnounce(): Promise<void> {
+    if (!this.mayServe) return;
     if (this.isAlone) this.tell(this.intake, { kind: "MarkAlone" } satisfies MarkAlone);
-    const frozen: GroupFrozen = { kind: "GroupFrozen", epoch: this.epoch };
+    const frozen: GroupFrozen = { kind: "GroupFrozen", epoch: this.leaving.epoch };
     const answer = await this.ask(this.newOwner, frozen, askDeadlineMs);
     if (answer.ok) {
       this.timer(this.node.limits.moveOverlapMs, { kind: "OverlapEnded" });
@@ -133,7 +143,8 @@ export class MoveOut extends Actor<MoveOutMessage> {
     for (let chunk = 0; ; chunk++) {
       const pushes = takeChunk(this.held);
       const isLast = this.held.length === pushes.length;
-      const { epoch, alone } = this;
+      const { alone } = this;
+      const { epoch } = this.leaving;
       const message: TakeOver = { kind: "TakeOver", epoch, chunk, isLast, pushes, alone };
       this.inDoubt = pushes.length;
       if (!(await this.handOverChunk(message))) break;
@@ -145,14 +156,19 @@ export class MoveOut extends Actor<MoveOutMessage> {
   }
 
   private async handOverChunk(message: TakeOver): Promise<boolean> {
-    for (let tries = 0; tries < chunkTries; tries++) {
+    for (let tries = 0; tries < chunkTries && this.mayServe; tries++) {
       const answer = await this.ask(this.newOwner, message, askDeadlineMs);
       if (answer.ok) return true;
     }
     return false;
   }
 
+  private get mayServe(): boolean {
+    return mayServe(this.node, this.incarnation);
+  }
+
   private refuse(push: ReceivedPush): void {
+    if (!this.mayServe) return;
     const text = "handed over with unknown fate; repeat it under its id";
     refusePush(this.node.bus, push, "TIMEOUT", text);
   }

@@ -14,7 +14,11 @@ import type { PlacementView } from "./placement-view.js";
 
 export interface NodeContext {
   readonly nodeId: string;
-  readonly incarnation: string;
+  /**
+   * As this node is called now; another one after each lost lease. Membership alone
+   * changes it, together with the actor system's name: read it where it is needed.
+   */
+  incarnation: string;
   /** Name of the datacenter, and its number 0…15 inside MsgIDs and generations. */
   readonly idc: string;
   readonly idcNumber: number;

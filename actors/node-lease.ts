@@ -1,14 +1,17 @@
 /**
- * This node's record in the placement bucket: claimed, renewed, given up. It is the
- * lease: who cannot renew it in time serves no shard.
+ * The record of one incarnation of this node in the placement bucket: claimed, renewed,
+ * given up. It is the lease: who cannot renew it in time serves no shard, and goes on
+ * as another incarnation with a lease of its own.
  *
  * Invariant: the deadline is counted from before the last successful write was sent.
  */
 import { Fault, type Result, refused } from "../src/base/result.js";
+import type { KeyValueEntry } from "../src/ports/key-value.js";
 import { pingSubject } from "../src/protocol/subjects.js";
 import {
   decodeNodeRecord,
   encodeNodeRecord,
+  isOfAnotherVersion,
   type NodeRecord,
   nodeKey,
 } from "../topology/node-record.js";
@@ -16,10 +19,14 @@ import type { NodeContext } from "./node-context.js";
 
 export class NodeLease {
   private revision = 0;
-  private readonly startedAtMs: number;
+  private readonly incarnation: string;
 
-  constructor(private readonly node: NodeContext) {
-    this.startedAtMs = node.clock.wallMs();
+  /** `startedAtMs`: of the process. */
+  constructor(
+    private readonly node: NodeContext,
+    private readonly startedAtMs: number,
+  ) {
+    this.incarnation = node.incarnation;
   }
 
   /**
@@ -50,11 +57,11 @@ export class NodeLease {
   }
 
   private async claim(key: string, record: Uint8Array): Promise<Result<number, "CONFLICT">> {
-    const { placement, incarnation, nodeId } = this.node;
+    const { placement, nodeId } = this.node;
     const present = await placement.get(key);
     if (present === undefined) return placement.create(key, record);
-    const holder = decodeNodeRecord(present.value);
-    const isOther = holder !== undefined && holder.incarnation !== incarnation;
+    const holder = readHolder(present);
+    const isOther = holder !== undefined && !this.isOwn(holder);
     if (isOther && (await this.isAnswering(holder))) {
       const message = `node ${nodeId} is running already (pid ${holder.pid})`;
       throw new Fault("NAME_TAKEN", "not-done", message);
@@ -64,19 +71,31 @@ export class NodeLease {
 
   /** An own renewal of unknown outcome may have taken effect: go on from it. */
   private async adopt(key: string, record: Uint8Array): Promise<Result<number, "CONFLICT">> {
-    const { placement, incarnation } = this.node;
+    const { placement } = this.node;
     const present = await placement.get(key);
-    const holder = present && decodeNodeRecord(present.value);
-    if (present === undefined || holder?.incarnation !== incarnation) {
+    const holder = present && readHolder(present);
+    // Noise over an own record is no claim of anybody else.
+    const isOwn = holder === undefined || holder.incarnation === this.incarnation;
+    if (present === undefined || !isOwn) {
       return refused("CONFLICT", "the lease is not this node's any more");
     }
     return placement.update(key, record, present.revision);
   }
 
+  /** Also of a former incarnation: it was this very process. */
+  private isOwn(holder: NodeRecord): boolean {
+    const { pid, processStart } = this.node.processes.own;
+    const isOwnProcess = holder.pid === pid && holder.processStart === processStart;
+    // Without a start time a pid may be anybody's.
+    return holder.incarnation === this.incarnation || (isOwnProcess && processStart !== "");
+  }
+
+  /** Silence until the lease of the holder has run out, too. */
   private async isAnswering(holder: NodeRecord): Promise<boolean> {
     try {
       const subject = pingSubject(holder.nodeId, holder.incarnation);
-      await this.node.bus.request(subject, new Uint8Array(0), this.node.limits.leaseMs);
+      const leaseMs = Math.max(this.node.limits.leaseMs, holder.leaseMs);
+      await this.node.bus.request(subject, new Uint8Array(0), leaseMs);
       return true;
     } catch (cause) {
       // Silence is not proof of death, but its lease has run out by then.
@@ -86,16 +105,33 @@ export class NodeLease {
   }
 
   private record(): Uint8Array {
-    const { nodeId, incarnation, idc, version, edgeUrl, limits, processes } = this.node;
+    const { nodeId, idc, version, edgeUrl, limits, processes, view } = this.node;
+    const { unwell, isInDoubt, cannotServe } = view.health;
     return encodeNodeRecord({
       nodeId,
-      incarnation,
+      incarnation: this.incarnation,
       idc,
       version,
       edgeUrl,
       ...processes.own,
       leaseMs: limits.leaseMs,
       startedAtMs: this.startedAtMs,
+      ...(unwell === undefined ? {} : { unwell }),
+      ...(isInDoubt ? { isInDoubt } : {}),
+      ...(cannotServe.length === 0 ? {} : { cannotServe }),
     });
   }
+}
+
+/**
+ * Undefined for noise, which is nobody's. Throws Fault("BAD_RECORD") for a record of
+ * another version: who holds it cannot be told, so that it is not taken either.
+ */
+export function readHolder({ key, value, revision }: KeyValueEntry): NodeRecord | undefined {
+  const holder = decodeNodeRecord(value);
+  if (!isOfAnotherVersion(value)) return holder;
+  const message =
+    `the record ${key} (revision ${revision}) is of a version that is not known here; ` +
+    "it stays as it is until it is deleted";
+  throw new Fault("BAD_RECORD", "not-done", message);
 }

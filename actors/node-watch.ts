@@ -17,7 +17,11 @@ export interface Pinged {
   readonly heard: "answered" | "no responders" | "unknown" | "bus gone";
 }
 
-const pingDeadlineMs = 1_000;
+/**
+ * A ping that reached a process as it died is never answered, and as long as it is waited
+ * for its node is not pinged again. One that is only late proves nothing either way.
+ */
+const pingDeadlineMs = 250;
 const busSettleMs = 1_500;
 
 export class NodeWatch {
@@ -75,7 +79,7 @@ export class NodeWatch {
    */
   async goneReason(
     key: string,
-    member: Member & ProcessIdentity,
+    member: Member & ProcessIdentity & { readonly leaseMs: number },
     watchedSinceMs: number,
   ): Promise<{ readonly reason: string; readonly revision: number } | undefined> {
     const { view, limits, clock, processes } = this.node;
@@ -85,7 +89,8 @@ export class NodeWatch {
     const silentSinceMs = this.silentSince.get(nodeNameOf(member));
     const sighting: Sighting = silentSinceMs === undefined ? seen : { ...seen, silentSinceMs };
     const reason = goneReason(sighting, clock.monotonicMs(), {
-      leaseMs: limits.leaseMs,
+      // Its holder counts by what it wrote, which other settings may have given it.
+      leaseMs: Math.max(limits.leaseMs, member.leaseMs),
       marginMs: limits.leaseMarginMs,
       silenceMs: limits.silenceMs,
     });

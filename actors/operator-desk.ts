@@ -1,12 +1,25 @@
 /** Answers what operators ask of this node; see protocol/operator-desk for the questions. */
 import { unreachable } from "../src/base/assert.js";
-import { type ErrorCode, errorAnswer, errorTable } from "../src/protocol/errors.js";
-import { type DeskRequest, decodeDeskRequest, encodeDesk } from "../src/protocol/operator-desk.js";
+import {
+  type ErrorAnswer,
+  type ErrorCode,
+  errorAnswer,
+  errorTable,
+} from "../src/protocol/errors.js";
+import type { OperatePlacement, PlacementChanged } from "../src/protocol/messages.js";
+import {
+  type DeskAnswer,
+  type DeskRequest,
+  decodeDeskRequest,
+  encodeDesk,
+  type PlacementRequest,
+} from "../src/protocol/operator-desk.js";
 import { sessionKey, shardOfKey } from "../src/protocol/shards.js";
 import { operatorSubject } from "../src/protocol/subjects.js";
 import { isCanonicalToken } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
+import type { AskResult } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import type { ActorSystem } from "../src/runtime/system.js";
@@ -20,16 +33,20 @@ interface AnswerOperator {
   readonly reply: string;
 }
 
+export type DeskMessage = AnswerOperator | PlacementChanged;
+
 const deskKind: ActorKind = {
   name: "operator-desk",
   mailbox: { max: 256, onFull: "drop-newest" },
   restart: "permanent",
 };
 
-const roots = ["membership", "placement", "shards", "edge"];
+const roots = ["membership", "placement", "shards", "edge", "health"];
 
-export class OperatorDesk extends Actor<AnswerOperator> {
+export class OperatorDesk extends Actor<DeskMessage> {
   private subscription: BusSubscription | undefined = undefined;
+  /** The incarnation whose subject is subscribed. */
+  private openAs = "";
 
   constructor(
     private readonly node: NodeContext,
@@ -43,8 +60,16 @@ export class OperatorDesk extends Actor<AnswerOperator> {
   }
 
   protected override started(): void {
+    this.open();
+  }
+
+  /** Where operators find this node by its record. */
+  private open(): void {
     const { bus, nodeId, incarnation } = this.node;
     const { system, ref } = this;
+    if (this.openAs === incarnation) return;
+    this.openAs = incarnation;
+    this.subscription?.unsubscribe();
     this.subscription = bus.subscribe(
       operatorSubject(nodeId, incarnation),
       ({ payload, reply }) => {
@@ -59,7 +84,12 @@ export class OperatorDesk extends Actor<AnswerOperator> {
     this.subscription?.unsubscribe();
   }
 
-  async receive({ payload, reply }: AnswerOperator): Promise<void> {
+  receive(message: DeskMessage): void | Promise<void> {
+    if (message.kind === "AnswerOperator") return this.onRequest(message);
+    this.open();
+  }
+
+  private async onRequest({ payload, reply }: AnswerOperator): Promise<void> {
     const request = decodeDeskRequest(payload);
     const answer = request.ok
       ? await this.answer(request.value)
@@ -84,6 +114,12 @@ export class OperatorDesk extends Actor<AnswerOperator> {
       }
       case "user":
         return this.viewUser(request.app, request.uid);
+      case "placement":
+      case "drain":
+      case "undrain":
+      case "rebalance-plan":
+      case "rebalance-commit":
+        return this.operate(request);
       default:
         return unreachable(request);
     }
@@ -117,9 +153,19 @@ export class OperatorDesk extends Actor<AnswerOperator> {
     }
     const view: ViewSession = { kind: "ViewSession", key };
     const shards = addressOn(nodeNameOf(this.node), "shards");
-    const answer = await this.ask(shards, view, this.node.limits.requestDeadlineMs);
-    if (answer.ok) return { ok: true, value: answer.value } as const;
-    const code = answer.code in errorTable ? (answer.code as ErrorCode) : "NOT_READY";
-    return errorAnswer(code, `${answer.code}: ${answer.message}`);
+    return deskAnswer(await this.ask(shards, view, this.node.limits.requestDeadlineMs));
   }
+
+  private async operate(request: PlacementRequest) {
+    const operate: OperatePlacement = { kind: "OperatePlacement", request };
+    const placement = addressOn(nodeNameOf(this.node), "placement");
+    return deskAnswer(await this.ask(placement, operate, this.node.limits.requestDeadlineMs));
+  }
+}
+
+/** An actor's own code as it is; one of the runtime's means that it cannot answer now. */
+function deskAnswer(answer: AskResult<unknown>): DeskAnswer | ErrorAnswer {
+  if (answer.ok) return { ok: true, value: answer.value };
+  if (answer.code in errorTable) return errorAnswer(answer.code as ErrorCode, answer.message);
+  return errorAnswer("NOT_READY", `${answer.code}: ${answer.message}`);
 }

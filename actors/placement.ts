@@ -1,10 +1,6 @@
 /**
- * The placement of an IDC: every node has this actor, one of them leads. The leader
- * watches every node, and gives shards to nodes by writing the table.
- *
- *   following ──(holder gone, compare-and-set won)──▶ leading
- *       ▲                                                 │
- *       └──(deadline passed, or somebody else wrote)──────┘
+ * The placement of an IDC: every node has this actor, one of them leads (`Leadership`).
+ * The leader watches every node, and gives shards to nodes by writing the table.
  *
  * Invariant: the leader writes only before its deadline, and every write is a
  * compare-and-set on the table's revision. Losing the leader stops nothing placed.
@@ -14,20 +10,28 @@ import { randomToken } from "../src/base/random.js";
 import { Fault } from "../src/base/result.js";
 import type {
   FenceReported,
+  LoadReported,
   MoveDone,
+  OperatePlacement,
   PlacementChanged,
   ToPlacement,
 } from "../src/protocol/messages.js";
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
+import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
-import { decodeLeader, encodeLeader, type LeaderRecord } from "../topology/election.js";
-import { nodeKey } from "../topology/node-record.js";
-import { PlacementTable } from "../topology/placement-table.js";
-import { type Candidate, type PlacementStep, planPlacement, unitShards } from "../topology/plan.js";
+import { isSucceeded, type LeaderRecord } from "../topology/election.js";
+import { healthOf, nodeKey } from "../topology/node-record.js";
+import { type Member, PlacementTable } from "../topology/placement-table.js";
+import { type PlacementStep, planPlacement } from "../topology/plan.js";
+import { type Candidate, unitShards } from "../topology/units.js";
+import { Decisions } from "./decisions.js";
+import { LeaderMemory } from "./leader-memory.js";
+import { Leadership, type Leading } from "./leadership.js";
 import { leaderKey, tableKey } from "./membership.js";
 import type { NodeContext } from "./node-context.js";
 import { NodeWatch, type Pinged } from "./node-watch.js";
+import { OperatorOrders, type TableChange } from "./operator-orders.js";
 import { nodeNameOf } from "./placement-view.js";
 
 interface WatchTick {
@@ -35,20 +39,6 @@ interface WatchTick {
 }
 
 export type PlacementMessage = ToPlacement | PlacementChanged | WatchTick | Pinged;
-
-interface Following {
-  readonly role: "following";
-}
-
-interface Leading {
-  readonly role: "leading";
-  readonly epoch: number;
-  readonly sinceMs: number;
-  revision: number;
-  deadlineMs: number;
-  /** The epoch is in the table: only then are shards given under it. */
-  hasWrittenTable: boolean;
-}
 
 const placementKind: ActorKind = {
   name: "placement",
@@ -58,17 +48,32 @@ const placementKind: ActorKind = {
 };
 
 const openMovesMax = 1;
-const decisionsKept = 32;
+const decisionsShown = 10;
 
 export class Placement extends Actor<PlacementMessage> {
-  private phase: Following | Leading = { role: "following" };
+  private readonly decisions: Decisions;
+  private readonly leadership: Leadership;
   private readonly nodeWatch: NodeWatch;
-  /** Given up here, and not yet gone from the view. */
-  private readonly givenUp = new Set<string>();
-  private readonly decisions: { at: string; what: string }[] = [];
+  /**
+   * Given up here, and not yet gone from the view: by name, the revision of the record that
+   * was judged. Under another revision the node has claimed it again, and is back.
+   */
+  private readonly givenUp = new Map<string, number>();
+  /** Of this term; begun anew with each. */
+  private memory: LeaderMemory;
+  private readonly orders: OperatorOrders;
+  private leaderlessSinceMs: number | undefined = undefined;
 
   constructor(private readonly node: NodeContext) {
     super();
+    this.decisions = new Decisions(node);
+    this.leadership = new Leadership(node, this.decisions);
+    this.memory = this.emptyMemory();
+    this.orders = new OperatorOrders(node, this.leadership, this.decisions, {
+      memory: () => this.memory,
+      members: (table) => this.members(table),
+      changeTable: (change) => this.changeTable(change),
+    });
     this.nodeWatch = new NodeWatch(node, (pinged) => this.tellSelf(pinged));
   }
 
@@ -80,16 +85,12 @@ export class Placement extends Actor<PlacementMessage> {
     this.timer(this.node.limits.probeEveryMs, { kind: "WatchTick" });
   }
 
-  /** Resigns, so that the next leader need not wait. */
-  protected override async stopping(): Promise<void> {
-    const { phase } = this;
-    if (phase.role !== "leading") return;
-    this.phase = { role: "following" };
-    await this.node.placement.delete(leaderKey, phase.revision);
+  protected override stopping(): Promise<void> {
+    return this.leadership.resign("this node stops");
   }
 
-  async receive(message: PlacementMessage): Promise<void> {
-    this.stepDownIfLate();
+  async receive(message: PlacementMessage, from?: Asker): Promise<void> {
+    this.leadership.stepDownIfLate();
     switch (message.kind) {
       case "WatchTick":
         this.timer(this.node.limits.probeEveryMs, message);
@@ -107,6 +108,12 @@ export class Placement extends Actor<PlacementMessage> {
       case "FenceReported":
         await this.guarded(() => this.onFenceReported(message));
         return;
+      case "LoadReported":
+        this.onLoadReported(message);
+        return;
+      case "OperatePlacement":
+        await this.guarded(() => this.onOperate(message, from));
+        return;
       default:
         ignoreUnknown(message);
     }
@@ -123,28 +130,40 @@ export class Placement extends Actor<PlacementMessage> {
   }
 
   private async onWatchTick(): Promise<void> {
-    const { phase } = this;
-    if (phase.role === "leading") await this.lead(phase);
-    else await this.follow();
+    const leading = this.leadership.current;
+    if (leading === undefined) await this.follow();
+    else await this.lead(leading);
   }
 
   private async lead(leading: Leading): Promise<void> {
-    await this.renewWhenDue(leading);
+    if (this.isSomebodyFitter()) {
+      await this.leadership.resign("its event loop lags");
+      return;
+    }
+    await this.leadership.renewWhenDue(leading);
     // It may have stepped down over it: then it judges nobody any more.
-    if (this.phase !== leading) return;
+    if (this.leadership.current !== leading) return;
     this.nodeWatch.ping(this.node.view.nodes.values());
     await this.removeGoneNodes(leading);
     await this.place();
   }
 
   private async follow(): Promise<void> {
-    const { leader } = this.node.view;
-    if (leader === undefined) {
-      await this.challenge("nobody leads", undefined);
+    const { leader, nodes, sightings, unreadable } = this.node.view;
+    if (unreadable.get(leaderKey) === "another version") return;
+    // Of noise only the age counts: its leader may be on its way to write it again.
+    if (leader === undefined || unreadable.has(leaderKey)) {
+      await this.challengeNobody();
+      return;
+    }
+    this.leaderlessSinceMs = undefined;
+    const judged = sightings.get(leaderKey);
+    if (judged !== undefined && isSucceeded(leader, nodes, this.node)) {
+      await this.challenge(`${nodeNameOf(leader)} has rejoined`, judged.revision);
       return;
     }
     this.nodeWatch.ping([leader]);
-    const record = this.node.view.nodes.get(leader.nodeId);
+    const record = nodes.get(leader.nodeId);
     const isKnown = record?.incarnation === leader.incarnation;
     // A leader whose node record is gone can only be waited for.
     const holder = isKnown ? record : { ...leader, pid: 0, processStart: "" };
@@ -152,70 +171,37 @@ export class Placement extends Actor<PlacementMessage> {
     if (gone !== undefined) await this.challenge(gone.reason, gone.revision);
   }
 
-  // ---- election ----
+  private async challengeNobody(): Promise<void> {
+    const { view, clock, limits } = this.node;
+    const nowMs = clock.monotonicMs();
+    this.leaderlessSinceMs ??= nowMs;
+    // Not for ever: the other one may be gone, and only a leader would notice.
+    if (nowMs - this.leaderlessSinceMs < limits.leaseMs && this.isSomebodyFitter()) return;
+    const unreadable = view.sightings.get(leaderKey);
+    if (unreadable === undefined) return this.challenge("nobody leads", undefined);
+    const staleMs = nowMs - unreadable.sinceMs;
+    if (staleMs < limits.leaseMs + limits.leaseMarginMs) return;
+    await this.challenge("the leader's record is not readable and stale", unreadable.revision);
+  }
 
-  /** `revision`: of the record that was judged; one written since makes it fail. */
+  /** A loop that lags makes all that a leader does late. */
+  private isSomebodyFitter(): boolean {
+    const { view, nodeId } = this.node;
+    if (!view.health.isLoopLate) return false;
+    return [...view.nodes.values()].some(
+      (other) => other.nodeId !== nodeId && other.unwell === undefined,
+    );
+  }
+
   private async challenge(reason: string, revision: number | undefined): Promise<void> {
-    const { view, placement, nodeId, incarnation, limits, clock } = this.node;
-    // Who cannot hold its own lease must not lead.
-    if (!view.isLeaseHeld(clock.monotonicMs()) || !view.isLoaded) return;
-    const sentMs = clock.monotonicMs();
-    const epoch = view.floor.masterEpoch + 1;
-    const record = encodeLeader({ nodeId, incarnation, epoch, leaseMs: limits.leaseMs });
-    const won =
-      revision === undefined
-        ? await placement.create(leaderKey, record)
-        : await placement.update(leaderKey, record, revision);
-    if (!won.ok) return;
-    this.phase = {
-      role: "leading",
-      epoch,
-      sinceMs: clock.monotonicMs(),
-      revision: won.value,
-      deadlineMs: sentMs + limits.leaseMs,
-      hasWrittenTable: false,
-    };
+    if (!(await this.leadership.challenge(reason, revision))) return;
     // What was silent for a follower may long have come back.
     this.nodeWatch.forget();
-    this.decide(`leads under epoch ${epoch}: ${reason}`);
+    this.memory = this.emptyMemory();
   }
 
-  private async renewWhenDue(leading: Leading): Promise<void> {
-    const { placement, nodeId, incarnation, limits, clock } = this.node;
-    const sentMs = clock.monotonicMs();
-    if (leading.deadlineMs - sentMs > (limits.leaseMs * 2) / 3) return;
-    const record = encodeLeader({
-      nodeId,
-      incarnation,
-      epoch: leading.epoch,
-      leaseMs: limits.leaseMs,
-    });
-    const renewed = await placement.update(leaderKey, record, leading.revision);
-    if (!renewed.ok) {
-      // It may be an own renewal of unknown outcome that did take effect.
-      const present = await placement.get(leaderKey);
-      const holder = present === undefined ? undefined : decodeLeader(present.value);
-      const isOwn = holder?.ok && holder.value.incarnation === incarnation;
-      if (present !== undefined && isOwn && holder.value.epoch === leading.epoch) {
-        leading.revision = present.revision;
-      } else {
-        this.stepDown("somebody else wrote the lease");
-      }
-      return;
-    }
-    leading.revision = renewed.value;
-    leading.deadlineMs = sentMs + limits.leaseMs;
-  }
-
-  private stepDownIfLate(): void {
-    const { phase } = this;
-    if (phase.role !== "leading" || this.node.clock.monotonicMs() < phase.deadlineMs) return;
-    this.stepDown("the lease was not renewed in time");
-  }
-
-  private stepDown(reason: string): void {
-    this.phase = { role: "following" };
-    this.decide(`leads no more: ${reason}`);
+  private emptyMemory(): LeaderMemory {
+    return new LeaderMemory(this.unitSize, this.node.limits, this.node.clock.monotonicMs());
   }
 
   // ---- watching nodes ----
@@ -223,35 +209,83 @@ export class Placement extends Actor<PlacementMessage> {
   /** Takes the record away; every node learns by its watch that this one is gone. */
   private async removeGoneNodes(leading: Leading): Promise<void> {
     const { view, nodeId, placement } = this.node;
-    const names = new Set([...view.nodes.values()].map(nodeNameOf));
-    for (const name of this.givenUp) if (!names.has(name)) this.givenUp.delete(name);
+    const present = new Set(
+      [...view.nodes.values()].filter((member) => this.isGivenUp(member)).map(nodeNameOf),
+    );
+    for (const name of this.givenUp.keys()) if (!present.has(name)) this.givenUp.delete(name);
     for (const member of view.nodes.values()) {
       const name = nodeNameOf(member);
-      if (member.nodeId === nodeId || this.givenUp.has(name)) continue;
+      if (member.nodeId === nodeId || this.isGivenUp(member)) continue;
       const key = nodeKey(member.nodeId);
-      const gone = await this.nodeWatch.goneReason(key, member, leading.sinceMs);
+      // Not since it leads: the leader before it may sleep, and has been waited for already.
+      const gone = await this.nodeWatch.goneReason(key, member, view.leaseHeldSinceMs);
       if (gone === undefined || this.node.clock.monotonicMs() >= leading.deadlineMs) continue;
-      const deleted = await placement.delete(key, gone.revision);
+      // What cannot be read now is left as it is; its lease has run out all the same.
+      const isLeft = view.unreadable.get(key) === "another version";
+      const deleted = isLeft ? undefined : await placement.delete(key, gone.revision);
       // Renewed meanwhile: it is not gone.
-      if (!deleted.ok) continue;
-      this.givenUp.add(name);
-      this.decide(`gives up ${name}: ${gone.reason}`);
+      if (deleted?.ok === false) continue;
+      this.givenUp.set(name, gone.revision);
+      this.decisions.note(`gives up ${name}: ${gone.reason}`);
     }
+  }
+
+  private isGivenUp(member: Member): boolean {
+    const revision = this.givenUp.get(nodeNameOf(member));
+    if (revision === undefined) return false;
+    return this.node.view.sightings.get(nodeKey(member.nodeId))?.revision === revision;
   }
 
   // ---- the table ----
 
   private async place(): Promise<void> {
-    if (this.phase.role !== "leading") return;
+    const leading = this.leadership.current;
+    if (leading === undefined) return;
+    const { view, clock } = this.node;
+    this.memory.openMoves.note(view.table, clock.monotonicMs());
+    const { orders } = this.memory;
     // The view is a moment old; it only decides whether to read the table at all.
-    const { table, floor } = this.node.view;
-    const isWhole = floor.lift(table) === table;
-    const isDone = this.phase.hasWrittenTable && isWhole && this.plan(table).length === 0;
-    if (!isDone) await this.changeTable((table) => this.carryOut(table, this.plan(table)));
+    const isWhole = view.floor.lift(view.table) === view.table;
+    const isSettled = isWhole && orders.pending.length === 0;
+    const isDone = leading.hasWrittenTable && isSettled && this.plan(view.table).length === 0;
+    if (isDone) return;
+    let steps: readonly PlacementStep[] = [];
+    const change = await this.changeTable((table) => {
+      this.settleOrders(table);
+      steps = this.plan(table);
+      return this.carryOut(table, steps);
+    });
+    if (change !== "written") return;
+    for (const step of steps) this.noteStep(step);
   }
 
   private plan(table: PlacementTable): PlacementStep[] {
-    return planPlacement(table, this.members(), { unitSize: this.unitSize, openMovesMax });
+    const members = this.members(table);
+    const knowledge = this.memory.knowledge(table, members, this.node.clock.monotonicMs());
+    return planPlacement(table, members, { unitSize: this.unitSize, openMovesMax }, knowledge);
+  }
+
+  private settleOrders(table: PlacementTable): void {
+    const { orders, unitSize } = this.memory;
+    const shunned = this.memory.shunned(this.node.clock.monotonicMs());
+    for (const said of orders.settle(table, this.members(table), unitSize, shunned)) {
+      this.decisions.note(said);
+    }
+  }
+
+  // ---- what others report and ask ----
+
+  private onLoadReported(report: LoadReported): void {
+    if (this.leadership.current === undefined) return;
+    this.memory.load.take(report, this.node.clock.monotonicMs());
+  }
+
+  private async onOperate({ request }: OperatePlacement, from: Asker | undefined): Promise<void> {
+    if (from === undefined) return;
+    const answer = await this.orders.carryOut(request);
+    if (answer.ok) from.answer(answer.value);
+    else from.refuse(answer.code, answer.message);
+    await this.place();
   }
 
   private async onMoveDone({ group, epoch }: MoveDone): Promise<void> {
@@ -278,81 +312,85 @@ export class Placement extends Actor<PlacementMessage> {
     });
   }
 
-  private async changeTable(change: (table: PlacementTable) => PlacementTable): Promise<void> {
-    const { phase } = this;
-    if (phase.role !== "leading") return;
-    const { placement, clock, limits, random, log } = this.node;
-    const isSettling = clock.monotonicMs() - phase.sinceMs < limits.settleMs;
+  private async changeTable(
+    change: (table: PlacementTable) => PlacementTable,
+  ): Promise<TableChange> {
+    const leading = this.leadership.current;
+    if (leading === undefined) return "not written";
+    const { placement, clock, limits, random, log, view } = this.node;
+    const isSettling = clock.monotonicMs() - leading.sinceMs < limits.settleMs;
     const entry = await placement.get(tableKey);
-    if (entry === undefined && isSettling && this.members().length < 2) return;
+    if (entry === undefined && isSettling && this.node.view.nodes.size < 2) return "not written";
     const read = entry === undefined ? undefined : PlacementTable.decode(entry.value);
     if (read !== undefined && !read.ok) {
-      log.error("the placement table is not readable and stays as it is", { code: read.code });
-      return;
+      // Told by the membership, too, but once.
+      if (!view.unreadable.has(tableKey)) {
+        log.error("the table is not readable", { code: read.code });
+      }
+      return "not written";
     }
     const stored = read?.value ?? PlacementTable.empty();
     const { floor } = this.node.view;
     // A bucket that was rolled back says less than was seen: nobody's epoch is given twice.
     const table = floor.lift(stored);
-    if (table !== stored) this.decide("finds that the table was rolled back");
-    if (table.masterEpoch > phase.epoch) {
-      this.stepDown("the table was written under a higher epoch");
-      return;
+    if (table !== stored) this.decisions.note("finds that the table was rolled back");
+    if (table.masterEpoch > leading.epoch) {
+      this.leadership.stepDown("the table was written under a higher epoch");
+      return "not written";
     }
     const changed = change(table);
-    if (changed === stored && phase.hasWrittenTable) return;
-    const bytes = changed.writtenBy(phase.epoch, randomToken(random, 12)).encode();
-    if (clock.monotonicMs() >= phase.deadlineMs) return;
+    if (changed === stored && leading.hasWrittenTable) return "unchanged";
+    const bytes = changed.writtenBy(leading.epoch, randomToken(random, 12)).encode();
+    if (clock.monotonicMs() >= leading.deadlineMs) return "not written";
     const written =
       entry === undefined
         ? await placement.create(tableKey, bytes)
         : await placement.update(tableKey, bytes, entry.revision);
-    // On a conflict the next tick reads again, and learns whether it still leads.
-    if (!written.ok) return;
-    phase.hasWrittenTable = true;
+    if (!written.ok) return "not written";
+    leading.hasWrittenTable = true;
     floor.note(changed);
+    return "written";
   }
 
   private carryOut(table: PlacementTable, steps: readonly PlacementStep[]): PlacementTable {
-    let changed = table;
-    for (const step of steps) {
-      const shards = unitShards(step.unit, this.unitSize);
-      if (step.kind === "assign") {
-        changed = changed.withOwner(shards, step.to);
-        this.decide(`gives unit ${step.unit} to ${nodeNameOf(step.to)}: ${step.reason}`);
-      } else {
-        changed = changed.withMove(shards, step.to);
-        const [from, to] = [nodeNameOf(step.from), nodeNameOf(step.to)];
-        this.decide(`moves unit ${step.unit} from ${from} to ${to}: ${step.reason}`);
-      }
+    return steps.reduce((changed, { kind, unit, to }) => {
+      const shards = unitShards(unit, this.unitSize);
+      return kind === "assign" ? changed.withOwner(shards, to) : changed.withMove(shards, to);
+    }, table);
+  }
+
+  private noteStep(step: PlacementStep): void {
+    this.memory.note(step, this.node.clock.monotonicMs());
+    const to = nodeNameOf(step.to);
+    if (step.kind === "assign") {
+      this.decisions.note(`gives unit ${step.unit} to ${to}: ${step.reason}`);
+    } else {
+      const from = nodeNameOf(step.from);
+      this.decisions.note(`moves unit ${step.unit} from ${from} to ${to}: ${step.reason}`);
     }
-    return changed;
   }
 
   private get unitSize(): number {
     return shardCount / this.node.store.groupCount;
   }
 
-  private members(): Candidate[] {
+  private members(table: PlacementTable): Candidate[] {
     return [...this.node.view.nodes.values()]
-      .filter((member) => !this.givenUp.has(nodeNameOf(member)))
-      .map(({ nodeId, incarnation }) => ({ nodeId, incarnation, isDraining: false }))
+      .filter((member) => !this.isGivenUp(member))
+      .map((member) => {
+        const isDraining = member.unwell !== undefined || table.isDraining(member.nodeId);
+        return { ...healthOf(member), isDraining };
+      })
       .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
-  }
-
-  private decide(what: string): void {
-    this.node.log.info(`placement ${what}`);
-    this.decisions.push({ at: new Date(this.node.clock.wallMs()).toISOString(), what });
-    if (this.decisions.length > decisionsKept) this.decisions.shift();
   }
 
   override inspect(): Record<string, unknown> {
     const { leader } = this.node.view;
     return {
-      role: this.phase.role,
+      role: this.leadership.current === undefined ? "following" : "leading",
       leader: leader === undefined ? null : nodeNameOf(leader as LeaderRecord),
       epoch: leader?.epoch ?? 0,
-      decisions: this.decisions.slice(-10),
+      decisions: this.decisions.latest(decisionsShown),
     };
   }
 }

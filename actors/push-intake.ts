@@ -7,7 +7,8 @@
  *                       └────Hold──────┘   (Freeze follows the last push into the group)
  *
  * Invariant: pushes are passed on in the order they came; those that never will be
- * are refused as retryable.
+ * are refused as retryable. But once its incarnation is over it says nothing: another
+ * owner may have them as well.
  */
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
@@ -21,7 +22,8 @@ import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusMessage, BusSubscription } from "../src/runtime/ports.js";
 import type { Freeze } from "./freeze.js";
-import { withoutHanded } from "./handed-over.js";
+import { Twins } from "./handed-over.js";
+import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import { refusePush } from "./push-answering.js";
 import type { ReceivePush } from "./shard.js";
@@ -69,6 +71,18 @@ interface HandOut {
   readonly from: Asker | undefined;
 }
 
+/** To itself: in a cluster of servers a twin may have come by a longer way, until now. */
+interface TwinsTick {
+  readonly kind: "TwinsTick";
+  readonly twins: Twins;
+}
+
+/** To itself, behind all that the server had sent by then. */
+interface TwinsCame {
+  readonly kind: "TwinsCame";
+  readonly twins: Twins;
+}
+
 /** The old owner's pushes go first; those that both received count once. */
 export interface Prepend extends HandedOut {
   readonly kind: "Prepend";
@@ -83,6 +97,8 @@ export type IntakeMessage =
   | Leave
   | HandOut
   | Prepend
+  | TwinsTick
+  | TwinsCame
   | Retire;
 
 const intakeKind: ActorKind = {
@@ -99,10 +115,14 @@ export class PushIntake extends Actor<IntakeMessage> {
   private heldBytes = 0;
   private group: Ref | undefined = undefined;
   private alone = 0;
+  /** Handed over, and not seen here so far. */
+  private awaited: Twins[] = [];
   private refused = 0;
+  private discarded = 0;
 
   constructor(
     private readonly node: NodeContext,
+    private readonly incarnation: string,
     private readonly shards: readonly Shard[],
   ) {
     super();
@@ -141,6 +161,12 @@ export class PushIntake extends Actor<IntakeMessage> {
       case "Prepend":
         this.onPrepend(message);
         return;
+      case "TwinsTick":
+        this.onTwinsTick(message.twins);
+        return;
+      case "TwinsCame":
+        this.awaited = this.awaited.filter((twins) => twins !== message.twins);
+        return;
       case "Retire":
         this.stopSelf();
         return;
@@ -150,6 +176,15 @@ export class PushIntake extends Actor<IntakeMessage> {
   }
 
   private onPush(push: ReceivedPush): void {
+    if (this.awaited.length > 0 && this.awaited.some((twins) => twins.take(push))) return;
+    this.pass(push);
+  }
+
+  private pass(push: ReceivedPush): void {
+    if (!mayServe(this.node, this.incarnation)) {
+      this.discarded++;
+      return;
+    }
     if (this.group !== undefined) {
       const message: ReceivePush = { kind: "ReceivePush", push };
       const shard = shardIn(push.subject);
@@ -200,7 +235,7 @@ export class PushIntake extends Actor<IntakeMessage> {
 
   private onOpen(group: Ref): void {
     this.group = group;
-    for (const push of this.takeHeld()) this.onPush(push);
+    for (const push of this.takeHeld()) this.pass(push);
   }
 
   private async onLeave(from: Asker | undefined): Promise<void> {
@@ -219,10 +254,20 @@ export class PushIntake extends Actor<IntakeMessage> {
   }
 
   private onPrepend({ pushes, alone }: Prepend): void {
-    const own = withoutHanded(this.takeHeld(), pushes.slice(alone));
+    const twins = new Twins(pushes.slice(alone));
+    const own = this.takeHeld().filter((push) => !twins.take(push));
     this.held = [...pushes, ...own];
     this.heldBytes = this.held.reduce((sum, push) => sum + push.payload.length, 0);
+    if (!twins.isEmpty) {
+      this.awaited.push(twins);
+      this.timer(this.node.limits.moveOverlapMs, { kind: "TwinsTick", twins });
+    }
     if (this.group !== undefined) this.onOpen(this.group);
+  }
+
+  /** They are at the server by now; when it answers, they have come from there, too. */
+  private onTwinsTick(twins: Twins): void {
+    void this.isFlushed().then(() => void this.tellSelf({ kind: "TwinsCame", twins }));
   }
 
   private takeHeld(): ReceivedPush[] {
@@ -238,6 +283,10 @@ export class PushIntake extends Actor<IntakeMessage> {
   }
 
   private refuse(push: ReceivedPush, code: ErrorCode): void {
+    if (!mayServe(this.node, this.incarnation)) {
+      this.discarded++;
+      return;
+    }
     this.refused++;
     refusePush(this.node.bus, push, code);
   }
@@ -248,6 +297,7 @@ export class PushIntake extends Actor<IntakeMessage> {
       subscriptions: this.subscriptions.length,
       held: this.held.length,
       refused: this.refused,
+      discarded: this.discarded,
     };
   }
 }

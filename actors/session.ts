@@ -6,7 +6,7 @@
  *   Acked ──▶ cursor ──▶ drop what every live device has acked
  *
  * Invariants: a seq is never given twice; nothing is answered or delivered before it
- * is on disk.
+ * is on disk. What no commit and no epoch guards happens only while `mayServe`.
  */
 import { assert, ignoreUnknown } from "../src/base/assert.js";
 import type { SessionRecord } from "../src/ports/inbox-store.js";
@@ -36,6 +36,7 @@ import { admitDevice } from "./device-admission.js";
 import type { Freeze } from "./freeze.js";
 import { Inbox } from "./inbox.js";
 import { digestOf } from "./key-memory.js";
+import { mayServe } from "./may-serve.js";
 import { type Committed, PendingWrite } from "./pending-write.js";
 import { answerAccepted, answerRefused } from "./push-answering.js";
 import type { ShardContext } from "./shard-context.js";
@@ -142,6 +143,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
         return this.onEdgeGone(message, deliveries);
       case "AckWaitTick":
         this.isAckWaitArmed = false;
+        if (!this.mayServe) return;
         deliveries.resendOverdue();
         return deliveries.catchUp();
       case "DueTick":
@@ -159,9 +161,14 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     }
   }
 
+  private get mayServe(): boolean {
+    return mayServe(this.context.node, this.context.incarnation);
+  }
+
   // ---- accepting ----
 
   private onAcceptPush(push: AcceptPush, inbox: Inbox, deliveries: Deliveries): void {
+    if (!this.mayServe) return;
     const { command, reply } = push;
     const { bus, clock } = this.context.node;
     if (this.waiting !== undefined) {
@@ -275,10 +282,14 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     // A predecessor that crashed may have submitted it; its answers are still owed.
     if (write.author === this) this.outstandingWrites--;
     if (this.pending === write) this.pending = undefined;
+    // What was handed on at most once (seq 0) nothing else guards; the rest is on disk.
     for (const { reply, id, seq, isDuplicate } of write.answers) {
+      if (seq === 0 && !this.mayServe) continue;
       answerAccepted(this.context.node.bus, reply, id, seq, isDuplicate);
     }
-    for (const { record, target } of write.passing) deliveries.deliverPassing(record, target);
+    for (const { record, target } of write.passing) {
+      if (this.mayServe) deliveries.deliverPassing(record, target);
+    }
     deliveries.deliverCommitted(write.append);
     const { waiting } = this;
     if (waiting !== undefined) {
@@ -297,6 +308,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   // ---- devices ----
 
   private onAttach(attach: Attach, inbox: Inbox, deliveries: Deliveries): void | Promise<void> {
+    if (!this.mayServe) return;
     const { devices } = deliveries;
     const { node } = this.context;
     const admission = admitDevice(devices, attach, inbox, node);
@@ -374,6 +386,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   }
 
   private onResend(resend: Resend, inbox: Inbox, deliveries: Deliveries): void | Promise<void> {
+    if (!this.mayServe) return;
     const device = deliveries.devices.find((candidate) => candidate.isServedOn(resend));
     if (device === undefined) {
       this.askToAttach(resend);
@@ -387,9 +400,9 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   }
 
   /** A connection believes to be served here and is not known: its attach was lost. */
-  private askToAttach({ edge }: ConnectionRef): void {
+  private askToAttach({ edge, connection }: ConnectionRef): void {
     const shards = [this.context.shard];
-    this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey });
+    this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey, connection });
   }
 
   // ---- ways out ----
@@ -428,6 +441,12 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     };
   }
 
+  /** Who is not connected may only not have been attached here yet. */
+  private get presence(): "connected" | "away" | "unknown" {
+    if (this.deliveries?.isAnybodyConnected) return "connected";
+    return this.context.presence.isKnown ? "away" : "unknown";
+  }
+
   override inspect(): Record<string, unknown> {
     const { inbox, deliveries, context } = this;
     return {
@@ -437,6 +456,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
       lastSeq: inbox?.lastSeq,
       committedSeq: inbox?.committedSeq,
       inbox: inbox?.size,
+      presence: this.presence,
       devices: deliveries?.devices.map((device) => device.inspect()),
     };
   }

@@ -6,14 +6,18 @@
 import type { InboxGroup } from "../src/ports/inbox-store.js";
 import type { MsgIdSource } from "../src/protocol/msg-id.js";
 import type { Shard } from "../src/protocol/shards.js";
+import type { PresenceKnown } from "./attach-calls.js";
 import type { CommitQueue } from "./commit-queue.js";
 import type { NodeContext } from "./node-context.js";
 
 export interface ShardContext {
   readonly node: NodeContext;
+  /** Of the node, under which the shard is served. */
+  readonly incarnation: string;
   readonly shard: Shard;
   readonly epoch: number;
   readonly ids: MsgIdSource;
   readonly inbox: InboxGroup;
   readonly commits: CommitQueue;
+  readonly presence: PresenceKnown;
 }

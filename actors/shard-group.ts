@@ -10,24 +10,28 @@
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
 import type { CommitAnswer, InboxGroup, ShardWrite } from "../src/ports/inbox-store.js";
-import type { EdgeGone, FenceReported } from "../src/protocol/messages.js";
+import type { EdgeGone, FenceReported, ProbeGroup } from "../src/protocol/messages.js";
 import { MsgIdSource } from "../src/protocol/msg-id.js";
 import type { Shard as ShardNumber } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
-import type { StopReason } from "../src/runtime/envelope.js";
+import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { AttachCalls } from "./attach-calls.js";
 import { answerDurable, answerUnknown } from "./commit-answers.js";
 import { CommitQueue } from "./commit-queue.js";
+import { DueSweep } from "./due-sweep.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
 import { gatherWrites } from "./gather-writes.js";
+import type { GroupFigures } from "./load-meter.js";
+import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
 import { refusePush } from "./push-answering.js";
 import { type ForSession, type ReceivePush, Shard } from "./shard.js";
 import type { ShardContext } from "./shard-context.js";
+import { StoreProbe } from "./store-probe.js";
 
 /** A message for one shard of the group. */
 export interface ForShard {
@@ -82,6 +86,7 @@ export type GroupMessage =
   | EdgeGone
   | EdgeAppeared
   | EdgeConfirmed
+  | ProbeGroup
   | Freeze
   | FreezeTick
   | ShardFrozen;
@@ -100,9 +105,6 @@ const groupKind: ActorKind = {
 const gatherPushes = 64;
 const gatherMs = 2;
 const sweepEveryMs = 1_000;
-/** Shards looked at in one sweep: all 512 of a volume within eight seconds. */
-const shardsPerSweep = 64;
-const duePerShardMax = 64;
 const freezeAgainMs = 50;
 
 export class ShardGroup extends Actor<GroupMessage> {
@@ -113,25 +115,31 @@ export class ShardGroup extends Actor<GroupMessage> {
   private flight: Promise<void> | undefined = undefined;
   /** Ended while this actor is told to stop: still to be answered. */
   private landed: CommitEnded | undefined = undefined;
-  private readonly attachCalls = new AttachCalls(
-    (edge, message) => this.ask(edge, message, sweepEveryMs),
-    (edge) => void this.tellSelf({ kind: "EdgeConfirmed", edge }),
-  );
+  private readonly attachCalls: AttachCalls;
   /** The highest fence found above this node's epochs; 0 when none was. */
   private highestFence = 0;
-  private sweptTo = 0;
+  private dueSweep: DueSweep | undefined = undefined;
   private commitCount = 0;
+  private handled = 0;
+  private probe: StoreProbe | undefined = undefined;
   /** Shards that still have sessions; undefined while the group does not freeze. */
   private thawed: Set<ShardNumber> | undefined = undefined;
 
   /** `epochs`: what placement gave this node, by shard. */
   constructor(
     private readonly node: NodeContext,
+    private readonly incarnation: string,
     private readonly group: number,
     private readonly epochs: ReadonlyMap<ShardNumber, number>,
   ) {
     super();
     this.commits = new CommitQueue(() => this.wake(), node.limits);
+    this.attachCalls = new AttachCalls(
+      (edge, message) => this.ask(edge, message, sweepEveryMs),
+      (edge) => void this.tellSelf({ kind: "EdgeConfirmed", edge }),
+      node.clock,
+      node.limits,
+    );
   }
 
   get kind(): ActorKind {
@@ -145,11 +153,14 @@ export class ShardGroup extends Actor<GroupMessage> {
   protected override async started(): Promise<void> {
     const { node } = this;
     const { store, clock, limits, log } = node;
+    // Whoever has the store by now would be killed for it; the host ends this actor.
+    if (!this.mayServe) return;
     const inbox = await store.openGroup(this.group);
     this.inbox = inbox;
     const startMs = clock.wallMs();
     const reserveUntilMs = startMs + limits.reserveMs;
-    const holder = nodeNameOf(node);
+    // Not the node's name of now: it may have changed while the store was opened.
+    const holder = nodeNameOf({ nodeId: node.nodeId, incarnation: this.incarnation });
     const requests = [...this.epochs].map(([shard, epoch]) => ({
       shard,
       epoch,
@@ -157,6 +168,7 @@ export class ShardGroup extends Actor<GroupMessage> {
       reserveUntilMs,
     }));
     const answers = await inbox.raise(requests);
+    this.probe = new StoreProbe(clock, inbox, this.contexts);
     let highestFence = 0;
     for (const [index, request] of requests.entries()) {
       const answer = answers[index];
@@ -183,8 +195,8 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private startShard(shard: ShardNumber, epoch: number, inbox: InboxGroup, ids: MsgIdSource): void {
-    const { node, commits } = this;
-    this.contexts.set(shard, { node, shard, epoch, ids, inbox, commits });
+    const { node, incarnation, commits, attachCalls: presence } = this;
+    this.contexts.set(shard, { node, incarnation, shard, epoch, ids, inbox, commits, presence });
     this.spawn(shard);
   }
 
@@ -194,8 +206,12 @@ export class ShardGroup extends Actor<GroupMessage> {
     if (inbox === undefined) return;
     this.inbox = undefined;
     await this.flight;
-    if (this.landed !== undefined) this.answerLanded(this.landed);
-    if (reason === "normal") {
+    const { landed } = this;
+    if (landed !== undefined) this.answerLanded(landed);
+    if (reason === "normal" && landed?.result instanceof Fault) {
+      // They stand on what nobody knows to be stored.
+      answerUnknown(this.node.bus, this.commits.take());
+    } else if (reason === "normal") {
       const left = this.commits.take();
       await inbox.commit(this.gather(left)).then(
         (answers) => answerDurable(this.node.bus, left, answers),
@@ -210,11 +226,15 @@ export class ShardGroup extends Actor<GroupMessage> {
     return new Shard(this.contexts.get(key as ShardNumber) as ShardContext);
   }
 
+  private get mayServe(): boolean {
+    return mayServe(this.node, this.incarnation);
+  }
+
   private tellHost(message: GroupServing | GroupDrained): void {
     this.tell(addressOn(nodeNameOf(this.node), "shards"), message);
   }
 
-  receive(message: GroupMessage): void | Promise<void> {
+  receive(message: GroupMessage, from: Asker | undefined): void | Promise<void> {
     switch (message.kind) {
       case "ForShard":
         this.onForShard(message);
@@ -236,6 +256,10 @@ export class ShardGroup extends Actor<GroupMessage> {
         return;
       case "SweepTick":
         return this.onSweepTick();
+      case "ProbeGroup":
+        this.probe?.start();
+        from?.answer(this.probe?.proof);
+        return;
       case "EdgeGone":
         this.attachCalls.delete(message.edge as Address);
         for (const key of this.childKeys()) this.tellChild(key, message);
@@ -253,7 +277,9 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private onForShard({ shard, message }: ForShard): void {
+    this.handled++;
     if (this.tellChild(shard, message) || message.kind !== "ReceivePush") return;
+    if (!this.mayServe) return;
     // A shard that is not here was fenced: it has another owner, or will have.
     const code = this.hasChild(shard) ? "OVERLOADED" : "NOT_READY";
     refusePush(this.node.bus, message.push, code);
@@ -309,7 +335,10 @@ export class ShardGroup extends Actor<GroupMessage> {
     return gatherWrites(taken, this.contexts, this.node);
   }
 
-  private onCommitEnded({ writes, taken, result }: CommitEnded): void {
+  private onCommitEnded(ended: CommitEnded): void {
+    // Of an instance that crashed meanwhile, which has answered it as it ended.
+    if (ended !== this.landed) return;
+    const { writes, taken, result } = ended;
     this.landed = undefined;
     if (result instanceof Fault) {
       this.failCommit(result);
@@ -360,8 +389,9 @@ export class ShardGroup extends Actor<GroupMessage> {
   /** Until the leader has given the group above the fence, which ends this actor. */
   private reportFence(): void {
     const { leader } = this.node.view;
-    if (leader === undefined || this.highestFence === 0) return;
-    const { nodeId, incarnation } = this.node;
+    if (leader === undefined || this.highestFence === 0 || !this.mayServe) return;
+    const { incarnation } = this;
+    const { nodeId } = this.node;
     const report: FenceReported = {
       kind: "FenceReported",
       group: this.group,
@@ -373,25 +403,29 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private askEdges(): void {
+    if (!this.mayServe) return;
     this.attachCalls.send([...this.contexts.keys()]);
   }
 
-  /** Finds sessions with something due, a few shards at a time. */
   private async onSweepTick(): Promise<void> {
     const { inbox } = this;
     if (inbox === undefined || this.thawed !== undefined) return;
-    const shards = [...this.contexts.keys()];
-    const nowMs = this.node.clock.wallMs();
-    for (let count = 0; count < Math.min(shardsPerSweep, shards.length); count++) {
-      const shard = shards[this.sweptTo++ % shards.length] as ShardNumber;
-      for (const { key, atMs } of await inbox.readDue(shard, nowMs, duePerShardMax)) {
-        const message = { kind: "DueTick", atMs } as const;
-        this.tellChild(shard, { kind: "ForSession", key, message } satisfies ForSession);
-      }
-    }
+    const { clock, random } = this.node;
+    this.dueSweep ??= new DueSweep(inbox, [...this.contexts.keys()], random.next());
+    await this.dueSweep.look(clock.wallMs(), (shard, key, atMs) => {
+      const message = { kind: "DueTick", atMs } as const;
+      this.tellChild(shard, { kind: "ForSession", key, message } satisfies ForSession);
+    });
     this.reportFence();
     this.askEdges();
     this.timer(sweepEveryMs, { kind: "SweepTick" });
+  }
+
+  /** What the group has had to do since it was made. */
+  figures(): GroupFigures {
+    let sessions = 0;
+    for (const key of this.childKeys()) sessions += this.child<Shard>(key)?.sessionCount ?? 0;
+    return { handled: this.handled, sessions };
   }
 
   override inspect(): Record<string, unknown> {

@@ -10,18 +10,29 @@
  * Every change starts `reconcile`, which takes the next step that is possible and
  * goes on when a child has ended.
  *
- * Invariant: a group runs only under the epochs that the table names for this node.
+ * Invariants: a group runs only under the epochs that the table names for this node;
+ * all children are of one incarnation of it, and gone before the next one is claimed.
  */
 import { assert, ignoreUnknown } from "../src/base/assert.js";
-import type { EdgeGone, MoveDone, PlacementChanged, ToSession } from "../src/protocol/messages.js";
+import type {
+  EdgeGone,
+  LoadReported,
+  MoveDone,
+  PlacementChanged,
+  ShardsReleased,
+  ToSession,
+} from "../src/protocol/messages.js";
 import { type Shard, shardCount, shardOfKey } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import type { PlacementTable } from "../topology/placement-table.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, GroupDrained } from "./freeze.js";
 import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
+import { LoadMeter } from "./load-meter.js";
+import { mayServe } from "./may-serve.js";
 import { type GroupMayStart, MoveIn, type OldOwnerGone } from "./move-in.js";
 import { type GroupStopped, MoveOut } from "./move-out.js";
 import type { NodeContext } from "./node-context.js";
@@ -37,6 +48,12 @@ interface FreezeDeadline {
   readonly epochs: Epochs;
 }
 
+/** Nothing is on its way any more for a subscription that a move out has ended. */
+interface RestEnded {
+  readonly kind: "RestEnded";
+  readonly group: number;
+}
+
 /** What was lost on the way is said again. */
 interface RepeatTick {
   readonly kind: "RepeatTick";
@@ -50,6 +67,7 @@ export type HostMessage =
   | GroupMayStart
   | GroupDrained
   | FreezeDeadline
+  | RestEnded
   | RepeatTick;
 
 const hostKind: ActorKind = {
@@ -64,11 +82,20 @@ const hostKind: ActorKind = {
 };
 
 const repeatEveryMs = 1_000;
+const goneEdgesMax = 1_024;
 
 interface RunningGroup {
   readonly epochs: Epochs;
   phase: "opening" | "serving" | "freezing" | "stopping";
 }
+
+interface ReadDuties {
+  readonly table: PlacementTable;
+  readonly incarnation: string;
+  readonly duties: ReadonlyMap<number, GroupDuty>;
+}
+
+const noDuties: ReadonlyMap<number, GroupDuty> = new Map();
 
 type GiveDuty = Extract<GroupDuty, { kind: "give" }>;
 type TakeDuty = Extract<GroupDuty, { kind: "take" }>;
@@ -79,10 +106,20 @@ export class ShardHost extends Actor<HostMessage> {
   private readonly given = new Map<number, GiveDuty>();
   /** The epoch of each `in-<g>`. */
   private readonly taking = new Map<number, number>();
+  /**
+   * Just left. Servers that do not know so yet still send pushes here, which the new owner
+   * serves: who came back at once would take them for its own.
+   */
+  private readonly resting = new Set<number>();
   /** Moves that have ended for the group to start, by the epoch. */
   private readonly mayStart = new Map<number, number>();
+  private lastRead: ReadDuties | undefined = undefined;
   private knownEdges = new Set<string>();
+  private readonly goneEdges = new Set<string>();
+  /** The incarnation of this node whose shards these are. */
+  private servesAs = "";
   private misdirected = 0;
+  private readonly loadMeter = new LoadMeter();
 
   constructor(private readonly node: NodeContext) {
     super();
@@ -98,23 +135,26 @@ export class ShardHost extends Actor<HostMessage> {
   }
 
   protected override createChild(key: ActorKey): Actor {
-    const { node } = this;
+    const { node, servesAs } = this;
     if (typeof key === "number") {
-      return new ShardGroup(node, key, this.running.get(key)?.epochs ?? new Map());
+      return new ShardGroup(node, servesAs, key, this.running.get(key)?.epochs ?? new Map());
     }
     const [role, number] = key.split("-");
     const group = Number(number);
-    if (role === "intake") return new PushIntake(node, this.shardsOf(group));
-    if (role === "in") return new MoveIn(node, group, this.taking.get(group) ?? 0);
+    if (role === "intake") return new PushIntake(node, servesAs, this.shardsOf(group));
+    if (role === "in") return new MoveIn(node, servesAs, group, this.taking.get(group) ?? 0);
     const give = this.given.get(group);
     assert(role === "out" && give !== undefined, `the host makes no child ${key}`);
-    return new MoveOut(node, group, give.epoch, give.to, !this.running.has(group));
+    const isStoreClosed = !this.running.has(group);
+    return new MoveOut(node, servesAs, { group, epoch: give.epoch, to: give.to, isStoreClosed });
   }
 
   protected override onChildStopped(key: ActorKey): void {
     if (typeof key === "number") {
       this.running.delete(key);
       this.tellChild(`out-${key}`, { kind: "GroupStopped" } satisfies GroupStopped);
+    } else if (key.startsWith("out-")) {
+      this.rest(Number(key.slice("out-".length)));
     }
     this.reconcile();
   }
@@ -146,9 +186,14 @@ export class ShardHost extends Actor<HostMessage> {
           this.stopGroup(message.group);
         }
         return;
+      case "RestEnded":
+        this.resting.delete(message.group);
+        this.reconcile();
+        return;
       case "RepeatTick":
         this.timer(repeatEveryMs, message);
         this.reconcile();
+        this.reportLoad();
         return;
       default:
         ignoreUnknown(message);
@@ -156,6 +201,9 @@ export class ShardHost extends Actor<HostMessage> {
   }
 
   private onToSession({ shard, epoch, key, message }: ToSession): void {
+    if (!mayServe(this.node, this.servesAs)) return;
+    // Told after its edge had gone: nobody would end it again, and the edge is no more.
+    if (message.kind === "Attach" && this.goneEdges.has(message.edge)) return;
     const group = this.node.store.groupOf(shard);
     const running = this.running.get(group);
     const isHere = running?.phase === "opening" || running?.phase === "serving";
@@ -174,11 +222,10 @@ export class ShardHost extends Actor<HostMessage> {
   // ---- following the table ----
 
   private reconcile(): void {
-    const { view, clock, store } = this.node;
+    const { view, clock, store, incarnation } = this.node;
     const isServing = view.isLeaseHeld(clock.monotonicMs());
-    const duties = isServing
-      ? readDuties(view.table, this.node, (shard) => store.groupOf(shard))
-      : new Map<number, GroupDuty>();
+    if (isServing) this.servesAs = incarnation;
+    const duties = isServing ? this.readDuties() : noDuties;
     for (let group = 0; group < store.groupCount; group++) {
       this.endStaleWorkers(group, isServing);
       const duty = duties.get(group);
@@ -187,6 +234,25 @@ export class ShardHost extends Actor<HostMessage> {
       else if (duty.kind === "take") this.take(group, duty);
       else this.give(group, duty);
     }
+    if (!isServing && this.childCount === 0) this.reportReleased();
+  }
+
+  private reportReleased(): void {
+    const { incarnation } = this.node;
+    const released: ShardsReleased = { kind: "ShardsReleased", incarnation };
+    this.tell(addressOn(nodeNameOf(this.node), "membership"), released);
+  }
+
+  /** Of 4096 shards, and asked for at each tick: read once for each table and incarnation. */
+  private readDuties(): ReadonlyMap<number, GroupDuty> {
+    const { view, incarnation, store } = this.node;
+    const { lastRead } = this;
+    if (lastRead?.table === view.table && lastRead.incarnation === incarnation) {
+      return lastRead.duties;
+    }
+    const duties = readDuties(view.table, this.node, (shard) => store.groupOf(shard));
+    this.lastRead = { table: view.table, incarnation, duties };
+    return duties;
   }
 
   /** A worker outlives the table's word that its move is done, but no later epoch. */
@@ -217,6 +283,7 @@ export class ShardHost extends Actor<HostMessage> {
     }
     if (running !== undefined) this.freezeGroup(group, running);
     if (!this.hasChild(`in-${group}`)) {
+      if (this.resting.has(group)) return;
       this.taking.set(group, epoch);
       this.spawn(`in-${group}`);
     }
@@ -241,6 +308,12 @@ export class ShardHost extends Actor<HostMessage> {
     this.stopGroup(group);
     // It still hands over what it holds, or gives it back first.
     if (!this.hasChild(`out-${group}`)) this.retireIntake(group);
+  }
+
+  /** Interest ends everywhere within one overlap, what was sent before arrives within another. */
+  private rest(group: number): void {
+    this.resting.add(group);
+    this.timer(2 * this.node.limits.moveOverlapMs, { kind: "RestEnded", group });
   }
 
   private ensureIntake(group: number): void {
@@ -307,6 +380,18 @@ export class ShardHost extends Actor<HostMessage> {
     this.tell(addressOn(nodeNameOf(leader), "placement"), done);
   }
 
+  private reportLoad(): void {
+    const { view, clock, nodeId, incarnation } = this.node;
+    const serving = [...this.running].flatMap(([group, { phase }]) => {
+      const actor = phase === "serving" ? this.child<ShardGroup>(group) : undefined;
+      return actor === undefined ? [] : [[group, actor.figures()] as const];
+    });
+    const groups = this.loadMeter.sample(new Map(serving), clock.monotonicMs());
+    if (view.leader === undefined || groups.length === 0) return;
+    const report: LoadReported = { kind: "LoadReported", nodeId, incarnation, groups };
+    this.tell(addressOn(nodeNameOf(view.leader), "placement"), report);
+  }
+
   private isGone(member: { nodeId: string; incarnation: string }): boolean {
     const { nodes, isLoaded } = this.node.view;
     return isLoaded && nodes.get(member.nodeId)?.incarnation !== member.incarnation;
@@ -318,7 +403,8 @@ export class ShardHost extends Actor<HostMessage> {
   }
 
   private epochOf(group: number): number {
-    return this.node.view.table.epochOf(this.shardsOf(group)[0] as Shard);
+    const first = (group * shardCount) / this.node.store.groupCount;
+    return this.node.view.table.epochOf(first as Shard);
   }
 
   // ---- edges and operators ----
@@ -329,8 +415,14 @@ export class ShardHost extends Actor<HostMessage> {
     );
     for (const edge of this.knownEdges) {
       if (edges.has(edge as Address)) continue;
+      this.goneEdges.add(edge);
       const gone: EdgeGone = { kind: "EdgeGone", edge };
       for (const group of this.running.keys()) this.tellChild(group, gone);
+    }
+    for (const edge of this.goneEdges) {
+      if (edges.has(edge as Address) || this.goneEdges.size > goneEdgesMax) {
+        this.goneEdges.delete(edge);
+      }
     }
     for (const edge of edges) {
       if (this.knownEdges.has(edge)) continue;

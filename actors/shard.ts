@@ -10,6 +10,7 @@ import type {
   AttachAgain,
   EdgeGone,
   FromEdge,
+  ProbeShard,
   ReceivedPush,
   ReplyTo,
 } from "../src/protocol/messages.js";
@@ -24,6 +25,7 @@ import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, ShardFrozen } from "./freeze.js";
+import { mayServe } from "./may-serve.js";
 import { nodeNameOf } from "./placement-view.js";
 import { answerRefused, replyOf } from "./push-answering.js";
 import { type DueTick, Session, type ViewSession } from "./session.js";
@@ -41,7 +43,7 @@ export interface ForSession {
   readonly message: FromEdge | DueTick;
 }
 
-export type ShardMessage = ReceivePush | ForSession | EdgeGone | ViewSession | Freeze;
+export type ShardMessage = ReceivePush | ForSession | EdgeGone | ViewSession | ProbeShard | Freeze;
 
 const shardKind: ActorKind = {
   name: "shard",
@@ -89,6 +91,9 @@ export class Shard extends Actor<ShardMessage> {
       case "ViewSession":
         this.onViewSession(message, from);
         return;
+      case "ProbeShard":
+        from?.answer(true);
+        return;
       case "Freeze":
         this.isFreezing = true;
         for (const key of this.childKeys()) this.tellChild(key, message);
@@ -111,6 +116,8 @@ export class Shard extends Actor<ShardMessage> {
   }
 
   private onReceivePush(push: ReceivedPush): void {
+    const { node, incarnation } = this.context;
+    if (!mayServe(node, incarnation)) return;
     const { subject, payload } = push;
     const replyTo = replyOf(push);
     const address = parseShardPush(subject);
@@ -167,6 +174,10 @@ export class Shard extends Actor<ShardMessage> {
     const session = `${this.address}/${message.key}` as Address;
     const { requestDeadlineMs } = this.context.node.limits;
     void answerWith(from, this.ask(session, message, requestDeadlineMs));
+  }
+
+  get sessionCount(): number {
+    return this.childCount;
   }
 
   override inspect(): Record<string, unknown> {

@@ -17,28 +17,53 @@ export interface LeaderRecord extends Member {
 }
 
 const leaderVersion = 1;
+/** A longer one is no lease: nobody could ever take its holder's place. */
+const leaseMsMax = 10 * 60_000;
+
+export function isLeaseMs(value: unknown): value is number {
+  return typeof value === "number" && value > 0 && value <= leaseMsMax;
+}
 
 export function encodeLeader(leader: Omit<LeaderRecord, "v">): Uint8Array {
   return packValue({ v: leaderVersion, ...leader });
 }
 
-export function decodeLeader(bytes: Uint8Array): Result<LeaderRecord, "BAD_RECORD"> {
+/** UNSUPPORTED: of another version; BAD_RECORD: noise, which no version wrote. */
+export function decodeLeader(
+  bytes: Uint8Array,
+): Result<LeaderRecord, "BAD_RECORD" | "UNSUPPORTED"> {
   let map: unknown;
   try {
     map = unpackValue(bytes);
   } catch {
     return refused("BAD_RECORD", "the leader record does not decode");
   }
+  if (isMap(map) && typeof map.v === "number" && map.v !== leaderVersion) {
+    return refused("UNSUPPORTED", `the leader record is of version ${map.v}`);
+  }
   const isWhole =
     isMap(map) &&
     map.v === leaderVersion &&
     typeof map.nodeId === "string" &&
     typeof map.incarnation === "string" &&
-    typeof map.epoch === "number" &&
-    typeof map.leaseMs === "number";
+    Number.isSafeInteger(map.epoch) &&
+    isLeaseMs(map.leaseMs);
   return isWhole
     ? accepted(map as unknown as LeaderRecord)
-    : refused("BAD_RECORD", "the leader record is malformed or of another version");
+    : refused("BAD_RECORD", "the leader record is malformed");
+}
+
+/**
+ * Its node goes on as another incarnation, which proves that this one leads no more:
+ * the same process gave it up, or the name was free for another one.
+ */
+export function isSucceeded(
+  leader: Member,
+  nodes: ReadonlyMap<string, Member>,
+  self: Member,
+): boolean {
+  const present = leader.nodeId === self.nodeId ? self : nodes.get(leader.nodeId);
+  return present !== undefined && present.incarnation !== leader.incarnation;
 }
 
 /** A record as this node last saw it change, by its own monotonic clock. */

@@ -1,5 +1,6 @@
 /** What each node writes under its own key in the placement bucket: its lease and its addresses. */
 import { isMap } from "../src/protocol/codec.js";
+import { isLeaseMs } from "./election.js";
 import type { Member } from "./placement-table.js";
 
 export interface NodeRecord extends Member {
@@ -13,6 +14,26 @@ export interface NodeRecord extends Member {
   readonly startedAtMs: number;
   /** Where clients connect, e.g. `ws://127.0.0.1:8080/connect`. */
   readonly edgeUrl: string;
+  /** Why it should serve no shards for now, by its own judgement; absent while it is well. */
+  readonly unwell?: string;
+  /** A probe of its own was bad: it may be about to be unwell, or not. */
+  readonly isInDoubt?: boolean;
+  /** Units that it was given and could not serve, while it is well otherwise. */
+  readonly cannotServe?: readonly number[];
+}
+
+/** Who a node is, and what it thinks of itself. */
+export function healthOf(
+  record: NodeRecord,
+): Member & Pick<NodeRecord, "unwell" | "isInDoubt" | "cannotServe"> {
+  const { nodeId, incarnation, unwell, isInDoubt, cannotServe } = record;
+  return {
+    nodeId,
+    incarnation,
+    ...(unwell === undefined ? {} : { unwell }),
+    ...(isInDoubt === undefined ? {} : { isInDoubt }),
+    ...(cannotServe === undefined ? {} : { cannotServe }),
+  };
 }
 
 export const nodeRecordVersion = 1;
@@ -24,6 +45,16 @@ export function nodeKey(nodeId: string): string {
 
 export function encodeNodeRecord(record: Omit<NodeRecord, "v">): Uint8Array {
   return new TextEncoder().encode(JSON.stringify({ v: nodeRecordVersion, ...record }));
+}
+
+/** Of a record that says its version; noise says none. */
+export function isOfAnotherVersion(bytes: Uint8Array): boolean {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    return isMap(value) && typeof value.v === "number" && value.v !== nodeRecordVersion;
+  } catch {
+    return false;
+  }
 }
 
 /** Undefined for bytes that are no node record of a version this node knows. */
@@ -39,9 +70,16 @@ export function decodeNodeRecord(bytes: Uint8Array): NodeRecord | undefined {
     value.v === nodeRecordVersion &&
     typeof value.nodeId === "string" &&
     typeof value.incarnation === "string" &&
-    typeof value.leaseMs === "number" &&
+    isLeaseMs(value.leaseMs) &&
     typeof value.pid === "number" &&
     typeof value.processStart === "string" &&
-    typeof value.edgeUrl === "string";
+    typeof value.edgeUrl === "string" &&
+    (value.unwell === undefined || typeof value.unwell === "string") &&
+    (value.isInDoubt === undefined || typeof value.isInDoubt === "boolean") &&
+    (value.cannotServe === undefined || isNumberList(value.cannotServe));
   return isWhole ? (value as unknown as NodeRecord) : undefined;
+}
+
+function isNumberList(value: unknown): boolean {
+  return Array.isArray(value) && value.every((one) => typeof one === "number");
 }

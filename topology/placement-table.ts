@@ -10,6 +10,8 @@ import { isMap, packValue, unpackValue } from "../src/protocol/codec.js";
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 
 export const tableVersion = 1;
+/** Node ids in drain at a time; those of nodes that are gone for good count, too. */
+export const drainingMax = 256;
 
 export interface Member {
   readonly nodeId: string;
@@ -44,6 +46,8 @@ export class PlacementTable {
     private readonly epochs: Uint32Array,
     private readonly stateIndex: Uint8Array,
     private readonly fromIndex: Uint16Array,
+    /** Ids of nodes that get nothing and give all, in order; an id outlives its node's restarts. */
+    readonly draining: readonly string[],
   ) {}
 
   static empty(): PlacementTable {
@@ -55,7 +59,12 @@ export class PlacementTable {
       new Uint32Array(shardCount),
       new Uint8Array(shardCount),
       new Uint16Array(shardCount),
+      [],
     );
+  }
+
+  isDraining(nodeId: string): boolean {
+    return this.draining.includes(nodeId);
   }
 
   /** The owner and its epoch; undefined while nobody serves the shard. */
@@ -63,9 +72,11 @@ export class PlacementTable {
     const state = this.stateOf(shard);
     const member = this.members[this.ownerIndex[shard] ?? 0];
     if (state === "unassigned" || member === undefined) return undefined;
-    const owner = { shard, epoch: this.epochOf(shard), state, ...member };
+    const { nodeId, incarnation } = member;
+    const owner = { shard, epoch: this.epochOf(shard), state, nodeId, incarnation };
+    if (state !== "moving") return owner;
     const from = this.members[this.fromIndex[shard] ?? 0];
-    return state === "moving" && from !== undefined ? { ...owner, from } : owner;
+    return from === undefined ? owner : { ...owner, from };
   }
 
   /** The epoch the shard was last given under; 0 when it never was. */
@@ -124,15 +135,27 @@ export class PlacementTable {
     return copy;
   }
 
+  withDrain(nodeId: string, isDraining: boolean): PlacementTable {
+    const others = this.draining.filter((other) => other !== nodeId);
+    return this.with({ draining: isDraining ? [...others, nodeId].sort() : others });
+  }
+
   writtenBy(masterEpoch: number, nonce: string): PlacementTable {
+    return this.with({ masterEpoch, nonce });
+  }
+
+  private with(
+    changed: Partial<Pick<PlacementTable, "masterEpoch" | "nonce" | "draining">>,
+  ): PlacementTable {
     return new PlacementTable(
-      masterEpoch,
-      nonce,
+      changed.masterEpoch ?? this.masterEpoch,
+      changed.nonce ?? this.nonce,
       this.members,
       this.ownerIndex,
       this.epochs,
       this.stateIndex,
       this.fromIndex,
+      changed.draining ?? this.draining,
     );
   }
 
@@ -146,6 +169,7 @@ export class PlacementTable {
       epochs: bytesOf(this.epochs),
       states: bytesOf(this.stateIndex),
       froms: bytesOf(this.fromIndex),
+      draining: this.draining,
     });
   }
 
@@ -159,6 +183,8 @@ export class PlacementTable {
     if (!isMap(map)) return refused("BAD_TABLE", "the table is not a map");
     if (map.v !== tableVersion) return refused("UNSUPPORTED", `table version ${String(map.v)}`);
     const { masterEpoch, nonce, members, owners, epochs, states: stateBytes, froms } = map;
+    // A table from before moves has no `froms`, one from before drains no `draining`.
+    const draining = map.draining ?? [];
     const isWhole =
       typeof masterEpoch === "number" &&
       typeof nonce === "string" &&
@@ -166,7 +192,8 @@ export class PlacementTable {
       hasLength(owners, shardCount * 2) &&
       hasLength(epochs, shardCount * 4) &&
       hasLength(stateBytes, shardCount) &&
-      (froms === undefined || hasLength(froms, shardCount * 2));
+      (froms === undefined || hasLength(froms, shardCount * 2)) &&
+      isTextList(draining);
     if (!isWhole) return refused("BAD_TABLE", "a field of the table is missing or malformed");
     return accepted(
       new PlacementTable(
@@ -176,8 +203,8 @@ export class PlacementTable {
         new Uint16Array(copyOf(owners)),
         new Uint32Array(copyOf(epochs)),
         new Uint8Array(copyOf(stateBytes)),
-        // A table from before moves has none.
         froms === undefined ? new Uint16Array(shardCount) : new Uint16Array(copyOf(froms)),
+        draining,
       ),
     );
   }
@@ -200,6 +227,7 @@ export class PlacementTable {
       this.epochs.slice(),
       this.stateIndex.slice(),
       this.fromIndex.map((old) => renumbered.get(old) ?? 0),
+      this.draining,
     );
   }
 
@@ -223,6 +251,10 @@ function copyOf(bytes: Uint8Array): ArrayBuffer {
 
 function hasLength(value: unknown, length: number): value is Uint8Array {
   return value instanceof Uint8Array && value.length === length;
+}
+
+function isTextList(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((text) => typeof text === "string");
 }
 
 function isMemberList(value: unknown): value is [string, string][] {

@@ -1,27 +1,45 @@
 /**
- * What the placement actor should do next. Pure: the same table, members and
- * limits give the same steps, and none when all is as it should be.
+ * What the placement actor should do next. Pure: the same table, members, limits and
+ * knowledge give the same steps, and none when all is as it should be.
  *
- * The unit that moves is `unitSize` consecutive shards: a volume of 512 with the
- * embedded store, one shard with a networked one.
+ * In this order, as far as moves are allowed at a time: orphans, moves that never end,
+ * nodes in drain, what operators have committed, even numbers, even load.
  */
-import { type Shard, shardCount } from "../src/protocol/shards.js";
+import { shardCount } from "../src/protocol/shards.js";
+import { automaticRule, type BalanceMove, nextCountMove, nextLoadMove } from "./balance.js";
 import type { Member, PlacementTable } from "./placement-table.js";
+import { judgeOrder, type OrderedMove } from "./rebalance.js";
+import {
+  type Candidate,
+  canServe,
+  isSame,
+  readUnits,
+  receiversOf,
+  Scales,
+  takersOf,
+  type Unit,
+} from "./units.js";
+import { type UnitWeights, weighUnits } from "./weights.js";
 
 export type PlacementStep =
-  | { readonly kind: "assign"; readonly unit: number; readonly to: Member; readonly reason: string }
+  | {
+      readonly kind: "assign";
+      readonly unit: number;
+      readonly to: Member;
+      readonly reason: string;
+      /** Who was given the unit before, lives, and never served it. */
+      readonly failed?: Member;
+    }
   | {
       readonly kind: "move";
       readonly unit: number;
       readonly from: Member;
       readonly to: Member;
+      readonly cause: MoveCause;
       readonly reason: string;
     };
 
-/** A live node; one in drain gets nothing and gives all. */
-export interface Candidate extends Member {
-  readonly isDraining: boolean;
-}
+export type MoveCause = "trouble" | "drain" | "operator" | "count" | "load";
 
 export interface PlanLimits {
   readonly unitSize: number;
@@ -29,126 +47,225 @@ export interface PlanLimits {
   readonly openMovesMax: number;
 }
 
-export function unitShards(unit: number, unitSize: number): Shard[] {
-  return Array.from({ length: unitSize }, (_, at) => (unit * unitSize + at) as Shard);
+/** What the leader knows beside the table. It is soft: a new leader begins with none of it. */
+export interface Knowledge {
+  readonly weights: UnitWeights;
+  /**
+   * none: what the nodes carry is not known, or a plan of an operator's is carried out.
+   * count: by number only. load: by load as well.
+   */
+  readonly balance: "none" | "count" | "load";
+  /** Units that were evened out lately, and by which rule: they are not to go round in circles. */
+  readonly resting: ReadonlyMap<number, MoveCause>;
+  /** Nodes that lately did not start what they were given. */
+  readonly shunned: readonly Member[];
+  /** Moving units whose new owner has had its time, with the epoch of that move. */
+  readonly overdue: ReadonlyMap<number, number>;
+  /** What an operator committed, in order. */
+  readonly ordered: readonly OrderedMove[];
+}
+
+/** Of a system without load, in which nothing has gone wrong. */
+export function idleKnowledge(unitSize: number): Knowledge {
+  return {
+    weights: weighUnits(shardCount / unitSize, new Map(), 1),
+    balance: "count",
+    resting: new Map(),
+    shunned: [],
+    overdue: new Map(),
+    ordered: [],
+  };
 }
 
 export function planPlacement(
   table: PlacementTable,
   members: readonly Candidate[],
   limits: PlanLimits,
+  knowledge: Knowledge = idleKnowledge(limits.unitSize),
 ): PlacementStep[] {
-  const staying = members.filter((member) => !member.isDraining);
-  // With nobody left to give to, those in drain keep what they have: late beats never.
-  const takers = staying.length > 0 ? staying : members;
+  const takers = takersOf(members, knowledge.shunned);
   if (takers.length === 0) return [];
-  const units = readUnits(table, members, limits.unitSize);
-  const load = countLoad(units, members);
+  const units = readUnits(table, members, limits.unitSize, knowledge.weights);
+  const scales = new Scales(units, members);
   // Orphans first: a shard without a live owner is an outage, a shard on its
   // second-best node is only untidy.
-  const assignments = units
+  return [
+    ...giveOrphans(units, takers, scales),
+    ...giveUpOverdue(units, takers, scales, knowledge.overdue),
+    ...planMoves(units, receiversOf(members, knowledge.shunned), scales, limits, knowledge),
+  ];
+}
+
+function giveOrphans(
+  units: readonly Unit[],
+  takers: readonly Candidate[],
+  scales: Scales,
+): PlacementStep[] {
+  const share = Math.ceil(units.length / takers.length);
+  // Among them those first that somebody had, before others fill that node up.
+  return units
     .filter((unit) => unit.owner === undefined)
-    .map((unit): PlacementStep => {
-      const to = leastLoaded(unit.index, takers, load);
-      load.set(to, (load.get(to) ?? 0) + 1);
+    .sort((a, b) => Number(heirOf(b) !== undefined) - Number(heirOf(a) !== undefined))
+    .map((unit) => {
+      const able = takers.filter((member) => canServe(member, unit));
+      const some = able.length > 0 ? able : takers;
+      const to = takenBack(unit, some, scales, share) ?? scales.lightest(unit, some);
+      scales.add(unit, to);
       return { kind: "assign", unit: unit.index, to, reason: unit.reason };
     });
-  return [...assignments, ...planMoves(units, takers, load, limits)];
 }
 
-interface Unit {
-  readonly index: number;
-  /** The live member that serves it or is about to; undefined for an orphan. */
-  readonly owner: Candidate | undefined;
-  readonly isMoving: boolean;
-  readonly reason: string;
+/** The live member that was to hand the orphan over, or that goes on for its owner. */
+function heirOf({ from, successor }: Unit): Candidate | undefined {
+  return from ?? successor;
 }
 
-function readUnits(table: PlacementTable, members: readonly Candidate[], unitSize: number): Unit[] {
-  return Array.from({ length: shardCount / unitSize }, (_, index) => {
-    const owner = table.ownerOf((index * unitSize) as Shard);
-    const live = owner && members.find((member) => isSame(member, owner));
-    return {
-      index,
-      owner: live,
-      isMoving: live !== undefined && owner?.state === "moving",
-      reason: owner === undefined ? "unassigned" : `${owner.nodeId}.${owner.incarnation} is gone`,
-    };
+/**
+ * A bus that fails all nodes must not shuffle what they have open: who rejoined has its
+ * units again, within its fair share. And who was to hand a unit over still has it open,
+ * so it keeps it, in drain or not: anybody else would kill it for it.
+ */
+function takenBack(
+  { from, successor }: Unit,
+  takers: readonly Candidate[],
+  scales: Scales,
+  share: number,
+): Candidate | undefined {
+  if (from !== undefined) return from;
+  if (successor === undefined || !takers.includes(successor)) return undefined;
+  return scales.countOf(successor) < share ? successor : undefined;
+}
+
+/** Back to whom it came from, who could serve it; else to another than the one that cannot. */
+function giveUpOverdue(
+  units: readonly Unit[],
+  takers: readonly Candidate[],
+  scales: Scales,
+  overdue: Knowledge["overdue"],
+): PlacementStep[] {
+  return units.flatMap((unit): PlacementStep[] => {
+    const { index, owner: failed, epoch, from } = unit;
+    if (!unit.isMoving || failed === undefined || overdue.get(index) !== epoch) return [];
+    const others = takers.filter((member) => member !== failed && canServe(member, unit));
+    const to = from ?? (others.length > 0 ? scales.lightest(unit, others) : undefined);
+    if (to === undefined) return [];
+    scales.move(unit, failed, to);
+    const reason = `${failed.nodeId}.${failed.incarnation} did not start it in time`;
+    return [{ kind: "assign", unit: index, to, reason, failed }];
   });
 }
 
-function countLoad(units: readonly Unit[], members: readonly Candidate[]): Map<Candidate, number> {
-  const load = new Map(members.map((member) => [member, 0]));
-  for (const { owner } of units) {
-    if (owner !== undefined) load.set(owner, (load.get(owner) ?? 0) + 1);
-  }
-  return load;
-}
-
-/** Out of nodes in drain, then from the heaviest to the lightest while that evens them out. */
 function planMoves(
   units: readonly Unit[],
-  takers: readonly Candidate[],
-  load: Map<Candidate, number>,
+  receivers: readonly Candidate[],
+  scales: Scales,
   limits: PlanLimits,
+  knowledge: Knowledge,
 ): PlacementStep[] {
-  const steps: PlacementStep[] = [];
-  const settled = units.filter((unit) => unit.owner !== undefined && !unit.isMoving);
-  let room = limits.openMovesMax - units.filter((unit) => unit.isMoving).length;
-  const move = (unit: Unit, from: Candidate, reason: string) => {
-    const to = leastLoaded(unit.index, takers, load);
-    load.set(from, (load.get(from) ?? 0) - 1);
-    load.set(to, (load.get(to) ?? 0) + 1);
-    settled.splice(settled.indexOf(unit), 1);
-    room--;
-    steps.push({ kind: "move", unit: unit.index, from, to, reason });
-  };
-  for (const unit of [...settled]) {
-    if (room <= 0) return steps;
-    if (unit.owner?.isDraining && !takers.includes(unit.owner)) move(unit, unit.owner, "drain");
+  if (receivers.length === 0) return [];
+  return new MovePlan(units, receivers, scales, limits.openMovesMax, knowledge).steps();
+}
+
+/** The moves of one plan, from the most to the least urgent while there is room. */
+class MovePlan {
+  private readonly planned: PlacementStep[] = [];
+  private readonly troubled: readonly Unit[];
+  private readonly even: readonly Candidate[];
+  private settled: Unit[];
+  private room: number;
+
+  constructor(
+    units: readonly Unit[],
+    private readonly receivers: readonly Candidate[],
+    private readonly scales: Scales,
+    openMovesMax: number,
+    private readonly knowledge: Knowledge,
+  ) {
+    this.troubled = units.filter((unit) => unit.owner && !canServe(unit.owner, unit));
+    // Who could not serve something is not evened out with others until it can.
+    this.even = receivers.filter(({ cannotServe = [] }) => cannotServe.length === 0);
+    this.settled = units.filter((unit) => unit.owner !== undefined && !unit.isMoving);
+    this.room = openMovesMax - units.filter((unit) => unit.isMoving).length;
   }
-  while (room > 0) {
-    const heaviest = extreme(takers, load, (a, b) => a > b);
-    const lightest = extreme(takers, load, (a, b) => a < b);
-    if ((load.get(heaviest) ?? 0) - (load.get(lightest) ?? 0) < 2) break;
-    const unit = settled.find((candidate) => candidate.owner === heaviest);
-    if (unit === undefined) break;
-    move(unit, heaviest, "balance");
+
+  steps(): PlacementStep[] {
+    this.relieve();
+    this.drain();
+    this.obey();
+    const { balance } = this.knowledge;
+    if (balance !== "none") this.repeat("count", () => this.nextCountMove());
+    if (balance === "load") this.repeat("load", () => this.nextLoadMove());
+    return this.planned;
   }
-  return steps;
-}
 
-function leastLoaded(
-  unit: number,
-  members: readonly Candidate[],
-  load: Map<Candidate, number>,
-): Candidate {
-  return [...members].sort(
-    (a, b) => (load.get(a) ?? 0) - (load.get(b) ?? 0) || rendezvous(b, unit) - rendezvous(a, unit),
-  )[0] as Candidate;
-}
-
-function extreme(
-  members: readonly Candidate[],
-  load: Map<Candidate, number>,
-  isBetter: (a: number, b: number) => boolean,
-): Candidate {
-  return members.reduce((best, member) =>
-    isBetter(load.get(member) ?? 0, load.get(best) ?? 0) ? member : best,
-  );
-}
-
-/** Rendezvous weight by node name, so that a restarted node is offered its old units. */
-function rendezvous(member: Member, unit: number): number {
-  let hash = 0x811c9dc5 ^ unit;
-  for (let at = 0; at < member.nodeId.length; at++) {
-    hash = Math.imul(hash ^ member.nodeId.charCodeAt(at), 0x01000193);
+  /** Not served where it is, nor where it was to go: an outage, which waits for no other move. */
+  private relieve(): void {
+    for (const unit of this.troubled) {
+      const { owner: from } = unit;
+      const to = this.ableFor(unit);
+      if (from === undefined || to === undefined) continue;
+      this.move({ unit, from, to, reason: `${from.nodeId} cannot serve it` }, "trouble");
+    }
   }
-  // FNV's last bytes barely reach the high bits; mix before comparing.
-  hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
-  return (hash ^ (hash >>> 13)) >>> 0;
-}
 
-function isSame(a: Member, b: Member): boolean {
-  return a.nodeId === b.nodeId && a.incarnation === b.incarnation;
+  private drain(): void {
+    for (const unit of [...this.settled]) {
+      if (this.room <= 0) return;
+      const { owner: from } = unit;
+      if (from === undefined || !from.isDraining || this.receivers.includes(from)) continue;
+      const to = this.ableFor(unit);
+      const reason = from.unwell === undefined ? "drain" : `unwell: ${from.unwell}`;
+      if (to !== undefined) this.move({ unit, from, to, reason }, "drain");
+    }
+  }
+
+  private ableFor(unit: Unit): Candidate | undefined {
+    // With nobody well left, those in drain have no better place among them.
+    const able = this.receivers.filter((member) => !member.isDraining && canServe(member, unit));
+    return able.length === 0 ? undefined : this.scales.lightest(unit, able);
+  }
+
+  private obey(): void {
+    for (const order of this.knowledge.ordered) {
+      if (this.room <= 0) return;
+      const unit = this.settled.find(({ index }) => index === order.unit);
+      if (unit === undefined) continue;
+      if (judgeOrder(order, unit, this.receivers).state !== "pending") continue;
+      const to = this.receivers.find((member) => isSame(member, order.to));
+      const { owner: from } = unit;
+      if (from === undefined || to === undefined || !canServe(to, unit)) continue;
+      this.move({ unit, from, to, reason: order.reason }, "operator");
+    }
+  }
+
+  private nextCountMove(): BalanceMove | undefined {
+    const { even, scales } = this;
+    if (even.length === 0) return undefined;
+    const { resting } = this.knowledge;
+    // What was moved for its load stays; what was moved by number moves when nothing else can.
+    const fresh = this.settled.filter(({ index }) => !resting.has(index));
+    const others = this.settled.filter(({ index }) => resting.get(index) !== "load");
+    return nextCountMove(fresh, even, scales) ?? nextCountMove(others, even, scales);
+  }
+
+  private nextLoadMove(): BalanceMove | undefined {
+    const fresh = this.settled.filter(({ index }) => !this.knowledge.resting.has(index));
+    if (this.even.length === 0) return undefined;
+    return nextLoadMove(fresh, this.even, this.scales, automaticRule);
+  }
+
+  private repeat(cause: MoveCause, next: () => BalanceMove | undefined): void {
+    while (this.room > 0) {
+      const move = next();
+      if (move === undefined) return;
+      this.move(move, cause);
+    }
+  }
+
+  private move({ unit, from, to, reason }: BalanceMove, cause: MoveCause): void {
+    this.scales.move(unit, from, to);
+    this.settled = this.settled.filter((other) => other !== unit);
+    this.room--;
+    this.planned.push({ kind: "move", unit: unit.index, from, to, cause, reason });
+  }
 }

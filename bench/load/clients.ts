@@ -106,6 +106,14 @@ class Clients implements DeviceEvents {
     this.check.note(user, number);
     this.latencies.record(sharedMs() - dueMs);
     this.delivered++;
+    this.ackLater(device);
+  }
+
+  onRepeat(device: Device): void {
+    this.ackLater(device);
+  }
+
+  private ackLater(device: Device): void {
     device.unacked++;
     const { messagesMax, delayMs } = this.acks;
     if (device.unacked >= messagesMax) this.ack(device);

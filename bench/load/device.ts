@@ -12,6 +12,8 @@ export interface Device {
 export interface DeviceEvents {
   /** `body` is valid during the call only. */
   onMessage(device: Device, body: Buffer): void;
+  /** It owes an ack for what it had before. */
+  onRepeat(device: Device): void;
   onFrameError(): void;
   /** It was served and is closed. */
   onLost(reason: string): void;

@@ -25,6 +25,8 @@ export interface PublisherCounts {
   readonly accepted: number;
   readonly refused: number;
   readonly inFlight: number;
+  /** From due to answered ok, since the load began. */
+  readonly longestAnswerMs: number;
   /** The first refusal's bytes as text. */
   readonly firstRefusal: string;
 }
@@ -32,6 +34,7 @@ export interface PublisherCounts {
 interface Slot {
   readonly reply: string;
   readonly command: Buffer;
+  dueMs: number;
 }
 
 type Load =
@@ -54,6 +57,7 @@ class Publisher {
   private sent = 0;
   private accepted = 0;
   private refused = 0;
+  private longestAnswerMs = 0;
   private firstRefusal = "";
 
   constructor(
@@ -78,6 +82,7 @@ class Publisher {
 
   startOpen(perSecond: number): void {
     const startMs = sharedMs();
+    this.resetLongest();
     let pushed = 0;
     const tick = () => {
       const due = Math.floor(((sharedMs() - startMs) * perSecond) / 1_000);
@@ -92,19 +97,32 @@ class Publisher {
   }
 
   counts(): PublisherCounts {
-    const { sent, accepted, refused, firstRefusal } = this;
+    const { sent, accepted, refused, longestAnswerMs, firstRefusal } = this;
     const inFlight = sent - accepted - refused;
-    return { atMs: sharedMs(), sent, accepted, refused, inFlight, firstRefusal };
+    const atMs = sharedMs();
+    return { atMs, sent, accepted, refused, inFlight, longestAnswerMs, firstRefusal };
+  }
+
+  /** The longest answer counts anew. */
+  resetLongest(): void {
+    this.longestAnswerMs = 0;
   }
 
   close(): Promise<void> {
     return this.client.close();
   }
 
-  private push(dueMs: number): void {
+  /** One more to every user. */
+  pushToEach(): void {
+    const dueMs = sharedMs();
+    for (const user of this.subjects.keys()) this.push(dueMs, user);
+  }
+
+  private push(dueMs: number, user = this.nextUser()): void {
     const at = this.free.pop() ?? this.addSlot();
-    const { reply, command } = this.slots[at] as Slot;
-    const user = this.nextUser();
+    const slot = this.slots[at] as Slot;
+    const { reply, command } = slot;
+    slot.dueMs = dueMs;
     const number = (this.numbers[user] ?? 0) + 1;
     this.numbers[user] = number;
     writeBody(command, user, number, dueMs);
@@ -115,15 +133,20 @@ class Publisher {
   private addSlot(): number {
     const at = this.slots.length;
     if (at === inFlightMax) throw new Error(`${inFlightMax} pushes wait for their answer`);
-    this.slots.push({ reply: `${this.replyPrefix}${at}`, command: newCommand() });
+    this.slots.push({ reply: `${this.replyPrefix}${at}`, command: newCommand(), dueMs: 0 });
     return at;
   }
 
   private onAnswer(message: Msg): void {
     const slot = Number(message.subject.slice(this.replyPrefix.length));
     this.free.push(slot);
-    if (isAccepted(message.data)) this.accepted++;
-    else this.noteRefusal(message);
+    if (isAccepted(message.data)) {
+      this.accepted++;
+      const tookMs = sharedMs() - (this.slots[slot]?.dueMs ?? 0);
+      if (tookMs > this.longestAnswerMs) this.longestAnswerMs = tookMs;
+    } else {
+      this.noteRefusal(message);
+    }
     if (this.load.kind === "closed") this.push(sharedMs());
   }
 
@@ -171,5 +194,7 @@ serve({
   startOpen: (perSecond: number) => current().startOpen(perSecond),
   stop: () => current().stop(),
   counts: () => current().counts(),
+  pushToEach: () => current().pushToEach(),
+  resetLongest: () => current().resetLongest(),
   close: () => current().close(),
 });

@@ -34,15 +34,18 @@ export class BelfryUnderLoad implements SystemUnderLoad {
   readonly speech = "belfry";
 
   private constructor(
-    readonly platform: Platform,
+    readonly platform: Platform<NatsFixture>,
     private readonly folder: AsyncDisposable,
   ) {}
 
   /** `preload` is imported by each node, before its program. */
-  static async start(preload?: string): Promise<BelfryUnderLoad> {
+  static async start(
+    preload?: string,
+    nodes: readonly string[] = ["a", "b"],
+  ): Promise<BelfryUnderLoad> {
     const environment = preload === undefined ? {} : { NODE_OPTIONS: `--import=${preload}` };
     const folder = temporaryFolder();
-    const platform = await startPlatform({ nodes: ["a", "b"], environment, folder: folder.path });
+    const platform = await startPlatform({ nodes, environment, folder: folder.path });
     return new BelfryUnderLoad(platform, folder);
   }
 

@@ -7,11 +7,15 @@ import { Command, CommanderError, Option } from "commander";
 import { refused } from "../base/result.js";
 import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
+import { declareDrain } from "./drain.js";
 import { type CliWorld, Invocation } from "./invocation.js";
 import { declareMigrate } from "./migrate.js";
 import { secondsAsMs } from "./names.js";
+import { declareNodes } from "./nodes.js";
 import { exitCodes, report } from "./outcome.js";
+import { declarePlacement } from "./placement.js";
 import { declarePush } from "./push.js";
+import { declareRebalance } from "./rebalance.js";
 import { declareShards } from "./shards.js";
 import { declareStatus } from "./status.js";
 import { declareToken } from "./token.js";
@@ -28,7 +32,8 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
   const invocation = new Invocation(world, program, asksForJson(args));
   for (const declare of [
     ...[declarePush, declareStatus, declareTopology, declareActor],
-    ...[declareUser, declareShards, declareApp, declareToken, declareMigrate],
+    ...[declareUser, declareApp, declareToken, declareMigrate],
+    ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
   ]) {
     declare(program, invocation);
   }

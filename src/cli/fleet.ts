@@ -39,6 +39,10 @@ export interface FleetNode extends NodeName {
   readonly leaseMs: number;
   readonly startedAtMs: number;
   readonly edgeUrl: string;
+  /** Why it should serve no shards for now, by its own probes; absent while it is well. */
+  readonly unwell?: string;
+  /** Groups that it was given and could not serve; absent where there are none. */
+  readonly cannotServe?: readonly number[];
 }
 
 export interface Leader extends NodeName {
@@ -61,6 +65,10 @@ export interface Placement {
   readonly leader: Leader | undefined;
   /** All 4096, in order. */
   readonly shards: readonly ShardPlace[];
+  /** Ids of nodes in drain, also of such as are not there now. */
+  readonly draining: readonly string[];
+  /** Keys of leader and nodes whose record is broken, or a newer version's. */
+  readonly unreadable?: readonly string[];
 }
 
 export type NatsUserGrant =

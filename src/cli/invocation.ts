@@ -10,6 +10,7 @@ import type { Clock } from "../base/clock.js";
 import { Fault } from "../base/result.js";
 import type { TokenSigner } from "../ports/tokens.js";
 import type { Fleet, OpenFleet } from "./fleet.js";
+import type { Patience } from "./leader.js";
 import type { MigrateStore } from "./migration.js";
 import { type ExitCode, exitCodeOf, exitCodes, type Outcome } from "./outcome.js";
 import { paintFor, printable } from "./text.js";
@@ -77,6 +78,15 @@ export class Invocation {
       if (!(error instanceof Fault)) throw error;
       this.printSilence(error);
     }
+  }
+
+  get patience(): Patience {
+    return { clock: this.world.clock, timeoutMs: this.program.opts<CommonOptions>().timeout };
+  }
+
+  /** For people who wait; with `--json` only the end is told. */
+  tellProgress(text: string): void {
+    if (!this.isJson) this.world.err(`${printable(text)}\n`);
   }
 
   print(outcome: Outcome): void {

@@ -2,8 +2,10 @@
 import type { Command } from "commander";
 import { type Fleet, fullName, type Placement, type ShardPlace } from "./fleet.js";
 import type { Invocation } from "./invocation.js";
+import { hearLeader } from "./leader.js";
 import { findNode, shardNumber } from "./names.js";
 import { type Outcome, report } from "./outcome.js";
+import { listAt, numberAt } from "./report.js";
 import { type Cell, headings, table } from "./text.js";
 
 interface ShardsOptions {
@@ -21,6 +23,12 @@ export interface ShardRange {
   readonly incarnation: string | null;
   /** Who hands over, while they move to the owner. */
   readonly movesFrom?: string;
+}
+
+/** What the leader has heard of a range; null when it says nothing. */
+export interface RangeLoad {
+  readonly messagesPerSecond: number | null;
+  readonly sessions: number | null;
 }
 
 export function declareShards(program: Command, invocation: Invocation): void {
@@ -47,17 +55,41 @@ async function shards(fleet: Fleet, { node, shard }: ShardsOptions): Promise<Out
     wanted = owned;
   }
   if (shard !== undefined) wanted = wanted.filter((place) => place.shard === shard);
-  const ranges = rangesOf(wanted);
+  const leader = await hearLeader(fleet, placement);
+  const ranges = rangesOf(wanted).map((range) => {
+    return { ...range, ...loadOf(range, leader.isUp ? leader.value : undefined) };
+  });
   return report({ states: countStates(wanted), ranges }, (paint) => {
-    const rows = ranges.map(({ from, to, nodeId, incarnation, epoch, state, movesFrom }) => [
+    const rows = ranges.map(({ from, to, nodeId, incarnation, epoch, state, ...range }) => [
       from === to ? from : `${from}-${to}`,
       to - from + 1,
       nodeId === null ? null : `${nodeId}.${incarnation}`,
       epoch,
-      stateCell(state, movesFrom),
+      range.messagesPerSecond,
+      range.sessions,
+      stateCell(state, range.movesFrom),
     ]);
-    return table([headings("SHARDS", "COUNT", "OWNER", "EPOCH", "STATE"), ...rows], paint);
+    const titles = ["SHARDS", "COUNT", "OWNER", "EPOCH", "MESSAGES/S", "SESSIONS", "STATE"];
+    return table([headings(...titles), ...rows], paint);
   });
+}
+
+/** Load is measured by unit: of one that is only partly in the range, that part. */
+export function loadOf({ from, to }: ShardRange, report: unknown): RangeLoad {
+  const unitSize = numberAt(report, "unitSize");
+  const units = listAt(report, "units");
+  if (unitSize === null || unitSize < 1) return { messagesPerSecond: null, sessions: null };
+  const sum = (field: string) => {
+    let known: number | null = null;
+    for (let unit = Math.floor(from / unitSize); unit * unitSize <= to; unit++) {
+      const figure = numberAt(units[unit], field);
+      const first = Math.max(from, unit * unitSize);
+      const last = Math.min(to, (unit + 1) * unitSize - 1);
+      if (figure !== null) known = (known ?? 0) + (figure * (last - first + 1)) / unitSize;
+    }
+    return known === null ? null : Math.round(known * 10) / 10;
+  };
+  return { messagesPerSecond: sum("perSecond"), sessions: sum("sessions") };
 }
 
 function stateCell(state: string, movesFrom: string | undefined): Cell | string {

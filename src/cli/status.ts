@@ -35,11 +35,12 @@ async function status(fleet: Fleet, clock: Clock): Promise<Outcome> {
   const nodes = await Promise.all(
     placement.nodes.map((node) => statusOf(fleet, placement, node, clock.wallMs())),
   );
-  const { leader, shards } = placement;
+  const { leader, shards, unreadable = [] } = placement;
   const document = {
     natsUrl: fleet.natsUrl,
     leader: leader ?? null,
     shards: countStates(shards),
+    unreadable,
     nodes,
   };
   const isAnybodyUp = nodes.some((node) => node.state === "up");
@@ -108,11 +109,12 @@ function describe(
     readonly natsUrl: string;
     readonly leader: Placement["leader"] | null;
     readonly shards: Readonly<Record<string, number>>;
+    readonly unreadable: readonly string[];
     readonly nodes: readonly NodeStatus[];
   },
   paint: Paint,
 ): string {
-  const { leader, shards, nodes } = document;
+  const { leader, shards, unreadable, nodes } = document;
   const states = Object.entries(shards)
     .filter(([state, count]) => count > 0 || state === "serving")
     .map(([state, count]) => `${count} ${state}`);
@@ -121,6 +123,10 @@ function describe(
     ["leader", leader ? `${fullName(leader)}, epoch ${leader.epoch}` : null],
     ["shards", states.join(", ")],
   ];
+  // Nobody acts on these: they are broken, or a newer Belfry's.
+  if (unreadable.length > 0) {
+    head.push(["unreadable", { text: unreadable.join(", "), style: "red" }]);
+  }
   const titles = headings(
     ...["NODE", "STATE", "UP", "VERSION", "LEASE", "CONNECTIONS", "SESSIONS", "SHARDS"],
     ...["COMMITS", "DEAD", "CRASHES", "RESTARTS"],

@@ -86,6 +86,8 @@ function describe(
       ["generation", at("generation")],
       ["last seq", at("lastSeq")],
       ["inbox", inbox],
+      // A node of before has no word on it.
+      ["presence", textAt(document, "presence")],
     ],
     paint,
   );

@@ -27,6 +27,7 @@ const openFolders = new Set<string>();
 export interface LmdbInboxOptions {
   readonly dataFolder: string;
   readonly nodeId: string;
+  /** Read at each opening: a node may go on as another one. */
   readonly incarnation: string;
   readonly clock: Clock;
 }

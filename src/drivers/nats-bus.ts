@@ -17,6 +17,10 @@ export class NatsBus implements Bus {
     return this.connection.payloadMax;
   }
 
+  get isConnected(): boolean {
+    return this.connection.isConnected;
+  }
+
   publish(subject: string, payload: Uint8Array, options?: PublishOptions): void {
     assert(
       payload.length <= this.payloadMax,

@@ -6,7 +6,7 @@
  * A bucket's keys know fewer characters than a subject's tokens, so others are
  * written as `=XX`; a prefix of a key stays a prefix of what is written.
  */
-import { JetStreamApiError } from "@nats-io/jetstream";
+import { JetStreamApiError, jetstream } from "@nats-io/jetstream";
 import { type KV, type KvEntry, Kvm } from "@nats-io/kv";
 import { RequestError, TimeoutError } from "@nats-io/transport-node";
 import { assert } from "../base/assert.js";
@@ -14,36 +14,42 @@ import { accepted, Fault, type Result, refused } from "../base/result.js";
 import type { KeyValue, KeyValueEntry } from "../ports/key-value.js";
 import { BucketWatch } from "./nats-bucket-watch.js";
 import type { NatsConnection } from "./nats-connection.js";
+import { followStream } from "./nats-follow.js";
+import { ensureBucket, type Replicas } from "./nats-replicas.js";
 
 /** JetStream's JSStreamWrongLastSequenceErrF and its constant form (errors.json). */
 const wrongLastSequence = [10_071, 10_164];
 const snapshotMs = 10_000;
+/**
+ * A request that its leader took to its grave is not answered at all. So much later the
+ * caller may ask the next one; a lease must outlast several of these.
+ */
+const requestMs = 2_000;
 
 /** Makes the bucket where it is missing. Throws Fault. */
 export async function openKeyValue(
   connection: NatsConnection,
   bucket: string,
-  replicas = 1,
+  replicas: Replicas = {},
 ): Promise<KeyValue> {
-  const options = { history: 1, replicas, allow_direct: false };
-  const kv = await faulting(connection, "not-done", () =>
-    new Kvm(connection.client).create(bucket, options),
-  );
-  return new NatsKeyValue(connection, kv);
+  await faulting(connection, "not-done", () => ensureBucket(connection, bucket, replicas));
+  return bindKeyValue(connection, bucket);
 }
 
 /** Opens without making: for users who may only read. */
 export async function bindKeyValue(connection: NatsConnection, bucket: string): Promise<KeyValue> {
+  const js = jetstream(connection.client, { timeout: requestMs });
   const kv = await faulting(connection, "not-done", () =>
-    new Kvm(connection.client).open(bucket, { allow_direct: false }),
+    new Kvm(js).open(bucket, { allow_direct: false }),
   );
-  return new NatsKeyValue(connection, kv);
+  return new NatsKeyValue(connection, kv, bucket);
 }
 
 class NatsKeyValue implements KeyValue {
   constructor(
     private readonly connection: NatsConnection,
     private readonly kv: KV,
+    private readonly bucket: string,
   ) {}
 
   async get(key: string): Promise<KeyValueEntry | undefined> {
@@ -119,16 +125,20 @@ class NatsKeyValue implements KeyValue {
     onEntry: (key: string, entry: KeyValueEntry | undefined) => void,
     onEnd: () => void,
   ): Promise<() => void> {
-    const watcher = await this.reading(() =>
-      this.kv.watch({ key: filterOf(prefix), resumeFromRevision: fromRevision }),
+    const subjects = `$KV.${this.bucket}.`;
+    const from = { stream: `KV_${this.bucket}`, filter: subjects + filterOf(prefix), fromRevision };
+    return this.reading(() =>
+      followStream(
+        this.connection,
+        from,
+        ({ subject, data, sequence, isGone }) => {
+          const key = decodeKey(subject.slice(subjects.length));
+          if (!key.startsWith(prefix)) return;
+          onEntry(key, isGone ? undefined : { key, value: data, revision: sequence });
+        },
+        onEnd,
+      ),
     );
-    void (async () => {
-      for await (const entry of watcher) {
-        const key = decodeKey(entry.key);
-        if (key.startsWith(prefix)) onEntry(key, presentEntry(entry));
-      }
-    })().then(onEnd, onEnd);
-    return () => watcher.stop();
   }
 
   private reading<Value>(read: () => Promise<Value>): Promise<Value> {
@@ -202,16 +212,18 @@ function asFault(cause: unknown, outcome: "not-done" | "unknown"): Fault {
     const isDone = cause.outcome === outcome || cause.outcome === "not-done";
     return isDone ? cause : new Fault(cause.code, outcome, cause.message, { cause });
   }
-  const { message } = cause as Error;
   if (cause instanceof TimeoutError) {
     return new Fault("TIMEOUT", outcome, "the bucket did not answer in time", { cause });
   }
   // A refusal by the stream, or nobody there to take it: nothing was written.
-  const isRefused = cause instanceof JetStreamApiError || isNobodyThere(cause);
+  const isAbsent = isNobodyThere(cause);
+  const isRefused = cause instanceof JetStreamApiError || isAbsent;
+  // The client calls it "not enabled"; on a cluster it is a leader being elected.
+  const why = isAbsent ? "nobody leads it now" : (cause as Error).message;
   return new Fault(
     "KV_UNAVAILABLE",
     isRefused ? "not-done" : outcome,
-    `the bucket cannot be used: ${message}`,
+    `the bucket cannot be used: ${why}`,
     { cause },
   );
 }

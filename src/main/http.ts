@@ -8,7 +8,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 
 export interface HttpOptions {
-  readonly isHealthy: () => boolean;
+  /** Asked for each `/healthz`. */
+  readonly health: () => HealthAnswer;
   /** Answers every path that is not the node's own; without it there is nothing there. */
   readonly pages?: Pages;
   /** One socket more is closed as soon as it is accepted. */
@@ -18,6 +19,12 @@ export interface HttpOptions {
    * and how long a peer may go without taking anything of its answer.
    */
   readonly requestDeadlineMs?: number;
+}
+
+/** Unhealthy is answered 503, either with the reason or what else is to be said. */
+export interface HealthAnswer {
+  readonly isHealthy: boolean;
+  readonly text: string;
 }
 
 export type Pages = (
@@ -66,8 +73,8 @@ async function answer(
   }
   const { pathname } = new URL(target, "http://node");
   if (pathname === "/healthz") {
-    const isHealthy = options.isHealthy();
-    sendText(response, isHealthy ? 200 : 503, isHealthy ? "ok" : "no lease");
+    const { isHealthy, text } = options.health();
+    sendText(response, isHealthy ? 200 : 503, text);
     return;
   }
   if (options.pages === undefined) sendText(response, 404, "nothing here");

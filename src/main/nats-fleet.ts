@@ -85,13 +85,18 @@ class NatsFleet implements Fleet {
       bucket.get(leaderKey),
       bucket.list(nodeKeyPrefix),
     ]);
+    const placed = readTable(table?.value);
+    const isBad = leader !== undefined && readLeader(leader.value) === undefined;
+    const badNodes = nodes.filter(({ value }) => decodeNodeRecord(value) === undefined);
     return {
+      unreadable: [...(isBad ? [leaderKey] : []), ...badNodes.map(({ key }) => key)],
       nodes: nodes
         .flatMap(({ value }) => decodeNodeRecord(value) ?? [])
         .sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))
         .map(({ v: _version, ...node }): FleetNode => node),
       leader: leader === undefined ? undefined : readLeader(leader.value),
-      shards: readTable(table?.value),
+      shards: placesOf(placed),
+      draining: placed.draining,
     };
   }
 
@@ -144,11 +149,14 @@ function readLeader(bytes: Uint8Array): Leader | undefined {
 }
 
 /** No table yet: nobody owns anything. */
-function readTable(bytes: Uint8Array | undefined): ShardPlace[] {
+function readTable(bytes: Uint8Array | undefined): PlacementTable {
   const read =
     bytes === undefined ? accepted(PlacementTable.empty()) : PlacementTable.decode(bytes);
   if (!read.ok) throw new Fault("BAD_ANSWER", "not-done", `the placement table: ${read.message}`);
-  const table = read.value;
+  return read.value;
+}
+
+function placesOf(table: PlacementTable): ShardPlace[] {
   return Array.from({ length: shardCount }, (_, number) => {
     const shard = number as Shard;
     const owner = table.ownerOf(shard);

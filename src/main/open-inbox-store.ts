@@ -19,6 +19,7 @@ export interface OpenStore {
 
 export interface StoreOwner {
   readonly nodeId: string;
+  /** Asked anew at each opening: a node that rejoins has another one. */
   readonly incarnation: string;
   readonly clock: Clock;
   readonly log: Log;
@@ -30,9 +31,16 @@ export interface StoreOwner {
  */
 export async function openInboxStore(settings: Settings, owner: StoreOwner): Promise<OpenStore> {
   if (settings.store === "lmdb") {
-    const { nodeId, incarnation, clock } = owner;
+    const { nodeId, clock } = owner;
     const dataFolder = settings.dataFolder ?? missing("dataFolder");
-    const store = new LmdbInbox({ dataFolder, nodeId, incarnation, clock });
+    const store = new LmdbInbox({
+      dataFolder,
+      nodeId,
+      get incarnation() {
+        return owner.incarnation;
+      },
+      clock,
+    });
     return { store, close: async () => undefined };
   }
   const { log } = owner;

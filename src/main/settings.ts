@@ -22,6 +22,12 @@ const storeFields = {
   redisCaFile: z.string().optional(),
   redisCluster: z.stringbool().default(false),
 };
+/** `host:port`, with or without a scheme; several with commas between. */
+const serversShape = z
+  .string()
+  .min(1)
+  .refine((list) => list.split(",").every(isServer), "is NATS servers, with commas between")
+  .refine((list) => !list.includes("@"), "names no user: BELFRY_NATS_USER does");
 
 const shape = z.object({
   ...storeFields,
@@ -30,10 +36,17 @@ const shape = z.object({
   idcNumber: z.coerce.number().int().min(0).max(15).default(1),
   /** The node is `<idc>-<name>`. */
   name: nameShape.default("a"),
-  natsUrl: z.string().min(1),
+  natsUrl: serversShape,
   natsUser: z.string().optional(),
   natsPasswordFile: z.string().optional(),
   natsInboxPrefix: z.string().optional(),
+  /** How many servers of a NATS cluster hold the buckets; by what the server is when absent. */
+  kvReplicas: z.coerce
+    .number()
+    .refine((count) => [1, 3, 5].includes(count), "is 1, 3 or 5")
+    .optional(),
+  /** How long a node, and the leader, may go without renewing; see lease-limits. */
+  leaseMs: z.coerce.number().int().min(1_000).max(120_000).optional(),
   /** Holds the volumes of the embedded store; shared by the nodes of one machine. */
   dataFolder: z.string().min(1).optional(),
   host: z.string().default("127.0.0.1"),
@@ -53,6 +66,16 @@ export type StoreSettings = z.infer<typeof storeShape>;
 
 export class BadSettings extends Error {
   override readonly name = "BadSettings";
+}
+
+function isServer(text: string): boolean {
+  const server = text.trim();
+  try {
+    const { hostname } = new URL(server.includes("://") ? server : `nats://${server}`);
+    return hostname !== "" && !/\s/.test(server);
+  } catch {
+    return false;
+  }
 }
 
 /** Throws BadSettings with one line per wrong setting. */

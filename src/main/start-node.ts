@@ -1,21 +1,24 @@
 /**
  * Puts one node together: bus, store, registry, edge, and the tree of actors.
  *
- *   membership · placement · shards (→ groups → shards → sessions) · edge (→ connections) · desk
+ *   membership · placement · shards (→ groups → shards → sessions) · edge (→ connections) ·
+ *   health · desk
  *
  * Roots stop in the reverse order: sockets are told to go, what is accepted is
  * written, and the lease is given up last.
  */
 import type { Server } from "node:http";
 import { Edge } from "../../actors/edge.js";
+import { NodeHealth } from "../../actors/health.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import { Membership } from "../../actors/membership.js";
 import type { NodeContext } from "../../actors/node-context.js";
+import { readHolder } from "../../actors/node-lease.js";
 import { OperatorDesk } from "../../actors/operator-desk.js";
 import { Placement } from "../../actors/placement.js";
 import { PlacementView } from "../../actors/placement-view.js";
 import { ShardHost } from "../../actors/shard-host.js";
-import { decodeNodeRecord, nodeKey } from "../../topology/node-record.js";
+import { nodeKey } from "../../topology/node-record.js";
 import { randomToken } from "../base/random.js";
 import { Fault } from "../base/result.js";
 import { JwtTokens } from "../drivers/jwt-tokens.js";
@@ -23,6 +26,7 @@ import { KvAppDirectory } from "../drivers/kv-app-directory.js";
 import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
+import type { Replicas } from "../drivers/nats-replicas.js";
 import { pinoLog } from "../drivers/pino-log.js";
 import { systemClock, systemRandom } from "../drivers/system-clock.js";
 import { systemProcesses } from "../drivers/system-processes.js";
@@ -34,7 +38,8 @@ import type { Bus } from "../runtime/ports.js";
 import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
-import { createHttpServer } from "./http.js";
+import { createHttpServer, type HealthAnswer } from "./http.js";
+import { leaseLimits } from "./lease-limits.js";
 import { openInboxStore } from "./open-inbox-store.js";
 import type { Settings } from "./settings.js";
 import { readSecretFile } from "./settings.js";
@@ -42,6 +47,7 @@ import { version } from "./version.js";
 
 export interface RunningNode {
   readonly nodeId: string;
+  /** As it is called now; see NodeContext. */
   readonly incarnation: string;
   readonly httpUrl: string;
   readonly edgeUrl: string;
@@ -74,12 +80,12 @@ export async function startNode(
 ): Promise<RunningNode> {
   const nodeId = `${settings.idc}-${settings.name}`;
   const incarnation = randomToken(systemRandom, 8);
-  const limits = { ...defaultLimits, ...limitChanges };
   const log = pinoLog(settings.logLevel, { node: nodeId });
-  const start: Start = { nodeId, incarnation, settings, limits, log, onFatal };
-  const connection = await connectNats(natsOptions(start));
+  const connection = await connectNats(natsOptions(settings, nodeId, log));
+  const leases = leaseLimits(settings, connection.isClustered);
+  const limits = { ...defaultLimits, ...leases, ...limitChanges };
   try {
-    return await startOn(connection, start);
+    return await startOn(connection, { nodeId, incarnation, settings, limits, log, onFatal });
   } catch (error) {
     await connection.close();
     throw error;
@@ -90,11 +96,23 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const { nodeId, incarnation, settings, limits, log, onFatal } = start;
   const bus = new NatsBus(connection);
   await checkNats(connection, bus);
-  const placement = await openKeyValue(connection, "placement");
+  const replicas: Replicas = {
+    onFewer: (message) => log.warn(message),
+    ...(settings.kvReplicas === undefined ? {} : { wanted: settings.kvReplicas }),
+  };
+  const placement = await openKeyValue(connection, "placement", replicas);
   await refuseLiveName(placement, bus, nodeId);
-  const opened = await openInboxStore(settings, { nodeId, incarnation, clock: systemClock, log });
+  let context: NodeContext | undefined;
+  const opened = await openInboxStore(settings, {
+    nodeId,
+    get incarnation() {
+      return context?.incarnation ?? incarnation;
+    },
+    clock: systemClock,
+    log,
+  });
   const processes = await systemProcesses();
-  const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps"), log);
+  const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps", replicas), log);
   const tokens = new JwtTokens(apps, systemClock, (error) => {
     log.error("a token could not be checked", {
       error: error instanceof Error ? error.stack : String(error),
@@ -102,7 +120,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   });
   const view = new PlacementView();
   const server = createHttpServer({
-    isHealthy: () => view.isLeaseHeld(systemClock.monotonicMs()),
+    health: () => healthOf(view),
     ...(settings.demo ? { pages: demoPages(apps, tokens) } : {}),
     socketsMax: limits.connectionsMax + spareSockets,
   });
@@ -111,31 +129,54 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const transport = new WsEdge({ server, path: connectPath, closeDeadlineMs });
   const place = await listen(server, settings);
   const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
-  const { store } = opened;
-  const outside = { bus, placement, apps, tokens, transport, processes, store };
-  const system = startActors({ ...contextOf(start, edgeUrl), ...outside, view }, onFatal);
+  const outside = { bus, placement, apps, tokens, transport, processes, store: opened.store };
+  context = contextOf(start, { ...outside, view, edgeUrl });
+  const system = startActors(context, onFatal);
   const httpUrl = `http://${place}`;
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
   const stop = async () => {
     await stopNode(system, server, apps, connection, log);
     await opened.close();
   };
-  return { nodeId, incarnation, httpUrl, edgeUrl, system, stop };
+  return {
+    nodeId,
+    get incarnation() {
+      return context?.incarnation ?? incarnation;
+    },
+    httpUrl,
+    edgeUrl,
+    system,
+    stop,
+  };
 }
 
-/** What of a node's context needs nobody else: who it is, and its bounds. */
+/** As `GET /healthz` tells it. One group that cannot be served makes no node unhealthy. */
+function healthOf(view: PlacementView): HealthAnswer {
+  const { unwell, cannotServe } = view.health;
+  if (!view.isLeaseHeld(systemClock.monotonicMs())) return { isHealthy: false, text: "no lease" };
+  if (unwell !== undefined) return { isHealthy: false, text: `unwell: ${unwell}` };
+  const but = cannotServe.length === 0 ? "" : `, but cannot serve groups ${cannotServe.join(", ")}`;
+  return { isHealthy: true, text: `ok${but}` };
+}
+
+type Outside = Pick<
+  NodeContext,
+  "bus" | "placement" | "apps" | "tokens" | "transport" | "processes" | "store" | "view" | "edgeUrl"
+>;
+
+/** The one that all actors of the node share: its incarnation changes while it runs. */
 function contextOf(
   { nodeId, incarnation, settings, limits, log, onFatal }: Start,
-  edgeUrl: string,
-) {
+  outside: Outside,
+): NodeContext {
   const { idc, idcNumber } = settings;
   return {
+    ...outside,
     nodeId,
     incarnation,
     idc,
     idcNumber,
     version,
-    edgeUrl,
     clock: systemClock,
     random: systemRandom,
     limits,
@@ -166,6 +207,7 @@ function startActors(context: NodeContext, onFatal: (reason: string) => void): A
   system.spawnRoot("placement", () => new Placement(context));
   system.spawnRoot("shards", () => new ShardHost(context));
   system.spawnRoot("edge", () => new Edge(context));
+  system.spawnRoot("health", () => new NodeHealth(context));
   system.spawnRoot("desk", () => new OperatorDesk(context, () => system));
   return system;
 }
@@ -185,7 +227,7 @@ async function stopNode(
   log.info("node stopped");
 }
 
-function natsOptions({ settings, nodeId, log }: Start): NatsOptions {
+function natsOptions(settings: Settings, nodeId: string, log: Log): NatsOptions {
   const password = readSecretFile(settings.natsPasswordFile);
   return {
     url: settings.natsUrl,
@@ -203,7 +245,8 @@ function natsOptions({ settings, nodeId, log }: Start): NatsOptions {
 /** Two processes under one name would answer for one another. */
 async function refuseLiveName(placement: KeyValue, bus: Bus, nodeId: string): Promise<void> {
   const present = await placement.get(nodeKey(nodeId));
-  const holder = present === undefined ? undefined : decodeNodeRecord(present.value);
+  if (present === undefined) return;
+  const holder = readHolder(present);
   if (holder === undefined) return;
   try {
     await bus.request(

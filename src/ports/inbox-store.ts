@@ -31,7 +31,11 @@ export interface InboxGroup {
    * one epoch was given twice. Answers stand in the order of the requests.
    */
   raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]>;
-  /** Throws Fault("STORE_UNAVAILABLE", "not-done" | "unknown"); one answer per write, in order. */
+  /**
+   * Throws Fault("STORE_UNAVAILABLE", "not-done" | "unknown"); one answer per write, in order.
+   * A write without sessions changes nothing and needs no disk, but is judged by its fence
+   * and answered behind all commits before it: whether it comes back tells a stalled store.
+   */
   commit(writes: readonly ShardWrite[]): Promise<readonly CommitAnswer[]>;
   /** What a session was, undefined for one never stored. */
   loadSession(shard: Shard, key: SessionKey): Promise<StoredSession | undefined>;

@@ -7,6 +7,7 @@
  */
 
 import type { Start } from "./frames.js";
+import type { PlacementRequest } from "./operator-desk.js";
 import type { Position } from "./position.js";
 import type { Encoding, PushCommand } from "./push-command.js";
 import type { SessionKey, Shard } from "./shards.js";
@@ -34,11 +35,22 @@ export interface PlacementChanged {
   readonly kind: "PlacementChanged";
 }
 
-/** (wire, may be asked) An owner asks an edge to attach its connections again: of these shards, or of one session. */
+/** To membership: what this node served under former incarnations is closed and let go. */
+export interface ShardsReleased {
+  readonly kind: "ShardsReleased";
+  /** That it has now. */
+  readonly incarnation: string;
+}
+
+/**
+ * (wire, may be asked) An owner asks an edge to attach its connections again: of these
+ * shards, of one session, or one alone. Answered at once; they come at the edge's pace.
+ */
 export interface AttachAgain {
   readonly kind: "AttachAgain";
   readonly shards: readonly Shard[];
   readonly key?: SessionKey;
+  readonly connection?: number;
 }
 
 // ---- session ----
@@ -121,6 +133,8 @@ export interface Deliver {
 export interface DeliverPassing {
   readonly kind: "DeliverPassing";
   readonly connection: number;
+  /** Nodes that knew no better leave it out. */
+  readonly epoch?: number;
   readonly record: Uint8Array;
 }
 
@@ -191,4 +205,63 @@ export interface FenceReported {
   readonly incarnation: string;
 }
 
-export type ToPlacement = MoveDone | FenceReported;
+export interface GroupLoad {
+  readonly group: number;
+  /** Messages, smoothed over some ten seconds. */
+  readonly perSecond: number;
+  readonly sessions: number;
+  /** For how long it has been measured. */
+  readonly ageMs: number;
+}
+
+/** (wire) What the groups of a node have to do, about once a second. */
+export interface LoadReported {
+  readonly kind: "LoadReported";
+  readonly nodeId: string;
+  readonly incarnation: string;
+  readonly groups: readonly GroupLoad[];
+}
+
+/** (asked) An operator's question or order, from the desk of the same node. */
+export interface OperatePlacement {
+  readonly kind: "OperatePlacement";
+  readonly request: PlacementRequest;
+}
+
+export type ToPlacement = MoveDone | FenceReported | LoadReported | OperatePlacement;
+
+// ---- health ----
+
+/** Asked of a group: answered at once with a `GroupProof`, and its store is tried again. */
+export interface ProbeGroup {
+  readonly kind: "ProbeGroup";
+}
+
+export interface GroupProof {
+  /** When a write last went all the way through to the store and back, monotonic. */
+  readonly provenMs: number;
+  /** Why the last one did not. */
+  readonly fault?: string;
+}
+
+/** Asked of a shard: answered with `true`. */
+export interface ProbeShard {
+  readonly kind: "ProbeShard";
+}
+
+/** What a node thinks of itself. */
+export interface NodeVerdict {
+  /** Undefined while it is well. */
+  readonly unwell: string | undefined;
+  /** Its last probe was bad: not unwell yet, and nobody to be given more. */
+  readonly isInDoubt: boolean;
+  /** Its event loop is why: then it should not lead either. */
+  readonly isLoopLate: boolean;
+  /** Groups that it was given and could not serve; a few at most. */
+  readonly cannotServe: readonly number[];
+}
+
+export interface HealthJudged {
+  readonly kind: "HealthJudged";
+  readonly verdict: NodeVerdict;
+}

@@ -13,7 +13,18 @@ export type DeskRequest =
   | { readonly kind: "tree"; readonly depth: number; readonly childLimit: number }
   | { readonly kind: "actor"; readonly address: string }
   /** Encoded tokens; the node must own the user's shard. */
-  | { readonly kind: "user"; readonly app: string; readonly uid: string };
+  | { readonly kind: "user"; readonly app: string; readonly uid: string }
+  | PlacementRequest;
+
+/** For the leader of the placement; another node answers NOT_LEADER. */
+export type PlacementRequest =
+  /** Who leads, the table's nonce, moves, loads, nodes in drain, the last decisions. */
+  | { readonly kind: "placement" }
+  /** By node id, so that it lasts when the node starts again. Answered with `changed`. */
+  | { readonly kind: "drain" | "undrain"; readonly node: string }
+  /** Moves that even out the load, under an id to commit them by. */
+  | { readonly kind: "rebalance-plan" }
+  | { readonly kind: "rebalance-commit"; readonly plan: string };
 
 export interface DeskAnswer {
   readonly ok: true;
@@ -51,10 +62,25 @@ export function decodeDeskRequest(
     case "user":
       if (typeof map.app !== "string" || typeof map.uid !== "string") break;
       return accepted({ kind: "user", app: map.app, uid: map.uid });
+    case "placement":
+    case "rebalance-plan":
+      return accepted({ kind: map.kind });
+    case "drain":
+    case "undrain":
+      if (!isName(map.node)) break;
+      return accepted({ kind: map.kind, node: map.node });
+    case "rebalance-commit":
+      if (!isName(map.plan)) break;
+      return accepted({ kind: map.kind, plan: map.plan });
     default:
       return refused("UNSUPPORTED", `unknown request ${map.kind}`);
   }
   return refused("BAD_COMMAND", `a field of ${map.kind} is missing or out of range`);
+}
+
+/** Of a node or a plan: it goes into messages and the log, so it is short and plain. */
+function isName(value: unknown): value is string {
+  return typeof value === "string" && /^[A-Za-z0-9_.-]{1,64}$/.test(value);
 }
 
 function isCount(value: unknown, most: number): value is number {

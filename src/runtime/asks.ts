@@ -54,6 +54,13 @@ export class Asks {
     }
   }
 
+  /** Those that wait for any other node. */
+  refuseRemote(code: AskCode, message: string): void {
+    for (const ask of [...this.pending.values()]) {
+      if (ask.node !== undefined) ask.refuse(code, message);
+    }
+  }
+
   /** @internal */
   close(ask: PendingAsk, result: AskResult<unknown>): void {
     if (!this.pending.delete(ask.id)) return;

@@ -48,7 +48,7 @@ export interface RootCell extends Cell {
 
 /** What an actor may ask of the system it lives in. */
 export interface System {
-  /** `<nodeId>.<incarnation>`. */
+  /** `<nodeId>.<incarnation>`, as it is called now. */
   readonly node: string;
   readonly clock: Clock;
   readonly random: Random;
@@ -66,6 +66,12 @@ export interface System {
   nodeGone(node: string): void;
   /** Who said that it was gone was wrong: it is reached again. */
   nodeBack(node: string): void;
+  /**
+   * This node goes on as another incarnation: its actors live on, under new addresses.
+   * What others address to the former one never arrives, and what had not been sent to
+   * others never is; asks to them end as UNREACHABLE, who watches there is told so.
+   */
+  rejoin(incarnation: string): void;
 }
 
 /** What the services of `Actor` are made of. */

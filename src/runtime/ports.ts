@@ -16,6 +16,8 @@ export interface Bus {
   request(subject: string, payload: Uint8Array, deadlineMs: number): Promise<Uint8Array>;
   /** Resolves when the server has processed all that was published and subscribed before. */
   flush(): Promise<void>;
+  /** False while what is published goes nowhere; undefined where the bus cannot tell. */
+  readonly isConnected?: boolean;
   /** Largest payload of one message in bytes, as the server announced it. */
   readonly payloadMax: number;
 }

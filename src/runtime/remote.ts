@@ -48,7 +48,7 @@ export class Remote {
   private isArmed = false;
 
   constructor(
-    private readonly node: string,
+    private node: string,
     private readonly bus: Bus | undefined,
     private readonly clock: Clock,
     private readonly counters: Counters,
@@ -119,6 +119,20 @@ export class Remote {
 
   nodeBack(node: string): void {
     this.gone.delete(node);
+  }
+
+  /** What had not gone out under the former name never does; to that name nothing is sent. */
+  rename(node: string): void {
+    for (const outbox of this.outboxes.values()) {
+      this.counters.deadLetters.unreachable += outbox.discard();
+    }
+    this.outboxes.clear();
+    this.touched.clear();
+    this.nodeGone(this.node);
+    this.node = node;
+    if (this.subscription === undefined) return;
+    this.stop();
+    this.start();
   }
 
   /** At the end of a run of turns, or when the loop turns: what waits goes out. */

@@ -2,6 +2,7 @@
  * One tree of actors and all that it runs on. Puts the parts together and is the
  * way in from outside: tell, ask, inspect, stop.
  */
+import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { Random } from "../base/random.js";
 import { refused } from "../base/result.js";
@@ -51,7 +52,6 @@ export interface SystemCounters extends Counters {
 }
 
 export class ActorSystem implements Host {
-  readonly node: string;
   readonly clock: Clock;
   readonly random: Random;
   private readonly limits: SystemLimits;
@@ -67,14 +67,17 @@ export class ActorSystem implements Host {
   private readonly remote: Remote;
   private readonly root: Root;
   private readonly rootCell: Cell;
-  private readonly ownPrefix: string;
+  private readonly nodeId: string;
+  private name: string;
+  private ownPrefix: string;
   private stopped: Promise<boolean> | undefined;
   private onStopped: () => void = () => {};
 
   constructor(options: SystemOptions) {
     const { clock, random } = options;
-    this.node = nodeName(options.nodeId, options.incarnation);
-    this.ownPrefix = `${this.node}/`;
+    this.nodeId = options.nodeId;
+    this.name = nodeName(options.nodeId, options.incarnation);
+    this.ownPrefix = `${this.name}/`;
     this.clock = clock;
     this.random = random;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -122,6 +125,10 @@ export class ActorSystem implements Host {
     this.root = new Root(this);
     this.rootCell = cellOf(this.root);
     this.remote.start();
+  }
+
+  get node(): string {
+    return this.name;
   }
 
   /** `make` is called now and at each restart. */
@@ -198,6 +205,16 @@ export class ActorSystem implements Host {
 
   nodeBack(node: string): void {
     this.remote.nodeBack(node);
+  }
+
+  rejoin(incarnation: string): void {
+    const name = nodeName(this.nodeId, incarnation);
+    assert(name !== this.name, `a rejoin takes a new incarnation: ${name}`);
+    this.name = name;
+    this.ownPrefix = `${name}/`;
+    this.remote.rename(name);
+    this.asks.refuseRemote("UNREACHABLE", `this node goes on as ${name}`);
+    this.watching.onRenamed();
   }
 
   inspectTree(depth: number, childLimit: number): TreeReport {

@@ -62,8 +62,17 @@ export class Watches {
   /** Of a node that is gone: forgets its watchers, gives its watched actors. */
   takeNode(node: string): Address[] {
     const prefix = `${node}/`;
-    const isThere = (party: Party): party is Address =>
-      !(party instanceof Ref) && party.startsWith(prefix);
+    return this.takeThere(
+      (party): party is Address => !(party instanceof Ref) && party.startsWith(prefix),
+    );
+  }
+
+  /** The same for all other nodes. */
+  takeRemote(): Address[] {
+    return this.takeThere((party): party is Address => !(party instanceof Ref));
+  }
+
+  private takeThere(isThere: (party: Party) => party is Address): Address[] {
     for (const watcher of [...this.targets.keys()].filter(isThere)) {
       for (const target of [...(this.targets.get(watcher) ?? [])]) this.remove(watcher, target);
     }

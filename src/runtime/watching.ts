@@ -60,7 +60,16 @@ export class Watching {
   }
 
   onNodeGone(node: string): void {
-    for (const target of this.table.takeNode(node)) {
+    this.announceUnreachable(this.table.takeNode(node));
+  }
+
+  /** Other nodes know this one's watchers by their former addresses, which are no more. */
+  onRenamed(): void {
+    this.announceUnreachable(this.table.takeRemote());
+  }
+
+  private announceUnreachable(targets: readonly Address[]): void {
+    for (const target of targets) {
       this.announce(this.table.takeWatchers(target), target, "unreachable");
     }
   }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { withoutHanded } from "../../actors/handed-over.js";
+import { Twins } from "../../actors/handed-over.js";
 import type { ReceivedPush } from "../../src/protocol/messages.js";
 
 /** Few different ones, so that the same to the byte are frequent. */
@@ -16,6 +16,11 @@ const push = fc.record(
 ) as fc.Arbitrary<ReceivedPush>;
 const pushes = fc.array(push, { maxLength: 12 });
 
+function withoutHanded(own: readonly ReceivedPush[], handed: readonly ReceivedPush[]) {
+  const twins = new Twins(handed);
+  return own.filter((one) => !twins.take(one));
+}
+
 function count(list: readonly ReceivedPush[], wanted: ReceivedPush): number {
   const same = (one: ReceivedPush) =>
     one.subject === wanted.subject &&
@@ -24,7 +29,7 @@ function count(list: readonly ReceivedPush[], wanted: ReceivedPush): number {
   return list.filter(same).length;
 }
 
-describe("withoutHanded", () => {
+describe("what was handed over, and was received here too", () => {
   test("leaves what comes after the overlap, in its order", () => {
     fc.assert(
       fc.property(pushes, pushes, (both, after) => {
@@ -45,6 +50,19 @@ describe("withoutHanded", () => {
           at = own.indexOf(one, at + 1);
           assert.notEqual(at, -1, "in the order they had");
         }
+      }),
+    );
+  });
+
+  test("is waited for until each twin has come", () => {
+    fc.assert(
+      fc.property(pushes, (handed) => {
+        const twins = new Twins(handed);
+        for (const push of handed) {
+          assert.equal(twins.isEmpty, false);
+          assert.equal(twins.take(push), true);
+        }
+        assert.equal(twins.isEmpty, true);
       }),
     );
   });

@@ -407,9 +407,16 @@ describe("shards", () => {
       return place.shard === 4095 ? { ...place, state: "unassigned", owner: undefined } : place;
     });
     const { document } = await runCli(fleet, ["shards", "--json"]);
-    const range = (from: number, to: number, node: typeof nodeA | undefined, epoch = 1) => ({
+    const range = (
+      [from, to]: [number, number],
+      [messagesPerSecond, sessions]: (number | null)[],
+      node: typeof nodeA | undefined,
+      epoch = 1,
+    ) => ({
       from,
       to,
+      messagesPerSecond,
+      sessions,
       state: node === undefined ? "unassigned" : "serving",
       epoch,
       nodeId: node?.nodeId ?? null,
@@ -418,21 +425,29 @@ describe("shards", () => {
     deepEqual(document, {
       states: { serving: 4094, moving: 1, unassigned: 1 },
       ranges: [
-        range(0, 9, nodeA),
-        range(10, 10, nodeA, 2),
-        range(11, 2047, nodeA),
+        range([0, 9], [20, 0.2], nodeA),
+        range([10, 10], [2, 0], nodeA, 2),
+        range([11, 2047], [1098, 39.8], nodeA),
         {
-          ...range(2048, 2048, nodeB),
+          ...range([2048, 2048], [0.1, 0], nodeB),
           state: "moving",
           movesFrom: `${nodeA.nodeId}.${nodeA.incarnation}`,
         },
-        range(2049, 4094, nodeB),
-        range(4095, 4095, undefined),
+        range([2049, 4094], [127.9, 30], nodeB),
+        range([4095, 4095], [0.1, null], undefined),
       ],
     });
     const { out } = await runCli(fleet, ["shards"]);
-    match(out, /^11-2047 +2037 +dc1-a\.inca +1 +serving$/m);
-    match(out, /^4095 +1 +- +1 +unassigned$/m);
+    match(out, /^11-2047 +2037 +dc1-a\.inca +1 +1098 +39\.8 +serving$/m);
+    match(out, /^4095 +1 +- +1 +0\.1 +- +unassigned$/m);
+  });
+
+  test("shows no load where the leader does not say", async () => {
+    const fleet = await fleetWithDemo();
+    fleet.leader = undefined;
+    const { document, exitCode } = await runCli(fleet, ["shards", "--json"]);
+    equal(exitCode, 0);
+    ok(document.ranges.every((range: never) => range["messagesPerSecond"] === null));
   });
 
   test("shows one node's or one shard only", async () => {

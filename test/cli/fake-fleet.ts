@@ -6,6 +6,7 @@ import { accepted, Fault, refused } from "../../src/base/result.js";
 import type {
   Fleet,
   FleetNode,
+  Leader,
   NatsUserGrant,
   NodeName,
   Placement,
@@ -20,7 +21,11 @@ import {
 } from "../../src/protocol/app-record.js";
 import { type ErrorAnswer, errorAnswer } from "../../src/protocol/errors.js";
 import type { MsgId } from "../../src/protocol/msg-id.js";
-import type { DeskAnswer, DeskRequest } from "../../src/protocol/operator-desk.js";
+import type {
+  DeskAnswer,
+  DeskRequest,
+  PlacementRequest,
+} from "../../src/protocol/operator-desk.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
 import { shardCount } from "../../src/protocol/shards.js";
 
@@ -118,6 +123,12 @@ export class FakeFleet implements Fleet {
   readonly pushed: { app: string; uid: string; command: unknown }[] = [];
   nodes: readonly FleetNode[] = [nodeA, nodeB];
   shards: readonly ShardPlace[] = halves();
+  draining: readonly string[] = [];
+  leader: Leader | undefined = { ...nameOf(nodeA), epoch: 3, leaseMs: 3_000 };
+  /** What the leader answers next, in turn; a fault is thrown. Then what it answers always. */
+  leaderAnswers: (DeskAnswer | ErrorAnswer | Fault)[] = [];
+  /** Called before each reading of the placement. */
+  onPlacementRead: () => void = () => undefined;
   trees: Record<string, unknown> = { "dc1-a": treeOf(false), "dc1-b": treeOf(true) };
   pushAnswer: PushAnswer | Fault = { ok: true, id: "01ARZ3NDEKTSV4RR" as MsgId, seq: 4 };
   userAnswer: (DeskAnswer | ErrorAnswer)[] = [{ ok: true, value: aliceSession }];
@@ -132,13 +143,9 @@ export class FakeFleet implements Fleet {
 
   async placement(): Promise<Placement> {
     this.placementsRead++;
-    const leader = {
-      nodeId: nodeA.nodeId,
-      incarnation: nodeA.incarnation,
-      epoch: 3,
-      leaseMs: 3_000,
-    };
-    return { nodes: this.nodes, leader, shards: this.shards };
+    this.onPlacementRead();
+    const { nodes, leader, shards, draining } = this;
+    return { nodes, leader, shards, draining };
   }
 
   async ask(node: NodeName, request: DeskRequest): Promise<DeskAnswer | ErrorAnswer> {
@@ -153,7 +160,37 @@ export class FakeFleet implements Fleet {
         return this.actor(node, request.address);
       case "user":
         return this.userAnswer.shift() ?? errorAnswer("INTERNAL");
+      default:
+        return this.askPlacement(node, request);
     }
+  }
+
+  private askPlacement(node: NodeName, request: PlacementRequest): DeskAnswer | ErrorAnswer {
+    const next = this.leaderAnswers.shift();
+    if (next instanceof Fault) throw next;
+    if (next !== undefined) return next;
+    if (node.nodeId !== this.leader?.nodeId) return errorAnswer("NOT_LEADER");
+    switch (request.kind) {
+      case "placement":
+        return { ok: true, value: leaderReport };
+      case "drain":
+      case "undrain":
+        return this.setDrain(request.node, request.kind === "drain");
+      case "rebalance-plan":
+        return { ok: true, value: rebalancePlan };
+      case "rebalance-commit": {
+        if (request.plan !== rebalancePlan.plan) return errorAnswer("PLAN_UNKNOWN");
+        return { ok: true, value: { plan: request.plan, moves: rebalancePlan.moves } };
+      }
+    }
+  }
+
+  private setDrain(nodeId: string, isDraining: boolean): DeskAnswer | ErrorAnswer {
+    if (!this.nodes.some((node) => node.nodeId === nodeId)) return errorAnswer("NOT_FOUND");
+    const changed = this.draining.includes(nodeId) !== isDraining;
+    const others = this.draining.filter((other) => other !== nodeId);
+    this.draining = isDraining ? [...others, nodeId] : others;
+    return { ok: true, value: { node: nodeId, isDraining, changed } };
   }
 
   private actor(node: NodeName, address: string): DeskAnswer | ErrorAnswer {
@@ -186,6 +223,51 @@ export async function fleetWithDemo(): Promise<FakeFleet> {
   await fleet.registry.create("demo", encodeAppRecord(demo));
   return fleet;
 }
+
+function nameOf({ nodeId, incarnation }: NodeName): NodeName {
+  return { nodeId, incarnation };
+}
+
+/** What the leader says of the placement: four units on each node, one of them busy. */
+export const leaderReport = {
+  leader: { nodeId: "dc1-a", incarnation: "inca" },
+  epoch: 3,
+  leadingForMs: 75_000,
+  table: { revision: 17, nonce: "n0", epoch: 3 },
+  unitSize: 512,
+  draining: ["dc1-b"],
+  openMoves: [{ unit: 5, epoch: 9, from: nameOf(nodeB), to: nameOf(nodeA), forMs: 1_234 }],
+  rebalance: { plan: "n0-1", moves: 3, done: 1, dropped: 1 },
+  avoided: [nameOf(nodeB)],
+  load: { perSecond: 1_280, floorPerSecond: 1_000, isMeasured: true },
+  units: Array.from({ length: 8 }, (_, unit) => ({
+    unit,
+    nodeId: unit < 4 ? "dc1-a" : "dc1-b",
+    perSecond: unit === 0 ? 1_024 : 32,
+    sessions: unit === 7 ? null : 10,
+    weight: 1,
+  })),
+  nodes: [
+    { ...nameOf(nodeA), units: 4, perSecond: 1_120, sessions: 40, weight: 11 },
+    { ...nameOf(nodeB), units: 4, perSecond: 128, sessions: 30, weight: 4.8 },
+  ],
+  decisions: [{ at: "2026-01-01T00:00:00.000Z", what: "moves unit 5: drain" }],
+};
+
+export const rebalancePlan = {
+  plan: "n0-2",
+  nonce: "n0",
+  unitSize: 512,
+  moves: [{ unit: 1, from: nameOf(nodeA), to: nameOf(nodeB), reason: "load: 11.0 and 4.8" }],
+  before: [
+    { ...nameOf(nodeA), units: 4, weight: 11 },
+    { ...nameOf(nodeB), units: 4, weight: 4.8 },
+  ],
+  after: [
+    { ...nameOf(nodeA), units: 3, weight: 10 },
+    { ...nameOf(nodeB), units: 5, weight: 5.8 },
+  ],
+};
 
 function halves(): ShardPlace[] {
   return Array.from({ length: shardCount }, (_, shard) => {

@@ -18,6 +18,12 @@ const calls: readonly string[] = [
   "app list",
   "app rotate-secret demo",
   "token demo alice",
+  "nodes",
+  "placement",
+  "drain dc1-b --no-wait",
+  "undrain dc1-b",
+  "rebalance plan",
+  "rebalance commit n0-2",
 ];
 
 const words = (call: string) => call.split(" ").filter((word) => word !== "");
@@ -109,6 +115,13 @@ describe("wrong usage", () => {
     "token demo alice --ttl x",
     "status --timeout 0",
     "status --timeout soon",
+    "drain",
+    "drain dc1-a --wait x",
+    "drain dc1_a",
+    "undrain DC1",
+    "rebalance",
+    "rebalance commit",
+    "rebalance commit a/b",
   ];
   for (const call of wrong) {
     test(`belfry ${call.slice(0, 60)}: ends with 2`, async () => {

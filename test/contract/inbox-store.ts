@@ -114,6 +114,22 @@ function fenceContract(group: Current, reopen: Reopen): void {
     );
   });
 
+  test("a write without sessions changes nothing, and is answered behind those before it", async () => {
+    await raise(group(), one, 5);
+    const order: string[] = [];
+    const append = group().commit([shardWrite({ append: [entry(1)] })]);
+    const empty = group().commit([{ shard: one, epoch: 5, sessions: [] }]);
+    const noted = (name: string) => () => void order.push(name);
+    await Promise.all([append.then(noted("append")), empty.then(noted("empty"))]);
+    assert.deepEqual(order, ["append", "empty"]);
+    const [answer] = await empty;
+    assert.deepEqual([answer?.ok, answer?.epoch], [true, 5]);
+    const stands = await snapshot(group());
+    const [late] = await group().commit([{ shard: one, epoch: 4, sessions: [] }]);
+    assert.deepEqual([late?.ok, late?.epoch], [false, 5]);
+    assert.deepEqual(await snapshot(group()), stands);
+  });
+
   test("a write below the fence changes nothing at all", async () => {
     await raise(group(), one, 5);
     await commit(group(), { append: [entry(1)], record: record(1), addDue: [10] });

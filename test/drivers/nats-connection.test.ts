@@ -13,6 +13,7 @@ import {
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
 import { deleteKey } from "../support/delete-key.js";
 import { type NatsFixture, startNats } from "../support/nats-server.js";
+import { startTcpProxy } from "../support/tcp-proxy.js";
 import { until } from "../support/until.js";
 
 describe("NATS connection", () => {
@@ -40,6 +41,42 @@ describe("NATS connection", () => {
     await connection.close();
     await until("the close is told", () => told.at(-1) === "closed");
     assert.deepEqual(told, ["disconnected", "reconnected", "closed"]);
+  });
+
+  // The client waits for its last write to leave, and behind a full buffer it never does.
+  test("a server out of reach is noticed though what was sent to it cannot leave", async () => {
+    await using nats = await startNats();
+    await using proxy = await startTcpProxy(nats.port);
+    const told: NatsStatus[] = [];
+    const connection = await connectNats({
+      ...access(nats),
+      url: proxy.url,
+      onStatus: (status) => told.push(status),
+    });
+    const bus = new NatsBus(connection);
+    proxy.cut("both");
+    const startMs = performance.now();
+    // More than the buffers of both ends take.
+    for (let at = 0; at < 64; at++) bus.publish("node.test.large", new Uint8Array(1_000_000));
+    bus.flush().catch(() => undefined);
+    await until("the loss is told", () => told.includes("disconnected"), 10_000);
+    assert.ok(performance.now() - startMs < 6_000, "soon enough for a cluster's lease");
+    proxy.heal();
+    await until("it is back", () => connection.isConnected);
+    await connection.close();
+  });
+
+  test("of several servers one that is there is taken", async () => {
+    await using nats = await startNats();
+    const nowhere = "127.0.0.1:1";
+    const connection = await connectNats({
+      ...access(nats),
+      url: `${nowhere}, ${nats.url} ,nats://${nowhere}`,
+      firstConnectMs: 0,
+    });
+    assert.equal(connection.isConnected, true);
+    assert.equal(connection.isClustered, false);
+    await connection.close();
   });
 
   test("what is published while the server is away is dropped and counted", async () => {

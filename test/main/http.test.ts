@@ -41,7 +41,8 @@ describe("HTTP server", () => {
     peers = [];
     acceptedCount = 0;
     const bounds = { socketsMax, requestDeadlineMs };
-    server = createHttpServer({ isHealthy: () => isHealthy, ...bounds, ...options });
+    const health = () => ({ isHealthy, text: isHealthy ? "ok" : "unwell: slow" });
+    server = createHttpServer({ health, ...bounds, ...options });
     server.on("connection", () => acceptedCount++);
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
@@ -80,7 +81,7 @@ describe("HTTP server", () => {
   test("answers for its health", async () => {
     assert.match(await answerTo(get("/healthz")), /^HTTP\/1\.1 200 .*\r\nok\n/s);
     isHealthy = false;
-    assert.match(await answerTo(get("/healthz")), /^HTTP\/1\.1 503 .*\r\nno lease\n/s);
+    assert.match(await answerTo(get("/healthz")), /^HTTP\/1\.1 503 .*\r\nunwell: slow\n/s);
   });
 
   test("leaves other paths to its pages, and answers for one that fails", async () => {

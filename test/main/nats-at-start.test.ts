@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -41,7 +42,88 @@ async function startPlainNats(scratch: Scratch, settings: string): Promise<strin
   return `nats://127.0.0.1:${port}`;
 }
 
+/** A server whose messages are large enough and that maps pushes, as plain as can be. */
+const fitting = `mappings: { "push.*.user.*": "shard.{{partition(4096,1,2)}}.push.{{wildcard(1)}}.{{wildcard(2)}}" }`;
+
+const unfit: readonly (readonly [what: string, settings: string, sentence: RegExp])[] = [
+  [
+    "a server without JetStream",
+    `${fitting}\njetstream: disabled`,
+    /^belfry: JetStream is off on this NATS server \(see nats\.conf\)\n$/,
+  ],
+  [
+    "a server that maps no pushes",
+    "",
+    /^belfry: this NATS server does not map "push\.\*\.user\.\*" to shards; [^\n]+\n$/,
+  ],
+  [
+    "a server that does not know its user",
+    `${fitting}\nauthorization: { users: [{ user: "node", password: "right" }] }`,
+    /^belfry: no NATS server took us in at nats:\/\/127\.0\.0\.1:\d+ as node: [^\n]*Authorization[^\n]*\n$/i,
+  ],
+];
+
 describe("NATS at the start", () => {
+  for (const [what, settings, sentence] of unfit) {
+    test(`a node refuses ${what}`, async () => {
+      await using scratch = await Scratch.create("unfit-nats");
+      const url = await startPlainNats(scratch, settings);
+      const file = join(scratch.folder, "password");
+      writeFileSync(file, "wrong\n");
+      const user = { BELFRY_NATS_USER: "node", BELFRY_NATS_PASSWORD_FILE: file };
+      const started = launch(scratch, "node", { BELFRY_NATS_URL: url, ...user });
+      assert.equal(await started.ends(), 1);
+      assert.match(started.err, sentence);
+    });
+  }
+
+  test("a node refuses a server that is too old", async () => {
+    await using scratch = await Scratch.create("old-nats");
+    const server = createServer((socket) => {
+      const info = { server_id: "x", version: "2.9.20", proto: 1, max_payload: 1_048_576 };
+      socket.write(`INFO ${JSON.stringify(info)}\r\n`);
+      socket.on("data", (data) => data.includes("PING") && socket.write("PONG\r\n"));
+      socket.on("error", () => socket.destroy());
+    });
+    await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+    const { port } = server.address() as AddressInfo;
+    const started = launch(scratch, "node", { BELFRY_NATS_URL: `nats://127.0.0.1:${port}` });
+    assert.equal(await started.ends(), 1);
+    assert.equal(started.err, "belfry: nats-server 2.9.20 is too old: 2.10 or newer is needed\n");
+    server.close();
+  });
+
+  test("a node names each setting that it cannot take", async () => {
+    await using scratch = await Scratch.create("settings");
+    const started = launch(scratch, "node", {
+      BELFRY_NATS_URL: "nats://127.0.0.1:4222,,",
+      BELFRY_KV_REPLICAS: "2",
+      BELFRY_LEASE_MS: "10",
+    });
+    assert.equal(await started.ends(), 2);
+    assert.match(started.err, /natsUrl \(BELFRY_NATS_URL\): is NATS servers, with commas between/);
+    assert.match(started.err, /kvReplicas \(BELFRY_KV_REPLICAS\): is 1, 3 or 5/);
+    assert.match(started.err, /leaseMs \(BELFRY_LEASE_MS\): /);
+  });
+
+  test("a node refuses more replicas than a single server can hold", async () => {
+    await using nats = await startNats();
+    await using scratch = await Scratch.create("replicas");
+    const { user, pass, inboxPrefix } = nats.credentials.node;
+    const file = join(scratch.folder, "password");
+    writeFileSync(file, `${pass}\n`);
+    const started = launch(scratch, "node", {
+      BELFRY_NATS_URL: nats.url,
+      BELFRY_NATS_USER: user,
+      BELFRY_NATS_PASSWORD_FILE: file,
+      BELFRY_NATS_INBOX_PREFIX: inboxPrefix,
+      BELFRY_KV_REPLICAS: "3",
+    });
+    assert.equal(await started.ends(), 1);
+    const sentence = /^belfry: the bucket placement is held by 0 of 3 wanted servers: [^\n]+\n$/;
+    assert.match(started.err, sentence);
+  });
+
   for (const [what, program, urlName] of starts) {
     test(`${what} says at once that nothing listens`, async () => {
       await using scratch = await Scratch.create("no-nats");

@@ -3,47 +3,36 @@
  * out of the actors for the time of a run, by a patch or by a wrapped port, and says
  * which invariant then breaks, under which faults, and within how many seeds.
  */
+
 import { Connection } from "../../actors/connection.js";
+import type { Deliveries } from "../../actors/deliveries.js";
 import { Edge } from "../../actors/edge.js";
 import { Inbox } from "../../actors/inbox.js";
+import { PlacementView } from "../../actors/placement-view.js";
 import { answerAccepted } from "../../actors/push-answering.js";
 import { Session } from "../../actors/session.js";
 import { ShardGroup } from "../../actors/shard-group.js";
-import type { Clock } from "../../src/base/clock.js";
 import type { InboxGroup } from "../../src/ports/inbox-store.js";
+import type { Acked } from "../../src/protocol/messages.js";
+import { EpochFloor } from "../../topology/epoch-floor.js";
 import { PlacementTable } from "../../topology/placement-table.js";
-import type { FaultName } from "./nemesis.js";
-import type { BreakGroup } from "./sim-store.js";
+import { type Breakage, patch, together } from "./breakage.js";
+import { moveBreakages } from "./move-breakages.js";
+import { tableInTwoParts } from "./table-in-two-parts.js";
 
-export interface Breakage {
-  readonly name: string;
-  /** Of DESIGN §10. */
-  readonly invariant: number;
-  readonly faults: readonly FaultName[];
-  /** Seeds from 1 on, of which one must fail. */
-  readonly seedsMax: number;
-  /** Patches actors for the time of a run; returns the way back. */
-  readonly apply?: () => () => void;
-  readonly breakGroup?: BreakGroup;
-  readonly breakClock?: (clock: Clock) => Clock;
-  /** Written whatever their revision is. */
-  readonly uncomparedKeys?: readonly string[];
-}
-
-/** Replaces a method, also a private one; `change` is given the one that was there. */
-function patch<Method>(prototype: object, name: string, change: (was: Method) => Method) {
-  const methods = prototype as Record<string, Method>;
-  const was = methods[name] as Method;
-  methods[name] = change(was);
-  return () => {
-    methods[name] = was;
-  };
-}
-
-function together(...undo: (() => void)[]): () => void {
-  return () => {
-    for (const step of undo) step();
-  };
+/**
+ * The fence that a node puts up against itself. It hides that another one is missing, so
+ * who takes one of those out takes this out, too.
+ */
+function withoutOwnFence(): () => void {
+  return patch<PlacementView["isLeaseHeld"]>(
+    PlacementView.prototype,
+    "isLeaseHeld",
+    () =>
+      function (this: PlacementView) {
+        return this.leaseDeadlineMs > 0;
+      },
+  );
 }
 
 /** The same group but for some of its methods. */
@@ -64,9 +53,11 @@ type OnDeliver = (this: InnerConnection, message: { prev: number; generation: nu
 export const breakages: readonly Breakage[] = [
   {
     name: "no-fence",
-    invariant: 1,
-    faults: ["pause", "cut"],
-    seedsMax: 120,
+    invariants: [1],
+    faults: ["kill", "pause", "store-stall"],
+    firstSeed: 20,
+    seedsMax: 45,
+    apply: withoutOwnFence,
     breakGroup: (group) =>
       groupWith(group, {
         commit: (writes) =>
@@ -75,11 +66,14 @@ export const breakages: readonly Breakage[] = [
   },
   {
     name: "no-epoch-check",
-    invariant: 1,
-    faults: ["pause", "cut", "slow-bus"],
-    seedsMax: 150,
+    invariants: [1],
+    faults: ["sever", "cut", "move", "slow-bus"],
+    pace: 0.4,
+    firstSeed: 6,
+    seedsMax: 90,
     apply: () =>
       together(
+        withoutOwnFence(),
         patch<OnEpoch>(
           Connection.prototype,
           "onAttached",
@@ -102,9 +96,9 @@ export const breakages: readonly Breakage[] = [
   },
   {
     name: "wall-clock-lease",
-    invariant: 1,
+    invariants: [1],
     faults: ["wall-jump"],
-    seedsMax: 10,
+    seedsMax: 12,
     breakClock: (clock) => ({
       wallMs: () => clock.wallMs(),
       monotonicMs: () => clock.wallMs(),
@@ -114,16 +108,17 @@ export const breakages: readonly Breakage[] = [
   },
   {
     name: "table-without-compare",
-    invariant: 1,
-    faults: ["kv-unknown", "kill", "stop"],
-    seedsMax: 60,
+    invariants: [1],
+    faults: ["kv-unknown", "kv-election", "kill", "move"],
+    firstSeed: 8,
+    seedsMax: 45,
     uncomparedKeys: ["table"],
   },
   {
     name: "same-epoch",
-    invariant: 1,
+    invariants: [1],
     faults: ["kill", "stop"],
-    seedsMax: 10,
+    seedsMax: 8,
     apply: () =>
       patch<PlacementTable["withOwner"]>(
         PlacementTable.prototype,
@@ -139,7 +134,7 @@ export const breakages: readonly Breakage[] = [
   },
   {
     name: "ack-before-commit",
-    invariant: 2,
+    invariants: [2],
     faults: [],
     seedsMax: 1,
     apply: () =>
@@ -155,9 +150,9 @@ export const breakages: readonly Breakage[] = [
   },
   {
     name: "no-prev-check",
-    invariant: 3,
+    invariants: [3],
     faults: ["loss"],
-    seedsMax: 10,
+    seedsMax: 8,
     apply: () =>
       patch<OnDeliver>(
         Connection.prototype,
@@ -172,16 +167,16 @@ export const breakages: readonly Breakage[] = [
   },
   {
     name: "forget-keys",
-    invariant: 3,
+    invariants: [3],
     faults: ["loss", "kill"],
-    seedsMax: 10,
+    seedsMax: 8,
     apply: () => patch<Inbox["findKey"]>(Inbox.prototype, "findKey", () => () => undefined),
   },
   {
     name: "forget-seq",
-    invariant: 3,
+    invariants: [3],
     faults: ["kill", "stop"],
-    seedsMax: 10,
+    seedsMax: 8,
     breakGroup: (group) =>
       groupWith(group, {
         loadSession: async (shard, key) => {
@@ -193,9 +188,9 @@ export const breakages: readonly Breakage[] = [
   },
   {
     name: "no-reservation",
-    invariant: 3,
+    invariants: [3],
     faults: ["wall-jump", "stop"],
-    seedsMax: 10,
+    seedsMax: 8,
     breakGroup: (group) =>
       groupWith(group, {
         raise: async (requests) => {
@@ -210,9 +205,10 @@ export const breakages: readonly Breakage[] = [
   },
   {
     name: "trim-highest-ack",
-    invariant: 4,
+    invariants: [4],
     faults: ["device"],
-    seedsMax: 10,
+    firstSeed: 2,
+    seedsMax: 20,
     apply: () =>
       patch<Inbox["trim"]>(
         Inbox.prototype,
@@ -225,13 +221,63 @@ export const breakages: readonly Breakage[] = [
   },
   {
     name: "no-attach-again",
-    invariant: 6,
+    invariants: [6],
     faults: ["kill", "stop"],
-    seedsMax: 10,
+    seedsMax: 20,
     apply: () =>
       together(
         patch<ShardGroup["askEdges"]>(ShardGroup.prototype, "askEdges", () => () => {}),
         patch<Edge["onPlacementChanged"]>(Edge.prototype, "onPlacementChanged", () => () => {}),
       ),
   },
+  {
+    name: "table-in-two-parts",
+    invariants: [6],
+    faults: ["kill", "kv-unknown", "ambush"],
+    firstSeed: 6,
+    seedsMax: 25,
+    breakKeyValue: tableInTwoParts,
+  },
+  {
+    name: "no-self-fencing",
+    invariants: [1],
+    faults: ["pause", "cut", "kv-gap", "kv-election"],
+    seedsMax: 20,
+    apply: withoutOwnFence,
+  },
+  {
+    // Each of the two keeps the other's absence from doing harm: who is given an epoch that
+    // was given before is refused by the fence, and then given a higher one.
+    name: "epoch-reused",
+    invariants: [1],
+    faults: ["rollback", "kill", "move"],
+    seedsMax: 20,
+    apply: () => patch<EpochFloor["lift"]>(EpochFloor.prototype, "lift", () => (table) => table),
+    breakGroup: (group) =>
+      groupWith(group, {
+        raise: (requests) => group.raise(requests.map((one) => ({ ...one, holder: "anybody" }))),
+      }),
+  },
+  {
+    name: "no-ack-clamp",
+    invariants: [4],
+    faults: ["device", "kill"],
+    firstSeed: 9,
+    seedsMax: 40,
+    apply: () =>
+      patch<(this: Session, acked: Acked, inbox: unknown, deliveries: Deliveries) => unknown>(
+        Session.prototype,
+        "onAcked",
+        (was) =>
+          function (acked, inbox, deliveries) {
+            const device = deliveries.devices.find((one) => one.isServedOn(acked));
+            // Believed: what the device says is what it was sent.
+            if (device !== undefined && acked.position.seq > device.sentSeq) {
+              device.sentSeq = acked.position.seq;
+            }
+            return was.call(this, acked, inbox, deliveries);
+          },
+      ),
+  },
+  ...moveBreakages,
 ];

@@ -16,7 +16,8 @@ import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { Position } from "../../src/protocol/position.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
 import { type SessionKey, type Shard, sessionKey } from "../../src/protocol/shards.js";
-import type { Payload } from "./model-device.js";
+import { isEcho, type Payload, payloadName } from "./payload.js";
+import type { PushLedger } from "./push-ledger.js";
 import type { StoreWatcher } from "./sim-store.js";
 import type { World } from "./world.js";
 
@@ -49,9 +50,8 @@ interface DeviceHistory {
   readonly shown: Map<number, Payload>;
   readonly numbers: Map<string, number>;
   taken: Position | undefined;
-  /** The highest position that the device ever told the platform. */
-  claimed: number;
-  replaced: number;
+  /** The highest that a session ever sent it, for those that ack what they did not show. */
+  sentSeq: number;
 }
 
 export interface DeviceName {
@@ -70,12 +70,14 @@ export class History implements StoreWatcher {
   readonly sessions = new Map<SessionKey, SessionHistory>();
   private readonly shards = new Map<Shard, ShardHistory>();
   private readonly devices = new Map<string, DeviceHistory>();
+  private readonly liars = new Set<string>();
   private readonly ids = new Map<string, { readonly key: SessionKey; readonly seq: number }>();
   readonly counts = { stored: 0, acked: 0, expired: 0, collapsed: 0, shown: 0, fenced: 0 };
 
   constructor(
     private readonly world: World,
     private readonly rules: HistoryRules,
+    private readonly ledger: PushLedger,
   ) {}
 
   // ---- the store ----
@@ -118,14 +120,17 @@ export class History implements StoreWatcher {
 
   private apply(write: SessionWrite): void {
     const session = this.sessionOf(write.key);
+    // A device that came after a drop of the same write was none of those that had to ack.
+    const present = new Set(session.devices.map(({ id }) => id));
     if (write.record !== undefined) session.devices = write.record.devices;
     const dropped = new Set<number>();
     for (const change of write.changes) {
+      if (change.kind === "device-added") present.add(change.device);
       if (change.kind === "stored") this.noteStored(write, session, change.seq, change.id);
       if (change.kind !== "dropped") continue;
       for (const seq of change.seqs) {
         dropped.add(seq);
-        this.noteDropped(write.key, session, seq, change.reason);
+        this.noteDropped(write.key, session, present, seq, change.reason);
       }
     }
     for (const seq of write.drop ?? []) {
@@ -147,10 +152,12 @@ export class History implements StoreWatcher {
     session.lastId = id;
     this.ids.set(id, { key, seq });
     const stored = write.append?.find((entry) => entry.seq === seq);
+    const payload = stored && (unpackRecord(stored.record).body as Payload);
+    if (payload !== undefined) this.ledger.noteStored(payload, seq);
     session.entries.set(seq, {
       seq,
       id,
-      payload: stored && (unpackRecord(stored.record).body as Payload),
+      payload,
       expiresAtMs: stored?.expiresAtMs ?? 0,
       collapse: stored?.collapse,
       target: stored?.target?.device,
@@ -162,6 +169,7 @@ export class History implements StoreWatcher {
   private noteDropped(
     key: SessionKey,
     session: SessionHistory,
+    present: ReadonlySet<string>,
     seq: number,
     reason: DropReason,
   ): void {
@@ -172,7 +180,7 @@ export class History implements StoreWatcher {
     world.check(entry.dropped === undefined, 2, () => `${key} ${seq} was dropped twice`);
     entry.dropped = reason;
     this.counts[reason]++;
-    if (reason === "acked") this.checkTrimmed(key, session, entry);
+    if (reason === "acked") this.checkTrimmed(key, session, present, entry);
     if (reason === "expired") {
       const isDue = entry.expiresAtMs <= this.rules.latestWallMs();
       world.check(isDue, 2, () => `${key} ${seq} expired before its time`);
@@ -180,9 +188,14 @@ export class History implements StoreWatcher {
   }
 
   /** Invariant 4: nothing is trimmed that no device was sent and acked. */
-  private checkTrimmed(key: SessionKey, session: SessionHistory, entry: Entry): void {
+  private checkTrimmed(
+    key: SessionKey,
+    session: SessionHistory,
+    present: ReadonlySet<string>,
+    entry: Entry,
+  ): void {
     if (entry.expiresAtMs <= this.rules.latestWallMs()) return;
-    const meant = session.devices.filter(({ id }) => isFor(entry, id));
+    const meant = session.devices.filter(({ id }) => present.has(id) && isFor(entry, id));
     const shown = meant.filter(({ id }) => this.hasShown(key, id, entry.seq));
     const isAllowed =
       shown.length > 0 &&
@@ -194,10 +207,16 @@ export class History implements StoreWatcher {
     });
   }
 
-  /** Invariant 4: a cursor never passes a live entry that its device has not shown. */
+  /** Invariant 4: a cursor passes no live entry that its device has not shown, nor the last. */
   private checkCursors(key: SessionKey, session: SessionHistory): void {
     const wallMs = this.rules.latestWallMs();
     for (const { id, ackedSeq } of session.devices) {
+      const { lastSeq } = session;
+      this.world.check(
+        ackedSeq <= lastSeq,
+        4,
+        () => `${key} ${id}'s cursor is at ${ackedSeq}, and the last is ${lastSeq}`,
+      );
       for (const entry of session.entries.values()) {
         if (entry.seq > ackedSeq || entry.dropped !== undefined || !isFor(entry, id)) continue;
         const isSeen = entry.expiresAtMs <= wallMs || this.hasShown(key, id, entry.seq);
@@ -232,24 +251,24 @@ export class History implements StoreWatcher {
 
   // ---- the devices ----
 
-  noteBase(device: DeviceName, base: Position): void {
-    const known = this.deviceOf(device);
-    known.claimed = Math.max(known.claimed, base.seq);
+  /** It acks above what it was sent, so only what it was sent can bound its cursor. */
+  noteLiar(device: DeviceName): void {
+    this.liars.add(nameOf(device));
   }
 
-  noteClaim(device: DeviceName, position: Position): void {
-    const known = this.deviceOf(device);
-    known.claimed = Math.max(known.claimed, position.seq);
+  noteSent(key: SessionKey, device: string, seq: number): void {
+    const known = this.deviceNamed(`${key}/${device}`);
+    known.sentSeq = Math.max(known.sentSeq, seq);
   }
 
   /** Invariant 3: shown once, by the publisher's own number, and what was stored there. */
   noteShown(device: DeviceName, position: Position, id: string, payload: Payload): void {
     const known = this.deviceOf(device);
     const name = nameOf(device);
-    const number = `${payload.publisher}#${payload.number}`;
+    const number = payloadName(payload);
     const before = known.numbers.get(number);
     this.world.check(
-      before === undefined,
+      before === undefined || isEcho(payload),
       3,
       () => `${name} showed ${number} twice, as seq ${before} and ${position.seq}`,
     );
@@ -280,14 +299,6 @@ export class History implements StoreWatcher {
     known.taken = position;
   }
 
-  noteClosed(device: DeviceName, code: number): void {
-    if (code === 4505) this.deviceOf(device).replaced++;
-  }
-
-  replacedCount(device: DeviceName): number {
-    return this.deviceOf(device).replaced;
-  }
-
   /** Entries that are neither gone nor shown by this device; not those that may have expired. */
   owedTo(device: DeviceName): number[] {
     const session = this.sessions.get(sessionKey(device.app, device.uid));
@@ -296,11 +307,14 @@ export class History implements StoreWatcher {
       .filter(({ dropped, expiresAtMs }) => dropped === undefined && expiresAtMs > wallMs)
       .filter((entry) => isFor(entry, device.device))
       .map(({ seq }) => seq)
-      .filter((seq) => !this.deviceOf(device).shown.has(seq));
+      .filter((seq) => !this.hasShown(sessionKey(device.app, device.uid), device.device, seq));
   }
 
   private hasShown(key: SessionKey, device: string, seq: number): boolean {
-    return this.devices.get(`${key}/${device}`)?.shown.has(seq) === true;
+    const name = `${key}/${device}`;
+    const known = this.devices.get(name);
+    if (known === undefined) return false;
+    return known.shown.has(seq) || (this.liars.has(name) && seq <= known.sentSeq);
   }
 
   private sessionOf(key: SessionKey): SessionHistory {
@@ -312,15 +326,17 @@ export class History implements StoreWatcher {
   }
 
   private deviceOf(device: DeviceName): DeviceHistory {
-    const name = nameOf(device);
+    return this.deviceNamed(nameOf(device));
+  }
+
+  private deviceNamed(name: string): DeviceHistory {
     const known = this.devices.get(name);
     if (known !== undefined) return known;
     const made: DeviceHistory = {
       shown: new Map(),
       numbers: new Map(),
       taken: undefined,
-      claimed: 0,
-      replaced: 0,
+      sentSeq: 0,
     };
     this.devices.set(name, made);
     return made;

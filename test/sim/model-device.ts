@@ -10,19 +10,18 @@ import { unpackValue } from "../../src/protocol/codec.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import type { Position } from "../../src/protocol/position.js";
 import type { History } from "./history.js";
+import type { Payload } from "./payload.js";
 import type { SimSocket, SimTransport } from "./sim-transport.js";
 import type { World } from "./world.js";
-
-/** What a publisher puts into its pushes: who, and the how-manieth of its own. */
-export interface Payload {
-  readonly publisher: string;
-  readonly number: number;
-}
 
 export interface DevicePlan {
   readonly app: string;
   readonly uid: string;
   readonly device: string;
+  /** Its tokens last so long; undefined: for ever. */
+  readonly tokenSeconds: number | undefined;
+  /** Acks also what it was never sent. */
+  readonly isLiar: boolean;
   /** Where edges can be reached now. */
   readonly edges: () => readonly SimTransport[];
 }
@@ -45,6 +44,8 @@ export class ModelDevice {
   taken: Position | undefined;
   /** Takes and shows, but tells the platform nothing. */
   isSilent = false;
+  /** Sends a fresh token when it is asked for one; else it is closed, and comes back. */
+  isRenewing = true;
   /** Stays away while false. */
   isWanted = true;
   private attach: Attach | undefined;
@@ -57,7 +58,9 @@ export class ModelDevice {
     private readonly world: World,
     readonly plan: DevicePlan,
     private readonly history: History,
-  ) {}
+  ) {
+    if (plan.isLiar) history.noteLiar(plan);
+  }
 
   get name(): string {
     return `${this.plan.uid}/${this.plan.device}`;
@@ -137,25 +140,28 @@ export class ModelDevice {
 
   private onOpen(socket: SimSocket): void {
     if (this.attach?.socket !== socket) return;
-    const { app, uid, device } = this.plan;
+    const { device } = this.plan;
     const hello = {
       v: 1,
-      token: JSON.stringify({ app, sub: uid }),
+      token: this.token(),
       device,
       platform: "sim",
       connect: ++this.connectCount,
       start: "all",
       ...(this.taken === undefined ? {} : { position: [this.taken.generation, this.taken.seq] }),
     };
-    if (this.taken !== undefined) this.history.noteClaim(this.plan, this.taken);
     this.send(socket, [clientKinds.hello, hello]);
+  }
+
+  private token(): string {
+    const { app, uid, tokenSeconds } = this.plan;
+    return JSON.stringify({ app, sub: uid, seconds: tokenSeconds });
   }
 
   private onClose(socket: SimSocket, code: number): void {
     if (this.attach?.socket !== socket) return;
     this.world.note(this.name, "is closed", () => String(code));
     this.attach = undefined;
-    this.history.noteClosed(this.plan, code);
     this.comeLater();
   }
 
@@ -169,6 +175,9 @@ export class ModelDevice {
         return;
       case serverKinds.ping:
         this.send(socket, [clientKinds.pong, frame[1]]);
+        return;
+      case serverKinds.tokenWanted:
+        if (this.isRenewing) this.send(socket, [clientKinds.token, 0, this.token()]);
         return;
       case serverKinds.attached:
         this.onAttached(attach, { generation: frame[2] as number, seq: frame[3] as number });
@@ -192,7 +201,6 @@ export class ModelDevice {
       return;
     }
     attach.last = base;
-    this.history.noteBase(this.plan, base);
   }
 
   private onMessage(attach: Attach, frame: unknown[]): void {
@@ -253,8 +261,8 @@ export class ModelDevice {
       attach.isAckDue = false;
       const { last } = attach;
       if (this.attach !== attach || last === undefined || this.isSilent) return;
-      this.history.noteClaim(this.plan, last);
-      this.send(attach.socket, [clientKinds.ack, 0, last.generation, last.seq]);
+      const seq = this.plan.isLiar ? last.seq + this.world.random.below(4) : last.seq;
+      this.send(attach.socket, [clientKinds.ack, 0, last.generation, seq]);
     });
   }
 

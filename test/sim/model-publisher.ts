@@ -1,13 +1,15 @@
 /**
  * A service that pushes to one user: requests under idempotency keys, repeated until
- * their fate is known, and plain publishes, of which it knows nothing afterwards.
+ * their fate is known (by the impatient also before), and plain publishes, of which it
+ * knows nothing afterwards; some of them the same to the byte.
  */
 import { Fault } from "../../src/base/result.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
+import { type Shard, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { shardPushSubject } from "../../src/protocol/subjects.js";
-import type { Payload } from "./model-device.js";
+import type { Payload } from "./payload.js";
+import type { PushLedger } from "./push-ledger.js";
 import type { SimBus } from "./sim-bus.js";
 import type { World } from "./world.js";
 
@@ -24,6 +26,10 @@ export interface PublisherPlan {
   readonly targeted: number;
   /** At most once, under a key all the same. */
   readonly passing: number;
+  /** Sends a request twice at once. */
+  readonly impatient: number;
+  /** Nothing that is published now may get lost. */
+  readonly isSheltered: () => boolean;
 }
 
 export interface AcceptedPush {
@@ -34,6 +40,7 @@ export interface AcceptedPush {
 
 const requestDeadlineMs = 2_000;
 const attemptsMax = 12;
+const burstMs = 700;
 
 export class ModelPublisher {
   readonly accepted: AcceptedPush[] = [];
@@ -46,7 +53,17 @@ export class ModelPublisher {
     private readonly world: World,
     private readonly plan: PublisherPlan,
     private readonly bus: SimBus,
+    private readonly ledger: PushLedger,
   ) {}
+
+  get shard(): Shard {
+    return shardOfKey(sessionKey(this.plan.app, this.plan.uid));
+  }
+
+  /** Of the pushes that are the same to the byte. */
+  get echoName(): string {
+    return `${this.plan.name}-echo`;
+  }
 
   get isIdle(): boolean {
     return this.open === 0;
@@ -59,37 +76,73 @@ export class ModelPublisher {
     world.after(world.random.waitMs(plan.everyMs), plan.name, () => this.start());
   }
 
+  /** Plain publishes in quick succession, while the user's shard moves. */
+  burst(): void {
+    if (!this.isWanted) return;
+    const { world, plan } = this;
+    const everyMs = world.random.between(4, 40);
+    const endMs = world.nowMs + world.random.between(burstMs / 4, burstMs);
+    const next = (): void => {
+      if (world.nowMs > endMs || !this.isWanted) return;
+      if (world.random.chance(0.5)) this.publishPlain({ publisher: this.echoName, number: 0 });
+      else this.publishPlain({ publisher: plan.name, number: ++this.number });
+      world.after(world.random.waitMs(everyMs), plan.name, next);
+    };
+    world.after(world.random.between(0, everyMs), plan.name, next);
+  }
+
   private push(): void {
     const { random } = this.world;
-    const { app, uid, name, plain, shortLived, collapsing, targeted, passing } = this.plan;
+    const { name, plain, shortLived, collapsing, targeted, passing } = this.plan;
     const payload: Payload = { publisher: name, number: ++this.number };
-    const isPlain = random.chance(plain);
+    if (random.chance(plain)) {
+      this.publishPlain(payload);
+      return;
+    }
     const command = {
       body: payload,
-      ...(isPlain ? {} : { id: `${name}-${payload.number}` }),
+      id: `${name}-${payload.number}`,
       ...(random.chance(shortLived) ? { ttl: 1 + random.below(8) } : {}),
       ...(random.chance(targeted) ? { target: { device: "d0" } } : {}),
       ...(random.chance(passing) ? { qos: 0 } : {}),
       ...(random.chance(collapsing) ? { collapse: "newest" } : {}),
     };
-    const key = sessionKey(app, uid);
-    const subject = shardPushSubject(shardOfKey(key), key);
-    if (isPlain) {
-      this.counts.plain++;
-      this.bus.publish(subject, packValue(command));
-    } else {
-      this.open++;
-      this.counts.requests++;
-      void this.request(subject, packValue(command), payload).finally(() => this.open--);
-    }
+    this.open++;
+    this.counts.requests++;
+    void this.request(packValue(command), payload).finally(() => this.open--);
   }
 
-  private async request(subject: string, command: Uint8Array, payload: Payload): Promise<void> {
+  private publishPlain(payload: Payload): void {
+    const { random } = this.world;
+    const command = {
+      body: payload,
+      ...(random.chance(this.plan.shortLived) && payload.number > 0
+        ? { ttl: 1 + random.below(8) }
+        : {}),
+    };
+    this.counts.plain++;
+    this.ledger.notePublished(payload, this.plan.isSheltered());
+    if (payload.number > 0 && this.plan.isSheltered()) this.ledger.noteSentOnce(payload);
+    this.bus.publish(this.subject, packValue(command));
+  }
+
+  private get subject(): string {
+    const key = sessionKey(this.plan.app, this.plan.uid);
+    return shardPushSubject(shardOfKey(key), key);
+  }
+
+  private async request(command: Uint8Array, payload: Payload): Promise<void> {
+    const { subject } = this;
+    const isTwice = this.world.random.chance(this.plan.impatient);
+    const isCalm = this.plan.isSheltered();
+    this.ledger.notePublished(payload, false);
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
       if (attempt > 0) this.counts.repeats++;
+      if (isTwice) void this.answerTo(subject, command);
       const answer = await this.answerTo(subject, command);
       if (answer?.ok) {
         const { id, seq } = answer;
+        if (attempt === 0 && !isTwice && isCalm) this.ledger.noteSentOnce(payload);
         // At most once: handed on, and nobody's concern any more.
         if (seq > 0) this.accepted.push({ payload, id, seq });
         return;

@@ -3,19 +3,41 @@
  * and then everything must come right again within a bound of virtual time.
  */
 import type { AppRecord } from "../../src/protocol/app-record.js";
-import { appOfKey, type SessionKey } from "../../src/protocol/shards.js";
-import { notYetSurvived } from "./assumptions.js";
-import type { Breakage } from "./breakages.js";
+import { unpackValue } from "../../src/protocol/codec.js";
+import { appOfKey, type SessionKey, type Shard, shardCount } from "../../src/protocol/shards.js";
+import { shardWildcard } from "../../src/protocol/subjects.js";
+import type { Member } from "../../topology/placement-table.js";
+import { AskChecks } from "./ask-checks.js";
+import type { Breakage } from "./breakage.js";
+import { Calm } from "./calm.js";
 import { History } from "./history.js";
+import { LeaseChecks } from "./lease-checks.js";
 import { ModelDevice } from "./model-device.js";
 import { ModelPublisher } from "./model-publisher.js";
-import { type FaultName, Nemesis } from "./nemesis.js";
+import { type Battlefield, type FaultName, Nemesis } from "./nemesis.js";
+import type { Payload } from "./payload.js";
 import { PlacementChecks } from "./placement-checks.js";
-import { planRun, type RunPlan } from "./plan-run.js";
-import { type Settling, whatIsUnsettled, wrongAccepted } from "./settled-checks.js";
-import { SimBusServer } from "./sim-bus.js";
+import {
+  calmFaults,
+  drawDevice,
+  drawPublisher,
+  drawUser,
+  planRun,
+  type RunPlan,
+} from "./plan-run.js";
+import { PushLedger } from "./push-ledger.js";
+import { type ActorWatcher, type Told, watchActors } from "./session-watch.js";
+import {
+  isServed,
+  type Settling,
+  unsettledPlacement,
+  whatIsUnsettled,
+  wrongAccepted,
+} from "./settled-checks.js";
+import { type SimBus, SimBusServer } from "./sim-bus.js";
 import { SimKeyValueServer } from "./sim-key-value.js";
 import { type RunningSimNode, SimNode } from "./sim-node.js";
+import { SimOperator } from "./sim-operator.js";
 import { SimProcess } from "./sim-process.js";
 import { SimStore } from "./sim-store.js";
 import type { SimTransport } from "./sim-transport.js";
@@ -26,8 +48,6 @@ export interface RunOptions {
   readonly seed: number;
   readonly without?: ReadonlySet<FaultName>;
   readonly breakage?: Breakage;
-  /** Without assumptions about what is still to be built. */
-  readonly isStrict?: boolean;
   readonly isTraceKept?: boolean;
 }
 
@@ -36,7 +56,9 @@ export interface RunResult {
   readonly hash: string;
   readonly events: number;
   readonly virtualMs: number;
-  /** From the end of the faults until all was settled. */
+  /** From the end of the faults until every shard had an owner that serves it. */
+  readonly ownedMs: number;
+  /** Until all else was settled, too. */
   readonly settledMs: number;
   readonly failure: Error | undefined;
   readonly figures: Readonly<Record<string, number>>;
@@ -44,9 +66,16 @@ export interface RunResult {
   readonly tail: (count: number) => readonly string[];
 }
 
-const bootMs = 3_000;
-const lastPushesMs = 1_500;
-/** Leases, backoffs, heartbeats and ack waits together stay below. */
+const bootMs = 2_000;
+const lastPushesMs = 1_000;
+/** Moves as planned while nothing fails, and every plain publish must arrive. */
+const calmMs = 3_000;
+/** And a lease: restarts, elections, fences above the table, groups opened one after another. */
+const ownedWithinMs = 25_000;
+/** From a publisher to an owner, over a route between servers. */
+const onItsWayMs = 50;
+const arrivesWithinMs = 1_000;
+/** Leases, backoffs, heartbeats, ack waits and a stalled store together stay below. */
 const settleWithinMs = 45_000;
 const lookEveryMs = 250;
 
@@ -56,14 +85,17 @@ const apps: ReadonlyMap<string, AppRecord> = new Map([
 ]);
 
 export async function runSeed(options: RunOptions): Promise<RunResult> {
+  // Faults are frequent here, and their stacks cost more than all else about them.
+  Error.stackTraceLimit = options.isTraceKept === true ? 30 : 0;
   // The checks look over the shoulder of what is broken, so they come on top.
   const unbreak = options.breakage?.apply?.();
-  const unwatch = watchConnections();
   const rejections: unknown[] = [];
   const onRejection = (reason: unknown) => void rejections.push(reason);
   process.on("unhandledRejection", onRejection);
+  const run = new SimRun(options, rejections);
+  const unwatch = run.watch();
   try {
-    return await new SimRun(options, rejections).run();
+    return await run.run();
   } finally {
     process.off("unhandledRejection", onRejection);
     unwatch();
@@ -71,7 +103,7 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
   }
 }
 
-class SimRun implements Settling {
+class SimRun implements Settling, ActorWatcher {
   readonly nodes: SimNode[];
   readonly devices: ModelDevice[] = [];
   readonly publishers: ModelPublisher[] = [];
@@ -82,8 +114,14 @@ class SimRun implements Settling {
   private readonly keyValue: SimKeyValueServer;
   private readonly store: SimStore;
   private readonly placement: PlacementChecks;
+  private readonly leases: LeaseChecks;
+  private readonly asks: AskChecks;
+  private readonly ledger: PushLedger;
+  private readonly calm: Calm;
+  private readonly field: Battlefield;
   private readonly nemesis: Nemesis;
   private latestWallMs = 0;
+  private ownedMs = -1;
   private settledMs = -1;
 
   constructor(
@@ -92,39 +130,85 @@ class SimRun implements Settling {
   ) {
     const { seed, breakage } = options;
     const without = new Set(options.without);
-    if (options.isStrict !== true) for (const fault of notYetSurvived) without.add(fault);
     const world = new World(seed, options.isTraceKept === true);
-    const plan = planRun(world.random, without, breakage?.faults);
+    const drawn = planRun(world.random, without, breakage?.faults, breakage?.pace);
+    const serverCount = breakage?.serverCount ?? drawn.serverCount;
+    const plan = { ...drawn, serverCount, limits: { ...drawn.limits, ...breakage?.limits } };
     this.world = world;
     this.plan = plan;
-    this.server = new SimBusServer(world);
+    this.server = new SimBusServer(world, plan.serverCount);
     this.keyValue = new SimKeyValueServer(world);
     this.store = new SimStore(world, plan.groupCount);
     this.keyValue.uncomparedKeys = breakage?.uncomparedKeys ?? [];
     if (breakage?.breakGroup !== undefined) this.store.breakGroup = breakage.breakGroup;
-    this.history = new History(world, {
-      policyOf: (key: SessionKey) => apps.get(appOfKey(key))?.delivery ?? "each-device",
-      latestWallMs: () => this.latestWall(),
-    });
-    this.store.watcher = this.history;
-    this.server.watcher = this.history;
+    this.ledger = new PushLedger(world, () => this.server.routes.isSlow);
+    const policyOf = (key: SessionKey) => apps.get(appOfKey(key))?.delivery ?? "each-device";
+    const rules = { policyOf, latestWallMs: () => this.latestWall() };
+    this.history = new History(world, rules, this.ledger);
     const { leaseMs, leaseMarginMs: marginMs } = plan.limits;
-    this.placement = new PlacementChecks(world, this.server, { leaseMs, marginMs });
-    this.keyValue.watcher = this.placement;
+    const groupSize = shardCount / plan.groupCount;
+    this.placement = new PlacementChecks(world, this.server, { leaseMs, marginMs, groupSize });
+    this.leases = new LeaseChecks(world, leaseMs);
+    this.asks = new AskChecks(world);
+    this.calm = new Calm(world);
+    this.calm.onDisturbed(() => this.ledger.excuseAll());
     this.nodes = this.makeNodes();
     this.makeUsers();
-    this.nemesis = new Nemesis(
-      {
-        world,
-        nodes: this.nodes,
-        devices: this.devices,
-        server: this.server,
-        keyValue: this.keyValue,
-        store: this.store,
-        placement: this.placement,
-      },
-      plan.faults,
-    );
+    const { server, keyValue, store, placement, calm, nodes, devices } = this;
+    const operator = new SimOperator(world, keyValue, nodes, plan.groupCount, this.publishers);
+    this.field = { world, nodes, devices, server, keyValue, store, placement, operator, calm };
+    this.nemesis = new Nemesis(this.field, plan.faults);
+    this.connectChecks();
+  }
+
+  private connectChecks(): void {
+    const { history, leases, placement, server, keyValue, store, nemesis } = this;
+    server.watchers.push(history, leases);
+    server.onLost = (subject, payload) => {
+      if (!subject.startsWith("shard.")) return;
+      this.ledger.excuseOrder((unpackValue(payload) as { body: Payload }).body);
+    };
+    keyValue.watchers.push(placement, leases, {
+      onWrite: (by, key) => key === "table" && nemesis.onMoment("table", [by]),
+    });
+    store.watchers.push(history, {
+      onRaised: (by) => nemesis.onMoment("raise", [by]),
+      onCommitted: (by) => nemesis.onMoment("commit", [by]),
+    });
+    placement.onMove = (first, from, to) => {
+      nemesis.onMoment("move", [nameOf(from), nameOf(to)]);
+      nemesis.onMove(nameOf(from));
+      const group = store.inbox.groupOf(first);
+      for (const publisher of this.publishers) {
+        if (store.inbox.groupOf(publisher.shard) === group) publisher.burst();
+      }
+    };
+  }
+
+  /** Looks over the actors' shoulders; returns the way back. */
+  watch(): () => void {
+    const ways = [watchConnections(), watchActors(() => this.world.nowMs, this), this.asks.watch()];
+    return () => {
+      for (const unwatch of ways.reverse()) unwatch();
+    };
+  }
+
+  onTold({ by, key, device, message }: Told): void {
+    this.leases.onTold(by, message);
+    if (message.kind !== "Deliver" || device === undefined) return;
+    this.history.noteSent(key, device, message.seqs.at(-1) ?? 0);
+  }
+
+  /** What came to the old owner after its last word, and before all servers knew of the new one. */
+  onOverlapEnded(group: number, { link }: SimBus, sinceMs: number): void {
+    const { groupCount } = this.plan;
+    const subject = shardWildcard(((group * shardCount) / groupCount) as Shard);
+    const fromMs = sinceMs - onItsWayMs - link.stallMaxMs;
+    const toMs = (this.server.subscribedMs.get(subject) ?? this.world.nowMs) + onItsWayMs;
+    for (const publisher of this.publishers) {
+      if (this.store.inbox.groupOf(publisher.shard) !== group) continue;
+      this.ledger.excuseEchoes(publisher.echoName, fromMs, toMs);
+    }
   }
 
   async run(): Promise<RunResult> {
@@ -140,6 +224,7 @@ class SimRun implements Settling {
       hash: world.trace.hash,
       events: world.trace.events,
       virtualMs: world.nowMs,
+      ownedMs: this.ownedMs,
       settledMs: this.settledMs,
       failure,
       figures: this.figures(),
@@ -158,25 +243,77 @@ class SimRun implements Settling {
     for (const device of this.devices) {
       world.after(world.random.between(500, bootMs), "boot", () => device.come());
     }
-    await world.runUntil(bootMs);
+    await this.runUntil(bootMs);
     for (const publisher of this.publishers) publisher.start();
     this.nemesis.start();
-    await world.runUntil(bootMs + plan.faultsMs);
+    await this.runUntil(bootMs + plan.faultsMs);
     this.nemesis.end();
-    await world.runUntil(world.nowMs + lastPushesMs);
+    await this.ownAll(world.nowMs);
+    await this.moveInCalm();
     for (const publisher of this.publishers) publisher.isWanted = false;
     await this.settle(world.nowMs);
+    this.checkEnd();
+    await this.runUntil(world.nowMs);
+  }
+
+  private async moveInCalm(): Promise<void> {
+    const { world, field, calm } = this;
+    const faults = new Map([...calmFaults].filter(([name]) => this.plan.faults.has(name)));
+    const nemesis = new Nemesis(field, new Map([...faults, ["move", 300]]));
+    nemesis.start();
+    await this.runUntil(world.nowMs + (calm.isCalm ? calmMs : lastPushesMs));
+    nemesis.end();
+    await this.runUntil(world.nowMs + lastPushesMs);
+  }
+
+  private checkEnd(): void {
+    const { world } = this;
     world.check(this.rejections.length === 0, 5, () => `unhandled: ${String(this.rejections[0])}`);
     const wrong = wrongAccepted(this);
     world.check(wrong === undefined, 2, () => wrong ?? "");
+    this.ledger.checkOwed(true);
+    this.ledger.checkOrder();
+  }
+
+  /** In steps, with the checks that need to look from time to time. */
+  private async runUntil(untilMs: number): Promise<void> {
+    const { world } = this;
+    for (let atMs = world.nowMs; atMs < untilMs; atMs = world.nowMs) {
+      await world.runUntil(Math.min(untilMs, atMs + lookEveryMs));
+      this.calm.look(() => isServed(this, this.server));
+      this.ledger.checkOwed(false);
+      this.asks.check();
+    }
+    await world.runUntil(untilMs);
+  }
+
+  /** All 4096 shards, within a bound of their own; then until nothing is left of the faults. */
+  private async ownAll(fromMs: number): Promise<void> {
+    const { world, calm, plan } = this;
+    const withinMs = ownedWithinMs + plan.limits.leaseMs;
+    const isServedNow = () => isServed(this, this.server);
+    while (!isServedNow() && world.nowMs - fromMs < withinMs) {
+      await this.runUntil(world.nowMs + lookEveryMs);
+    }
+    this.ownedMs = world.nowMs - fromMs;
+    world.check(isServedNow(), 6, () => {
+      const running = this.nodes.flatMap((node) => node.running ?? []);
+      const why = unsettledPlacement(running) ?? "a node or a subscription is missing";
+      return `${why}, ${Math.round(withinMs / 1_000)} s after the last fault`;
+    });
     await world.runUntil(world.nowMs);
+    while (!calm.isCalm && world.nowMs - fromMs < withinMs) {
+      await this.runUntil(world.nowMs + lookEveryMs);
+    }
   }
 
   private async settle(fromMs: number): Promise<void> {
     const { world } = this;
+    // A plain publish on its way is seen by nobody.
+    await this.runUntil(fromMs + arrivesWithinMs);
     let unsettled = whatIsUnsettled(this);
     while (unsettled !== undefined && world.nowMs - fromMs < settleWithinMs) {
-      await world.runUntil(world.nowMs + lookEveryMs);
+      await this.runUntil(world.nowMs + lookEveryMs);
       unsettled = whatIsUnsettled(this);
     }
     this.settledMs = world.nowMs - fromMs;
@@ -201,38 +338,36 @@ class SimRun implements Settling {
         limits: plan.limits,
         apps,
         ...(breakage?.breakClock === undefined ? {} : { breakClock: breakage.breakClock }),
+        ...(breakage?.breakKeyValue === undefined ? {} : { breakKeyValue: breakage.breakKeyValue }),
         isOneMachine: plan.isOneMachine,
         livingProcesses,
-        onStarted: (running: RunningSimNode) => checkWire(world, running),
+        onStarted: (running: RunningSimNode) => this.onNodeStarted(running),
       };
       return new SimNode(around, `dc1-${"abcdef"[index]}`, index + 1);
     });
   }
 
+  private onNodeStarted(running: RunningSimNode): void {
+    checkWire(this.world, running);
+    this.placement.watchView(running.name, running.context.view);
+    this.leases.watch(running.process);
+  }
+
   private makeUsers(): void {
-    const { world, plan, server } = this;
-    const { random } = world;
+    const { world, plan, server, history, ledger } = this;
+    // Else a burst that waits for acks may fill the inbox, and plain publishes are refused unheard.
+    const hasRoom = plan.limits.inboxMessagesMax >= 10_000;
     for (let user = 0; user < plan.userCount; user++) {
-      const app = random.chance(0.75) ? "each" : "first";
-      const uid = `u${user}`;
+      const where = drawUser(world.random, user);
       for (let number = 0; number < plan.devicesPerUser; number++) {
-        const where = { app, uid, device: `d${number}`, edges: () => this.edges() };
-        this.devices.push(new ModelDevice(world, where, this.history));
+        const drawn = drawDevice(world.random, where, number);
+        const device = { ...drawn, edges: () => this.edges() };
+        this.devices.push(new ModelDevice(world, device, history));
       }
-      const name = `svc${user}`;
-      const bus = server.connect(new SimProcess(world, name, 1, 0));
-      const publisher = {
-        name,
-        app,
-        uid,
-        everyMs: plan.pushEveryMs * random.between(0.5, 4),
-        plain: random.pick([0, 0.2]),
-        shortLived: random.pick([0, 0.1]),
-        collapsing: random.pick([0, 0, 0.2]),
-        targeted: random.pick([0, 0, 0.3]),
-        passing: random.pick([0, 0, 0.1]),
-      };
-      this.publishers.push(new ModelPublisher(world, publisher, bus));
+      const drawn = drawPublisher(world.random, where, plan.pushEveryMs);
+      const publisher = { ...drawn, isSheltered: () => this.calm.isCalm && hasRoom };
+      const bus = server.connect(new SimProcess(world, drawn.name, 1, 0));
+      this.publishers.push(new ModelPublisher(world, publisher, bus, ledger));
     }
   }
 
@@ -257,8 +392,20 @@ class SimRun implements Settling {
       plain: sum(({ counts }) => counts.plain),
       accepted: sum(({ accepted }) => accepted.length),
       ...this.history.counts,
+      ...this.ledger.counts,
+      ...this.leases.counts,
+      asked: this.asks.asked,
+      moves: this.field.operator.moves,
       tableWrites: this.placement.tableWrites,
       takeovers: this.placement.takeovers,
+      rejoins: this.nodes.reduce(
+        (sum, { running }) => sum + (running?.context.view.rejoins ?? 0),
+        0,
+      ),
     };
   }
+}
+
+function nameOf({ nodeId, incarnation }: Member): string {
+  return `${nodeId}.${incarnation}`;
 }

@@ -2,11 +2,16 @@
  * Invariants 5 and 6 of DESIGN §10, once the faults have stopped: all shards served,
  * sessions and edges of one mind, inboxes drained, nothing left waiting.
  */
+
+import { nodeNameOf } from "../../actors/placement-view.js";
 import { type Shard, sessionKey, shardCount, shardOfKey } from "../../src/protocol/shards.js";
+import { shardWildcard } from "../../src/protocol/subjects.js";
 import { type Address, addressOn } from "../../src/runtime/address.js";
+import { unboundedIn } from "./bound-checks.js";
 import type { History } from "./history.js";
 import type { ModelDevice } from "./model-device.js";
 import type { ModelPublisher } from "./model-publisher.js";
+import type { SimBusServer } from "./sim-bus.js";
 import type { RunningSimNode, SimNode } from "./sim-node.js";
 
 export interface Settling {
@@ -28,23 +33,33 @@ export function whatIsUnsettled(sim: Settling): string | undefined {
   const running = sim.nodes.flatMap((node) => node.running ?? []);
   if (running.length < sim.nodes.length) return "a node is down";
   return (
-    unsettledPlacement(running) ??
     unsettledDevices(sim, running) ??
     unsettledInboxes(sim) ??
-    unsettledRequests(sim, running)
+    unsettledRequests(sim, running) ??
+    unsettledPlacement(running)
   );
+}
+
+/** All that a plain publish needs is there, at each server of the bus. */
+export function isServed(sim: Settling, server: SimBusServer): boolean {
+  const running = sim.nodes.flatMap((node) => node.running ?? []);
+  const { publishers, nodes } = sim;
+  if (running.length < nodes.length || nodes.some((node) => node.isPaused)) return false;
+  if (running.some(({ bus }) => !bus.link.isUp || bus.link.isCut)) return false;
+  const isHeard = publishers.every(({ shard }) => server.hasInterest(shardWildcard(shard)));
+  return isHeard && unsettledPlacement(running) === undefined;
 }
 
 /** All shards are with live nodes, every node sees the same, and the owners serve them. */
 export function unsettledPlacement(running: readonly RunningSimNode[]): string | undefined {
-  const names = new Map(running.map((node) => [node.name, node]));
+  const names = new Map(running.map((node) => [nodeNameOf(node.context), node]));
   for (const { name, context } of running) {
     const { view } = context;
     if (!view.isLeaseHeld(context.clock.monotonicMs())) return `${name} has no lease`;
     if (view.nodes.size !== running.length) return `${name} knows ${view.nodes.size} nodes`;
     for (let number = 0; number < shardCount; number++) {
       const owner = view.ownerOf(number as Shard);
-      const node = owner && names.get(`${owner.nodeId}.${owner.incarnation}`);
+      const node = owner && names.get(nodeNameOf(owner));
       if (node === undefined || owner?.state !== "serving") {
         return `${name} sees shard ${number} ${owner?.state ?? "without an owner"}`;
       }
@@ -68,14 +83,17 @@ function unsettledDevices(sim: Settling, running: readonly RunningSimNode[]): st
     const { socket } = device;
     if (!device.isAttached || socket?.connection === undefined)
       return `${device.name} is not attached`;
-    const edge = addressOn(socket.transport.process.name, "edge");
+    const at = running.find(({ transport }) => transport === socket.transport);
+    if (at === undefined) return `${device.name} is attached to a node that is gone`;
+    const edge = addressOn(nodeNameOf(at.context), "edge");
     open.add(`${edge}/${socket.connection}`);
     const seen = viewOf(device, running);
     if (seen?.connection !== `${edge}/${socket.connection}`) {
       return `${device.name} is on ${edge}/${socket.connection}, its session says ${seen?.connection}`;
     }
   }
-  for (const { name, transport, system } of running) {
+  for (const { context, transport, system } of running) {
+    const name = nodeNameOf(context);
     for (const connection of transport.connections()) {
       const at = addressOn(name, `edge/${connection}`);
       if (!open.has(at)) return `${at} is nobody's connection`;
@@ -91,10 +109,11 @@ function viewOf(device: ModelDevice, running: readonly RunningSimNode[]): Device
   const key = sessionKey(app, uid);
   const shard = shardOfKey(key);
   const owner = running[0]?.context.view.ownerOf(shard);
-  const node = running.find(({ name }) => name === `${owner?.nodeId}.${owner?.incarnation}`);
+  if (owner === undefined) return undefined;
+  const node = running.find(({ context }) => nodeNameOf(context) === nodeNameOf(owner));
   if (node === undefined) return undefined;
   const path = `shards/${node.context.store.groupOf(shard)}/${shard}/${key}`;
-  const details = node.system.inspectActor(addressOn(node.name, path) as Address);
+  const details = node.system.inspectActor(addressOn(nodeNameOf(owner), path) as Address);
   const devices = (details?.detail["devices"] ?? []) as readonly DeviceView[];
   return devices.find((one) => one.id === id);
 }
@@ -112,41 +131,16 @@ function unsettledInboxes({ history, devices }: Settling): string | undefined {
   return undefined;
 }
 
-/** Leaders ping each node ten times a second; a request or two may be on their way. */
-const requestsMax = 64;
-
 function unsettledRequests(
   { publishers }: Settling,
   running: readonly RunningSimNode[],
 ): string | undefined {
   if (publishers.some((publisher) => !publisher.isIdle)) return "a publisher waits for an answer";
-  for (const { name, system, bus } of running) {
-    const { pendingAsks, runQueue } = system.counters();
-    if (pendingAsks > 0) return `${name} has ${pendingAsks} open asks`;
-    if (runQueue > requestsMax) return `${name} has ${runQueue} actors in its queue`;
-    if (bus.pendingRequests > requestsMax) return `${name} has ${bus.pendingRequests} requests`;
-    for (const root of ["membership", "placement"]) {
-      const actor = system.find(root)?.cell;
-      if (actor === undefined) return `${name} has no ${root} actor`;
-      const size = largestCollection(actor, 2);
-      if (size > requestsMax) return `${name}'s ${root} remembers ${size} of something`;
-    }
+  for (const node of running) {
+    const unbounded = unboundedIn(node);
+    if (unbounded !== undefined) return unbounded;
   }
   return undefined;
-}
-
-/** Of the maps, sets and lists that hang on an actor, but for what all actors share. */
-function largestCollection(holder: object, depth: number): number {
-  let largest = 0;
-  for (const [field, value] of Object.entries(holder)) {
-    if (field === "node" || field.startsWith("_")) continue;
-    if (value instanceof Map || value instanceof Set) largest = Math.max(largest, value.size);
-    else if (Array.isArray(value)) largest = Math.max(largest, value.length);
-    else if (depth > 0 && typeof value === "object" && value !== null) {
-      largest = Math.max(largest, largestCollection(value, depth - 1));
-    }
-  }
-  return largest;
 }
 
 /** Every push that was answered ok is known to the store by that id, under that number. */

@@ -1,19 +1,20 @@
 /**
- * NATS as far as Belfry uses it. The server looks up who subscribes when a message
- * reaches it; messages from one sender to one receiver keep their order, those from
- * different senders do not. Requests learn at once that nobody subscribes.
+ * NATS as far as Belfry uses it: one server, or a cluster (sim-routes.ts). A server
+ * looks up who subscribes when a message reaches it. What one client sends keeps its order,
+ * and so does what the server sends to one client; between senders there is none, and none
+ * between what comes by different routes. Requests learn at once that nobody subscribes.
  */
 
 import { Fault } from "../../src/base/result.js";
 import { isMap } from "../../src/protocol/codec.js";
 import type { Bus, BusMessage, BusSubscription, PublishOptions } from "../../src/runtime/ports.js";
 import { decodeBatch } from "../../src/runtime/wire.js";
-import { Interest } from "./interest.js";
 import { SimLink } from "./sim-link.js";
 import type { SimProcess } from "./sim-process.js";
+import { type Homed, SimRoutes } from "./sim-routes.js";
 import type { World } from "./world.js";
 
-interface Subscription {
+interface Subscription extends Homed {
   readonly bus: SimBus;
   readonly subject: string;
   readonly onMessage: (message: BusMessage) => void;
@@ -33,16 +34,32 @@ export interface BusWatcher {
 const noBytes = new Uint8Array(0);
 
 export class SimBusServer {
-  readonly interest = new Interest<Subscription>();
+  readonly routes: SimRoutes<Subscription>;
   readonly clients = new Map<string, SimBus>();
   /** Probability that a core message is lost on its way to one subscriber. */
   lossRate = 0;
-  /** Pairs of processes between which nothing passes: a cut route between two servers. */
+  /**
+   * Probability that a batch from node to node arrives twice. NATS never does that to a
+   * core message; a proxy or another bus may, and the actors bear it, all but the beginning
+   * of a move: a `GroupFrozen` that is refused and then heard again makes the old owner
+   * believe that it is still alone. Pushes are doubled by their publishers only.
+   */
+  repeatRate = 0;
+  /** From whom to whom nothing passes: a cut route between two servers. */
   readonly severed = new Set<string>();
   latencyMs: readonly [number, number] = [0.1, 1];
-  watcher: BusWatcher | undefined;
+  readonly watchers: BusWatcher[] = [];
+  /** By subject: when the newest subscription came to its server. */
+  readonly subscribedMs = new Map<string, number>();
+  /** Told of what is lost on its way to a subscriber. */
+  onLost: (subject: string, payload: Uint8Array) => void = () => {};
 
-  constructor(readonly world: World) {}
+  constructor(
+    readonly world: World,
+    serverCount = 1,
+  ) {
+    this.routes = new SimRoutes(world, serverCount);
+  }
 
   delayMs(): number {
     const [low, high] = this.latencyMs;
@@ -52,17 +69,15 @@ export class SimBusServer {
   }
 
   connect(process: SimProcess): SimBus {
-    const bus = new SimBus(this, new SimLink(this.world, process, () => this.delayMs()));
+    const link = new SimLink(this.world, process, () => this.delayMs());
+    const bus = new SimBus(this, link, this.routes.pickServer());
     this.clients.set(process.name, bus);
     return bus;
   }
 
+  /** At each server of the cluster. */
   hasInterest(subject: string): boolean {
-    return this.receivers(subject).length > 0;
-  }
-
-  private receivers(subject: string): Subscription[] {
-    return this.interest.collect(subject).filter(({ bus }) => bus.link.isKnownToServer);
+    return this.routes.isKnownEverywhere(subject, ({ bus }) => bus.link.isKnownToServer);
   }
 
   /** A message has reached the server. */
@@ -72,33 +87,47 @@ export class SimBusServer {
     const inbox = inboxOwner(subject);
     if (inbox !== undefined) {
       const bus = this.clients.get(inbox);
-      if (bus?.link.isKnownToServer) {
-        this.deliver(from, bus, subject, () => bus.onAnswer(subject, payload));
-      }
+      if (bus === undefined) return;
+      this.routes.carry(from.server, bus.server, () => {
+        if (!bus.link.isKnownToServer) return;
+        this.deliver(from, bus, subject, payload, () => bus.onAnswer(subject, payload));
+      });
       return;
     }
-    const receivers = this.receivers(subject);
-    if (receivers.length === 0 && reply !== undefined) {
-      from.link.deliver(0, "no responders", () => from.onNobody(reply));
-    }
-    for (const subscription of receivers) {
-      const message = reply === undefined ? { subject, payload } : { subject, payload, reply };
-      this.deliver(from, subscription.bus, subject, () => {
+    const message = reply === undefined ? { subject, payload } : { subject, payload, reply };
+    const isKnown = this.routes.route(from.server, subject, (subscription) => {
+      if (!subscription.bus.link.isKnownToServer) return false;
+      const isSent = this.deliver(from, subscription.bus, subject, payload, () => {
         if (subscription.isActive) subscription.onMessage(message);
       });
+      if (!isSent) this.onLost(subject, payload);
+      return true;
+    });
+    if (!isKnown && reply !== undefined) {
+      from.link.deliver("no responders", () => from.onNobody(reply));
     }
   }
 
-  private deliver(from: SimBus, to: SimBus, subject: string, arrive: () => void): void {
+  private deliver(
+    from: SimBus,
+    to: SimBus,
+    subject: string,
+    payload: Uint8Array,
+    arrive: () => void,
+  ): boolean {
     const isLost =
       from !== to &&
-      (this.severed.has(pairOf(from.name, to.name)) || this.world.random.chance(this.lossRate));
+      (this.severed.has(wayOf(from.name, to.name)) || this.world.random.chance(this.lossRate));
     if (isLost) {
       this.world.note(to.name, "never gets", () => `${subject} from ${from.name}`);
-      return;
+      return false;
     }
-    const lastMs = from.lastArrivals.get(to) ?? 0;
-    from.lastArrivals.set(to, to.link.deliver(lastMs, "arrives", arrive));
+    to.link.deliver("arrives", arrive);
+    const mayRepeat = this.repeatRate > 0 && from !== to && isRepeatable(subject, payload);
+    if (!mayRepeat || !this.world.random.chance(this.repeatRate)) return true;
+    this.world.note(to.name, "gets twice", () => `${subject} from ${from.name}`);
+    to.link.deliver("arrives again", arrive);
+    return true;
   }
 
   /** The process is gone, or all of the server's memory. */
@@ -106,6 +135,10 @@ export class SimBusServer {
     bus.link.serverGivesUp();
     if (this.clients.get(bus.name) === bus) this.clients.delete(bus.name);
   }
+}
+
+function isRepeatable(subject: string, payload: Uint8Array): boolean {
+  return subject.endsWith(".actors") && !Buffer.from(payload).includes("GroupFrozen");
 }
 
 function describe(subject: string, payload: Uint8Array): string {
@@ -128,8 +161,8 @@ function text(message: object): string {
   return said.replace(/"/g, "");
 }
 
-export function pairOf(a: string, b: string): string {
-  return a < b ? `${a}|${b}` : `${b}|${a}`;
+export function wayOf(from: string, to: string): string {
+  return `${from}|${to}`;
 }
 
 function inboxOwner(subject: string): string | undefined {
@@ -139,7 +172,6 @@ function inboxOwner(subject: string): string | undefined {
 
 export class SimBus implements Bus {
   readonly payloadMax = 1024 * 1024;
-  readonly lastArrivals = new Map<SimBus, number>();
   private readonly subscriptions = new Set<Subscription>();
   /** Those that the server knows. */
   private readonly known = new Set<Subscription>();
@@ -148,8 +180,10 @@ export class SimBus implements Bus {
   private readonly returns = new Set<() => void>();
 
   constructor(
-    private readonly server: SimBusServer,
+    private readonly cluster: SimBusServer,
     readonly link: SimLink,
+    /** The number of the server that it is connected to. */
+    readonly server: number,
   ) {
     link.onDown = () => this.onDown();
     link.onUp = () => this.onUp();
@@ -168,12 +202,13 @@ export class SimBus implements Bus {
 
   publish(subject: string, payload: Uint8Array, options?: PublishOptions): void {
     const copy = new Uint8Array(payload);
-    this.server.watcher?.onPublish(this.name, subject, copy);
-    this.link.send(() => this.server.route(this, subject, copy, options?.reply));
+    for (const watcher of this.cluster.watchers) watcher.onPublish(this.name, subject, copy);
+    this.link.send(() => this.cluster.route(this, subject, copy, options?.reply));
   }
 
   subscribe(subject: string, onMessage: (message: BusMessage) => void): BusSubscription {
-    const subscription: Subscription = { bus: this, subject, onMessage, isActive: true };
+    const { server } = this;
+    const subscription: Subscription = { bus: this, server, subject, onMessage, isActive: true };
     this.subscriptions.add(subscription);
     this.link.send(() => this.addInterest(subscription));
     return {
@@ -196,7 +231,7 @@ export class SimBus implements Bus {
   flush(): Promise<void> {
     const reply = `_INBOX.${this.name}.${this.requests++}`;
     const sent = this.awaiting(reply, 5_000, "unknown", "flush");
-    this.link.send(() => this.link.deliver(0, "flushed", () => this.onAnswer(reply, noBytes)));
+    this.link.send(() => this.link.deliver("flushed", () => this.onAnswer(reply, noBytes)));
     return sent.then(() => undefined);
   }
 
@@ -207,7 +242,7 @@ export class SimBus implements Bus {
     const sent = this.awaiting(reply, 5_000, outcome, name);
     this.link.send(() =>
       ask((value) => {
-        this.link.deliver(0, name, () => {
+        this.link.deliver(name, () => {
           answered = value;
           this.onAnswer(reply, noBytes);
         });
@@ -263,12 +298,13 @@ export class SimBus implements Bus {
 
   private addInterest(subscription: Subscription): void {
     this.known.add(subscription);
-    this.server.interest.add(subscription.subject, subscription);
+    this.cluster.routes.add(subscription);
+    this.cluster.subscribedMs.set(subscription.subject, this.cluster.world.nowMs);
   }
 
   private removeInterest(subscription: Subscription): void {
     this.known.delete(subscription);
-    this.server.interest.remove(subscription.subject, subscription);
+    this.cluster.routes.remove(subscription);
   }
 
   private onDown(): void {

@@ -21,12 +21,11 @@ interface Watch {
   readonly bus: SimBus;
   readonly prefix: string;
   readonly onEntry: OnChange;
-  lastMs: number;
 }
 
 export interface KeyValueWatcher {
   /** Each write that took effect; `value` is undefined for a delete. */
-  onWrite(by: string, key: string, value: Uint8Array | undefined): void;
+  onWrite(by: string, key: string, value: Uint8Array | undefined): unknown;
 }
 
 /** Probabilities of each call. */
@@ -43,7 +42,7 @@ export class SimKeyValueServer {
   readonly faults: KeyValueFaults = { lostRequest: 0, lostAnswer: 0, lateWrite: 0, staleRead: 0 };
   /** "refusing": says so at once. "silent": callers run into their deadlines. */
   leader: "present" | "refusing" | "silent" = "present";
-  watcher: KeyValueWatcher | undefined;
+  readonly watchers: KeyValueWatcher[] = [];
   /** For a deliberate breakage: written whatever their revision is. */
   uncomparedKeys: readonly string[] = [];
   private readonly entries = new Map<string, KeyValueEntry>();
@@ -101,7 +100,7 @@ export class SimKeyValueServer {
     else this.entries.set(key, entry);
     const what = value === undefined ? "drops" : "takes";
     this.world.note("kv", what, () => `${key} r${revision} for ${by}`);
-    this.watcher?.onWrite(by, key, value);
+    for (const watcher of this.watchers) watcher.onWrite(by, key, value);
     for (const watch of this.watches) {
       if (key.startsWith(watch.prefix)) this.tell(watch, key, entry);
     }
@@ -126,16 +125,11 @@ export class SimKeyValueServer {
 
   private tell(watch: Watch, key: string, entry: KeyValueEntry | undefined): void {
     if (!watch.bus.link.isKnownToServer) return;
-    watch.lastMs = watch.bus.link.deliver(watch.lastMs, "watch", () => watch.onEntry(key, entry));
+    watch.bus.link.deliver("watch", () => watch.onEntry(key, entry));
   }
 }
 
 export class SimKeyValue implements KeyValue {
-  /** What the node knows of each key. */
-  sightings: ReadonlyMap<string, { readonly revision: number }> = new Map();
-  /** The revision of each key that this client wrote. */
-  private readonly written = new Map<string, number>();
-
   constructor(
     private readonly server: SimKeyValueServer,
     private readonly bus: SimBus,
@@ -187,7 +181,6 @@ export class SimKeyValue implements KeyValue {
         bus: this.bus,
         prefix,
         onEntry: (key, entry) => tell(key, entry),
-        lastMs: 0,
       };
       current = followed;
       const entries = await this.reading(`watch ${prefix}`, () => {
@@ -225,15 +218,13 @@ export class SimKeyValue implements KeyValue {
   ): Promise<Result<number, "CONFLICT">> {
     const copy = new Uint8Array(value);
     const { server } = this;
-    const answer = await this.writing(`put ${key}`, (): Result<number, "CONFLICT"> => {
+    return this.writing(`put ${key}`, (): Result<number, "CONFLICT"> => {
       const isCompared = !server.uncomparedKeys.includes(key);
       if (isCompared && server.revisionOf(key) !== revision) {
         return refused("CONFLICT", "the key has another revision");
       }
       return accepted(server.write(this.bus.name, key, copy));
     });
-    if (answer.ok) this.written.set(key, answer.value);
-    return answer;
   }
 
   private reading<Value>(name: string, read: (isStale: boolean) => Value): Promise<Value> {

@@ -27,6 +27,10 @@ export class SimLink {
   onUp: () => void = () => {};
   /** At the server, when it gives the connection up. */
   onForgotten: () => void = () => {};
+  /** The longest stall that it ever had. */
+  stallMaxMs = 0;
+  private stalledUntilMs = 0;
+  private lastArrivalMs = 0;
   private generation = 0;
   private readonly streams: Record<Direction, Stream> = {
     "to-server": { isCut: false, held: [], lastMs: 0 },
@@ -56,11 +60,17 @@ export class SimLink {
     });
   }
 
-  /** `arrive` runs in the process; `lastMs` is when the one before it from its sender came. */
-  deliver(notBeforeMs: number, label: string, arrive: () => void): number {
-    const atMs = Math.max(this.world.nowMs + this.delayMs(), notBeforeMs + 0.0001);
-    this.carryAt("from-server", atMs, () => this.process.receive(label, arrive));
-    return atMs;
+  /** `arrive` runs in the process, behind all that the server sent before. */
+  deliver(label: string, arrive: () => void): void {
+    const soonestMs = Math.max(this.world.nowMs + this.delayMs(), this.stalledUntilMs);
+    this.lastArrivalMs = Math.max(soonestMs, this.lastArrivalMs + 0.0001);
+    this.carryAt("from-server", this.lastArrivalMs, () => this.process.receive(label, arrive));
+  }
+
+  /** A client that is slow to read: what is sent to it now arrives at the end. */
+  stall(forMs: number): void {
+    this.stallMaxMs = Math.max(this.stallMaxMs, forMs);
+    this.stalledUntilMs = Math.max(this.stalledUntilMs, this.world.nowMs + forMs);
   }
 
   cut(direction: Direction): void {
@@ -110,6 +120,7 @@ export class SimLink {
 
   private loseFlight(): void {
     this.generation++;
+    this.lastArrivalMs = 0;
     this.packet = undefined;
     for (const stream of Object.values(this.streams)) stream.held = [];
   }

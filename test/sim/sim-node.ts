@@ -3,6 +3,7 @@
  * a name that starts again and again, each time a new process and incarnation.
  */
 import { Edge } from "../../actors/edge.js";
+import { NodeHealth } from "../../actors/health.js";
 import type { Limits } from "../../actors/limits.js";
 import { Membership } from "../../actors/membership.js";
 import type { NodeContext } from "../../actors/node-context.js";
@@ -38,12 +39,14 @@ export interface SimSurroundings {
   readonly isOneMachine: boolean;
   /** By `processStart`. */
   readonly livingProcesses: Set<string>;
-  /** For a deliberate breakage. */
+  /** For deliberate breakages. */
   readonly breakClock?: (clock: Clock) => Clock;
+  readonly breakKeyValue?: (keyValue: KeyValue) => KeyValue;
   readonly onStarted: (running: RunningSimNode) => void;
 }
 
 export interface RunningSimNode {
+  /** Of the process; the node's own changes with each rejoin, see `nodeNameOf(context)`. */
   readonly name: string;
   readonly process: SimProcess;
   readonly bus: SimBus;
@@ -52,7 +55,14 @@ export interface RunningSimNode {
   readonly system: ActorSystem;
 }
 
-const tokenSeconds = 10 * 365 * 86_400;
+/** A model device's. */
+interface Token {
+  readonly app: string;
+  readonly sub: string;
+  readonly seconds?: number;
+}
+
+const foreverSeconds = 10 * 365 * 86_400;
 const stopDeadlineMs = 20_000;
 
 export class SimNode {
@@ -60,7 +70,7 @@ export class SimNode {
   private process: SimProcess | undefined;
   private bus: SimBus | undefined;
   private incarnation = "";
-  private isStopping = false;
+  isStopping = false;
   private starts = 0;
 
   constructor(
@@ -159,7 +169,7 @@ export class SimNode {
   }
 
   private run(process: SimProcess, bus: SimBus, placement: SimKeyValue, incarnation: string): void {
-    const { world, limits, store, apps, breakClock } = this.around;
+    const { world, limits, store, apps, breakClock, breakKeyValue } = this.around;
     const clock = breakClock?.(process) ?? process;
     const transport = new SimTransport(world, process, limits.closeDeadlineMs);
     const giveUp = (reason: string): void => {
@@ -180,7 +190,7 @@ export class SimNode {
       random: world.random,
       bus,
       store: store.connect(process),
-      placement,
+      placement: breakKeyValue?.(placement) ?? placement,
       apps: { find: (app) => apps.get(app) },
       tokens: { verify: async (token) => accepted(this.claims(token, process)) },
       transport,
@@ -189,7 +199,6 @@ export class SimNode {
       view: new PlacementView(),
       giveUp,
     };
-    placement.sightings = context.view.sightings;
     const system = startActors(context, process, giveUp, (what) => world.fail(new Error(what)));
     this.running = { name: process.name, process, bus, transport, context, system };
     this.around.onStarted(this.running);
@@ -205,8 +214,9 @@ export class SimNode {
   }
 
   private claims(token: string, process: SimProcess): Claims {
-    const { app, sub } = JSON.parse(token) as { app: string; sub: string };
-    return { app, sub, jti: "", exp: Math.floor(process.wallMs() / 1_000) + tokenSeconds };
+    const { app, sub, seconds } = JSON.parse(token) as Token;
+    const exp = Math.floor(process.wallMs() / 1_000) + (seconds ?? foreverSeconds);
+    return { app, sub, jti: "", exp };
   }
 
   private logOf(name: string): Log {
@@ -246,6 +256,7 @@ function startActors(
   system.spawnRoot("placement", () => new Placement(context));
   system.spawnRoot("shards", () => new ShardHost(context));
   system.spawnRoot("edge", () => new Edge(context));
+  system.spawnRoot("health", () => new NodeHealth(context));
   system.spawnRoot("desk", () => new OperatorDesk(context, () => system));
   return system;
 }

@@ -27,13 +27,15 @@ export class SimProcess implements Clock {
   private turnAtMs = -1;
   private turnTie = 0;
   private caughtUpMs = -1;
+  /** When it last went on after a pause. */
+  awakeSinceMs = 0;
   private readonly bornMs: number;
 
   /** `rate`: seconds of this clock in a true second. */
   constructor(
     readonly world: World,
     readonly name: string,
-    private readonly rate: number,
+    readonly rate: number,
     private wallOffsetMs: number,
   ) {
     this.bornMs = world.nowMs;
@@ -101,6 +103,7 @@ export class SimProcess implements Clock {
   resume(): void {
     if (!this.isPaused || this.isDead) return;
     this.isPaused = false;
+    this.awakeSinceMs = this.world.nowMs;
     const { world, waiting } = this;
     this.waiting = [];
     const first = world.random.below(phases.length);

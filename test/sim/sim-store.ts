@@ -40,7 +40,7 @@ export class SimStore {
   /** Nothing takes effect before. */
   stalledUntilMs = 0;
   latencyMs: readonly [number, number] = [0.1, 2];
-  watcher: StoreWatcher | undefined;
+  readonly watchers: StoreWatcher[] = [];
   breakGroup: BreakGroup = (group) => group;
 
   constructor(
@@ -138,7 +138,8 @@ class SimGroup implements InboxGroup {
   raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]> {
     return this.way.call("raise", async () => {
       const answers = await this.group.raise(requests);
-      this.store.watcher?.onRaised(this.process.name, requests, answers);
+      const { watchers } = this.store;
+      for (const watcher of watchers) watcher.onRaised(this.process.name, requests, answers);
       return answers;
     });
   }
@@ -147,7 +148,8 @@ class SimGroup implements InboxGroup {
     return this.way.call("commit", async () => {
       const answers = await this.group.commit(writes);
       this.store.world.note(this.process.name, "commits", () => describe(writes));
-      this.store.watcher?.onCommitted(this.process.name, writes, answers);
+      const { watchers } = this.store;
+      for (const watcher of watchers) watcher.onCommitted(this.process.name, writes, answers);
       return answers;
     });
   }

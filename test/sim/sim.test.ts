@@ -5,8 +5,8 @@ import { breakages } from "./breakages.js";
 import { runSeed } from "./run-seed.js";
 import { Violation } from "./world.js";
 
-const seeds = 24;
-const runsMs = 60_000;
+const seeds = 16;
+const runsMs = 120_000;
 
 describe("the actors under faults on virtual time", () => {
   test(`keep every invariant on ${seeds} seeds`, { timeout: runsMs }, async () => {
@@ -32,16 +32,17 @@ describe("the actors under faults on virtual time", () => {
 
 describe("the simulator's checkers", () => {
   for (const breakage of breakages) {
-    const { name, invariant, seedsMax } = breakage;
-    test(`catch ${name} within ${seedsMax} seeds`, { timeout: runsMs }, async () => {
-      for (let seed = 1; seed <= seedsMax; seed++) {
+    const { name, invariants, seedsMax, firstSeed = 1 } = breakage;
+    const lastSeed = firstSeed + seedsMax - 1;
+    test(`catch ${name} in seeds ${firstSeed} to ${lastSeed}`, { timeout: runsMs }, async () => {
+      for (let seed = firstSeed; seed <= lastSeed; seed++) {
         const { failure } = await runSeed({ seed, breakage });
         if (failure === undefined) continue;
         ok(failure instanceof Violation, `${failure.stack}`);
-        equal(failure.invariant, invariant, failure.message);
+        ok(invariants.includes(failure.invariant), failure.message);
         return;
       }
-      ok(false, `not seen in seeds 1 to ${seedsMax}`);
+      ok(false, "not seen");
     });
   }
 });

@@ -3,6 +3,9 @@
  * to get there, what it receives as long to come back, each in order. As with NATS, the
  * server knows a subscription only when it has arrived, and the client drops what comes
  * for one that it has ended.
+ *
+ * With a route, publishers are at another server of a cluster: interest in pushes takes as
+ * long to get there as they take to come from there, while all else takes its own way.
  */
 import type { Clock } from "../../src/base/clock.js";
 import type { MemoryBus } from "../../src/drivers/memory-bus.js";
@@ -12,6 +15,8 @@ export class LinkedBus implements Bus {
   private isCut = false;
   private readonly up: Pipe;
   private readonly down: Pipe;
+  private readonly route: Pipe | undefined;
+  private readonly behind = new Map<string, Interest>();
   private readonly subscriptions = new Set<BusSubscription>();
   /** False: lost on the way to the server. */
   mayPass: (subject: string, payload: Uint8Array) => boolean = () => true;
@@ -21,9 +26,11 @@ export class LinkedBus implements Bus {
     private readonly server: MemoryBus,
     clock: Clock,
     delayMs: number,
+    routeMs = 0,
   ) {
     this.up = new Pipe(clock, delayMs);
     this.down = new Pipe(clock, delayMs);
+    this.route = routeMs > 0 ? new Pipe(clock, routeMs) : undefined;
   }
 
   get payloadMax(): number {
@@ -53,15 +60,45 @@ export class LinkedBus implements Bus {
       this.onArrival(message.subject, message.payload);
       if (isActive) onMessage(message);
     };
+    const receive = (message: BusMessage) => this.down.push(() => arrive(message));
     this.up.push(() => {
       if (this.isCut) return;
-      inner = this.server.subscribe(subject, (message) => this.down.push(() => arrive(message)));
+      inner =
+        this.route !== undefined && subject.startsWith("shard.")
+          ? this.subscribeBehind(this.route, subject, receive)
+          : this.server.subscribe(subject, receive);
       this.subscriptions.add(inner);
     });
     return {
       unsubscribe: () => {
         isActive = false;
         this.up.push(() => inner?.unsubscribe());
+      },
+    };
+  }
+
+  /** Each word of interest, and each push, crosses the route; this server sorts them out. */
+  private subscribeBehind(
+    route: Pipe,
+    subject: string,
+    receive: (message: BusMessage) => void,
+  ): BusSubscription {
+    const interest = this.behind.get(subject) ?? { receivers: new Set(), count: 0, far: undefined };
+    this.behind.set(subject, interest);
+    interest.receivers.add(receive);
+    const arrive = (message: BusMessage) =>
+      route.push(() => {
+        for (const receiver of interest.receivers) receiver(message);
+      });
+    route.push(() => {
+      if (interest.count++ === 0) interest.far = this.server.subscribe(subject, arrive);
+    });
+    return {
+      unsubscribe: () => {
+        interest.receivers.delete(receive);
+        route.push(() => {
+          if (--interest.count === 0) interest.far?.unsubscribe();
+        });
       },
     };
   }
@@ -75,6 +112,13 @@ export class LinkedBus implements Bus {
       this.up.push(() => void this.server.flush().then(() => this.down.push(resolve)));
     });
   }
+}
+
+/** In the pushes of one subject: here at once, at the publishers' server a route later. */
+interface Interest {
+  readonly receivers: Set<(message: BusMessage) => void>;
+  count: number;
+  far: BusSubscription | undefined;
 }
 
 /** Carries out what was pushed, in order, each `delayMs` later; one timer an instant. */

@@ -8,6 +8,7 @@ import { PlacementView } from "../../actors/placement-view.js";
 import { ShardHost } from "../../actors/shard-host.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
+import type { InboxStore } from "../../src/ports/inbox-store.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { ToPlacement } from "../../src/protocol/messages.js";
@@ -20,7 +21,7 @@ import { ActorSystem } from "../../src/runtime/system.js";
 import type { LeaderRecord } from "../../topology/election.js";
 import { type NodeRecord, nodeRecordVersion } from "../../topology/node-record.js";
 import { PlacementTable } from "../../topology/placement-table.js";
-import { unitShards } from "../../topology/plan.js";
+import { unitShards } from "../../topology/units.js";
 import { LinkedBus } from "./linked-bus.js";
 import { VirtualClock } from "./virtual-clock.js";
 
@@ -71,6 +72,8 @@ export class MoveBench {
   readonly server = new MemoryBus(this.clock);
   readonly store = new MemoryInbox(64);
   readonly crashes: string[] = [];
+  /** Asked when a node is added. */
+  storeFor: (nodeId: string) => InboxStore = () => this.store;
   readonly sent: Sent[] = [];
   readonly nodes = new Map<string, BenchNode>();
   private readonly publishers = new Map<number, LinkedBus>();
@@ -84,9 +87,10 @@ export class MoveBench {
     system.spawnRoot("placement", () => new Leader((group, epoch) => this.onDone(group, epoch)));
   }
 
-  addNode(name: string, delayMs: number, watchDelayMs: number): BenchNode {
+  /** `routeMs`: between its server and that of the publishers. */
+  addNode(name: string, delayMs: number, watchDelayMs: number, routeMs = 0): BenchNode {
     const member = { nodeId: `dc1-${name}`, incarnation: "i" };
-    const bus = new LinkedBus(this.server, this.clock, delayMs);
+    const bus = new LinkedBus(this.server, this.clock, delayMs, routeMs);
     const view = new PlacementView();
     view.leaseDeadlineMs = Number.POSITIVE_INFINITY;
     view.isLoaded = true;
@@ -125,7 +129,7 @@ export class MoveBench {
       clock: this.clock,
       random: { next: () => 0.5 },
       bus,
-      store: this.store,
+      store: this.storeFor(nodeId),
       placement: never,
       apps: {
         find: (app) => ({ v: 1, app, secrets: [], delivery: "each-device", createdAtMs: 0 }),

@@ -22,12 +22,11 @@ export interface NatsFixtureOptions {
   readonly port?: number;
 }
 
-export interface NatsFixture extends AsyncDisposable {
+/** One server or several: what a platform needs of either. */
+export interface NatsServers extends AsyncDisposable {
+  /** Of several, with commas between. */
   readonly url: string;
-  readonly port: number;
   readonly folder: string;
-  /** Of the process that runs now; another one after a restart. */
-  readonly pid: number;
   readonly credentials: {
     readonly node: NatsCredentials;
     /** The first of the operators. */
@@ -35,12 +34,20 @@ export interface NatsFixture extends AsyncDisposable {
     app(name: string): NatsCredentials;
     user(name: string): NatsCredentials;
   };
-  /** Adds apps while it runs. */
-  addApps(apps: readonly string[]): Promise<void>;
+  /** Of the processes that run now; others after a restart. */
+  readonly pids: readonly number[];
   kill(signal: NodeJS.Signals): void;
   /** Same port, same data; starts it also when it was killed. */
   restart(): Promise<void>;
   stop(): Promise<void>;
+}
+
+export interface NatsFixture extends NatsServers {
+  readonly port: number;
+  /** Of the process that runs now; another one after a restart. */
+  readonly pid: number;
+  /** Adds apps while it runs. */
+  addApps(apps: readonly string[]): Promise<void>;
 }
 
 /** Resolves when the server greets; rejects with what to install when there is none. */
@@ -68,6 +75,9 @@ export async function startNats(options: NatsFixtureOptions = {}): Promise<NatsF
     folder,
     get pid() {
       return server.pid;
+    },
+    get pids() {
+      return [server.pid];
     },
     credentials: {
       node: server.credentials("node"),

@@ -10,6 +10,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { WebSocket } from "ws";
 import { createDevice, type Device, type DeviceOptions } from "../../src/client/device-client.js";
@@ -30,7 +31,8 @@ import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { pushUserSubject } from "../../src/protocol/subjects.js";
 import { decodeNodeRecord, type NodeRecord, nodeKey } from "../../topology/node-record.js";
 import { PlacementTable } from "../../topology/placement-table.js";
-import { type NatsFixture, startNats } from "./nats-server.js";
+import { type NatsCluster, startNatsCluster } from "./nats-cluster.js";
+import { type NatsFixture, type NatsServers, startNats } from "./nats-server.js";
 import { until } from "./until.js";
 
 const nodeProgram = fileURLToPath(new URL("../../src/main/node.js", import.meta.url));
@@ -40,7 +42,11 @@ export interface PlatformOptions {
   /** Kept at the end where given. */
   readonly folder?: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Takes each line that a node logs, which otherwise go to standard error. */
+  readonly onLog?: OnLog;
 }
+
+export type OnLog = (node: string, line: string) => void;
 
 export interface PlatformNode {
   readonly name: string;
@@ -53,23 +59,27 @@ export interface PlatformNode {
 export const app = "demo";
 export const secret = { kid: "test", secret: "a secret of at least thirty-two bytes" };
 
-export class Platform implements AsyncDisposable {
+export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDisposable {
   readonly nodes = new Map<string, PlatformNode>();
   private readonly devices: Device[] = [];
 
   private constructor(
     readonly folder: string,
     private readonly isKept: boolean,
-    readonly nats: NatsFixture,
+    readonly nats: Nats,
     /** As the user `node`; tests look and publish with it. */
     readonly link: NatsConnection,
     readonly operator: NatsConnection,
     private readonly environment: Readonly<Record<string, string>>,
+    private readonly onLog: OnLog | undefined,
   ) {}
 
-  static async start(options: PlatformOptions): Promise<Platform> {
+  static async start<Nats extends NatsServers>(
+    options: PlatformOptions,
+    startServers: (folder: string) => Promise<Nats>,
+  ): Promise<Platform<Nats>> {
     const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "belfry-test-")));
-    const nats = await startNats({ folder: join(folder, "nats"), apps: [app] });
+    const nats = await startServers(join(folder, "nats"));
     const link = await connect(nats, "node");
     const operator = await connect(nats, "operator-test");
     const platform = new Platform(
@@ -79,10 +89,12 @@ export class Platform implements AsyncDisposable {
       link,
       operator,
       options.environment ?? {},
+      options.onLog,
     );
     await platform.registerApp({});
-    await Promise.all((options.nodes ?? ["a", "b"]).map((name) => platform.startNode(name)));
-    await platform.untilPlaced();
+    const names = options.nodes ?? ["a", "b"];
+    await Promise.all(names.map((name) => platform.startNode(name)));
+    if (names.length > 0) await platform.untilPlaced();
     return platform;
   }
 
@@ -99,12 +111,18 @@ export class Platform implements AsyncDisposable {
     await apps.create(record.app, encodeAppRecord(record));
   }
 
-  async startNode(name: string): Promise<PlatformNode> {
+  /** `environment` is this start's alone. */
+  async startNode(
+    name: string,
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<PlatformNode> {
     const passwordFile = join(this.folder, "node.password");
     const { user, pass, inboxPrefix } = this.nats.credentials.node;
     await writeFile(passwordFile, pass, { mode: 0o600 });
+    const { onLog } = this;
     const child = fork(nodeProgram, [], {
       execArgv: ["--enable-source-maps"],
+      stdio: ["inherit", "inherit", onLog === undefined ? "inherit" : "pipe", "ipc"],
       env: {
         ...process.env,
         BELFRY_NAME: name,
@@ -117,8 +135,12 @@ export class Platform implements AsyncDisposable {
         UV_THREADPOOL_SIZE: "16",
         BELFRY_LOG_LEVEL: process.env["BELFRY_LOG_LEVEL"] ?? "error",
         ...this.environment,
+        ...environment,
       },
     });
+    if (child.stderr !== null && onLog !== undefined) {
+      createInterface({ input: child.stderr }).on("line", (line) => onLog(name, line));
+    }
     const ready = await new Promise<NodeReady>((resolve, reject) => {
       child.once("message", (message) => resolve(message as NodeReady));
       child.once("exit", (code) => reject(new Error(`node ${name} ended with ${code}`)));
@@ -248,11 +270,18 @@ export class Platform implements AsyncDisposable {
   }
 }
 
-export function startPlatform(options: PlatformOptions = {}): Promise<Platform> {
-  return Platform.start(options);
+export function startPlatform(options: PlatformOptions = {}): Promise<Platform<NatsFixture>> {
+  return Platform.start(options, (folder) => startNats({ folder, apps: [app] }));
 }
 
-function connect(nats: NatsFixture, name: string): Promise<NatsConnection> {
+/** On three NATS servers in place of one. */
+export function startClusterPlatform(
+  options: PlatformOptions = {},
+): Promise<Platform<NatsCluster>> {
+  return Platform.start(options, (folder) => startNatsCluster({ folder, apps: [app] }));
+}
+
+function connect(nats: NatsServers, name: string): Promise<NatsConnection> {
   const { user, pass, inboxPrefix } = nats.credentials.user(name);
   return connectNats({ url: nats.url, name: "test", user, password: pass, inboxPrefix });
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { packValue } from "../../src/protocol/codec.js";
+import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { PlacementTable } from "../../topology/placement-table.js";
 
@@ -40,6 +40,8 @@ describe("PlacementTable", () => {
       .withOwner([1, 2] as Shard[], member("b"))
       .withMove([1] as Shard[], member("c"))
       .withState([2] as Shard[], "unassigned")
+      .withDrain("dc1-b", true)
+      .withDrain("dc1-a", true)
       .writtenBy(9, "nonce");
     const decoded = PlacementTable.decode(table.encode());
     assert.ok(decoded.ok);
@@ -48,6 +50,26 @@ describe("PlacementTable", () => {
     }
     assert.equal(decoded.value.masterEpoch, 9);
     assert.equal(decoded.value.nonce, "nonce");
+    assert.deepEqual(decoded.value.draining, ["dc1-a", "dc1-b"]);
+  });
+
+  test("keeps who is in drain through every other change", () => {
+    const table = PlacementTable.empty()
+      .withDrain("dc1-a", true)
+      .withOwner([1] as Shard[], member("a"))
+      .withMove([1] as Shard[], member("b"))
+      .withState([1] as Shard[], "serving")
+      .writtenBy(2, "nonce");
+    assert.deepEqual(table.draining, ["dc1-a"]);
+    assert.deepEqual(table.withDrain("dc1-a", false).draining, []);
+  });
+
+  test("is read without a drain where an older version wrote it, and not with a broken one", () => {
+    const map = unpackValue(PlacementTable.empty().encode()) as Record<string, unknown>;
+    const { draining: _, ...older } = map;
+    const decoded = PlacementTable.decode(packValue(older));
+    assert.deepEqual(decoded.ok && decoded.value.draining, []);
+    assert.equal(PlacementTable.decode(packValue({ ...map, draining: [7] })).ok, false);
   });
 
   test("forgets members that own nothing any more", () => {

@@ -3,69 +3,41 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
-import { type Member, PlacementTable } from "../../topology/placement-table.js";
-import { type Candidate, planPlacement, unitShards } from "../../topology/plan.js";
+import { PlacementTable } from "../../topology/placement-table.js";
+import { planPlacement } from "../../topology/plan.js";
+import { type Candidate, unitShards } from "../../topology/units.js";
+import {
+  allShards,
+  carryOut,
+  countOf,
+  drained,
+  finished,
+  limits,
+  live,
+  members,
+  settled,
+  tables,
+  unitCount,
+  unitSize,
+} from "./plan-samples.js";
 
-const unitSize = 512;
-const unitCount = shardCount / unitSize;
-const limits = { unitSize, openMovesMax: 1 };
-
-const memberOf = (index: number): Member => ({ nodeId: `dc1-${index}`, incarnation: "i" });
-const live = (index: number): Candidate => ({ ...memberOf(index), isDraining: false });
-const members = fc
-  .uniqueArray(fc.integer({ min: 0, max: 11 }), { minLength: 1, maxLength: 8 })
-  .map((indexes) => indexes.map(live));
-/** At least one of them stays. */
-const drained = fc
-  .tuple(members, fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }))
-  .map(([list, flags]): Candidate[] =>
-    list.map((member, at) => ({ ...member, isDraining: at > 0 && flags[at] === true })),
-  );
-
-/** A table in which each unit is owned by some node, dead or alive, or by nobody. */
-const tables = fc
-  .array(fc.option(fc.integer({ min: 0, max: 11 })), { minLength: unitCount, maxLength: unitCount })
-  .map((owners) =>
-    owners.reduce<PlacementTable>(
-      (table, owner, unit) =>
-        owner === null ? table : table.withOwner(unitShards(unit, unitSize), memberOf(owner)),
-      PlacementTable.empty(),
+/** Some are in doubt, some cannot serve some units. */
+const troubled = fc
+  .tuple(
+    drained,
+    fc.array(
+      fc.record({
+        isInDoubt: fc.boolean(),
+        cannotServe: fc.uniqueArray(fc.integer({ min: 0, max: unitCount - 1 })),
+      }),
+      { minLength: 8, maxLength: 8 },
     ),
+  )
+  .map(([list, troubles]): Candidate[] =>
+    list.map((member, at) => ({ ...member, ...troubles[at] })),
   );
 
-/** Carries out a plan; what moves is not yet there. */
-function carryOut(table: PlacementTable, candidates: readonly Candidate[]): PlacementTable {
-  return planPlacement(table, candidates, limits).reduce((changed, step) => {
-    const shards = unitShards(step.unit, unitSize);
-    return step.kind === "assign"
-      ? changed.withOwner(shards, step.to)
-      : changed.withMove(shards, step.to);
-  }, table);
-}
-
-/** Every new owner has said that it serves. */
-function finished(table: PlacementTable): PlacementTable {
-  const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
-  const moving = all.filter((shard) => table.stateOf(shard) === "moving");
-  return table.withState(moving, "serving");
-}
-
-function settled(table: PlacementTable, candidates: readonly Candidate[]): PlacementTable {
-  let current = table;
-  for (let round = 0; round < 64; round++) {
-    if (planPlacement(current, candidates, limits).length === 0) return current;
-    current = finished(carryOut(current, candidates));
-  }
-  throw new Error("never settles");
-}
-
-function countOf(table: PlacementTable, member: Member): number {
-  let count = 0;
-  for (let unit = 0; unit < unitCount; unit++) {
-    if (table.isOwnedBy((unit * unitSize) as Shard, member)) count++;
-  }
-  return count;
-}
+const cannot = (member: Candidate, unit: number) => member.cannotServe?.includes(unit) === true;
 
 describe("planPlacement", () => {
   test("leaves no unit without a live owner, and settles balanced over those that stay", () => {
@@ -147,9 +119,11 @@ describe("planPlacement", () => {
   });
 
   test("leaves the shards where they are when all nodes are in drain", () => {
-    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
     const a = { ...live(0), isDraining: true };
-    assert.deepEqual(planPlacement(PlacementTable.empty().withOwner(all, a), [a], limits), []);
+    assert.deepEqual(
+      planPlacement(PlacementTable.empty().withOwner(allShards, a), [a], limits),
+      [],
+    );
   });
 
   test("is the same for the same input, and nothing when all is well", () => {
@@ -164,8 +138,7 @@ describe("planPlacement", () => {
 
   test("waits for a move before it starts the next", () => {
     const [a, b] = [live(0), live(1)];
-    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
-    const table = PlacementTable.empty().withOwner(all, a);
+    const table = PlacementTable.empty().withOwner(allShards, a);
     const moving = carryOut(table, [a, b]);
     assert.equal(countOf(moving, b), 1);
     assert.deepEqual(planPlacement(moving, [a, b], limits), []);
@@ -174,13 +147,89 @@ describe("planPlacement", () => {
 
   test("gives a unit anew whose new owner died on the way", () => {
     const [a, b] = [live(0), live(1)];
-    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
-    const moving = carryOut(PlacementTable.empty().withOwner(all, a), [a, b]);
+    const moving = carryOut(PlacementTable.empty().withOwner(allShards, a), [a, b]);
     const steps = planPlacement(moving, [a], limits);
     assert.deepEqual(
       steps.map(({ kind, to }) => [kind, to.nodeId]),
       [["assign", a.nodeId]],
     );
+  });
+
+  test("gives who rejoined its units again, so that nothing goes from hand to hand", () => {
+    fc.assert(
+      fc.property(tables, members, (table, candidates) => {
+        const before = settled(table, candidates);
+        const again = candidates.map((member) => ({ ...member, incarnation: "next" }));
+        const after = carryOut(before, again);
+        for (let unit = 0; unit < unitCount; unit++) {
+          const shard = (unit * unitSize) as Shard;
+          assert.equal(after.ownerOf(shard)?.nodeId, before.ownerOf(shard)?.nodeId);
+        }
+        assert.deepEqual(planPlacement(after, again, limits), []);
+      }),
+    );
+  });
+
+  test("gives it no more than its share, and none when it is in drain", () => {
+    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+    const table = PlacementTable.empty().withOwner(all, live(0));
+    const again = { ...live(0), incarnation: "next" };
+    const shared = carryOut(table, [again, live(1)]);
+    assert.deepEqual([countOf(shared, again), countOf(shared, live(1))], [4, 4]);
+    const drained = carryOut(table, [{ ...again, isDraining: true }, live(1)]);
+    assert.deepEqual([countOf(drained, again), countOf(drained, live(1))], [0, 8]);
+  });
+
+  test("gives a unit back to who was to hand it over, for it may still have it open", () => {
+    const [a, b, c] = [live(0), live(1), live(2)];
+    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+    const moving = PlacementTable.empty().withOwner(all, a).withMove(unitShards(0, unitSize), b);
+    for (const giver of [a, { ...a, isDraining: true }]) {
+      const [first] = planPlacement(moving, [giver, { ...b, incarnation: "next" }, c], limits);
+      assert.deepEqual([first?.kind, first?.unit, first?.to.nodeId], ["assign", 0, a.nodeId]);
+    }
+  });
+
+  test("takes at once what its owner cannot serve, to one who has not said so, too", () => {
+    fc.assert(
+      fc.property(tables, troubled, (table, candidates) => {
+        const steps = planPlacement(table, candidates, limits);
+        const isWell = (member: Candidate) => !member.isDraining && !member.isInDoubt;
+        for (let unit = 0; unit < unitCount; unit++) {
+          const owner = candidates.find((member) =>
+            table.isOwnedBy((unit * unitSize) as Shard, member),
+          );
+          const able = candidates.filter((member) => isWell(member) && !cannot(member, unit));
+          const step = steps.find((one) => one.unit === unit);
+          if (owner !== undefined && cannot(owner, unit) && able.length > 0) {
+            assert.equal(step?.reason, `${owner.nodeId} cannot serve it`);
+          }
+          const to = candidates.find((member) => member.nodeId === step?.to.nodeId);
+          if (to === undefined || able.length === 0) continue;
+          assert.ok(able.includes(to), `unit ${unit} goes to ${to.nodeId}`);
+        }
+      }),
+    );
+  });
+
+  test("moves nothing to a node in doubt", () => {
+    const [a, b, c] = [live(0), live(1), live(2)];
+    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+    const table = PlacementTable.empty().withOwner(all, a);
+    const inDoubt = { ...b, isInDoubt: true };
+    assert.deepEqual(planPlacement(table, [{ ...a, isDraining: true }, inDoubt], limits), []);
+    assert.deepEqual(planPlacement(table, [a, inDoubt], limits), []);
+    const [step] = planPlacement(table, [a, inDoubt, c], limits);
+    assert.equal(step?.to.nodeId, c.nodeId);
+    // An orphan is an outage.
+    assert.equal(planPlacement(table, [inDoubt], limits).length, unitCount);
+  });
+
+  test("names why a node is relieved", () => {
+    const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
+    const a = { ...live(0), isDraining: true, unwell: "the event loop lags" };
+    const [step] = planPlacement(PlacementTable.empty().withOwner(all, a), [a, live(1)], limits);
+    assert.equal(step?.reason, "unwell: the event loop lags");
   });
 
   test("plans nothing without members", () => {

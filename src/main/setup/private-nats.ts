@@ -6,13 +6,13 @@
  * this process and ends the server when the pipe closes, which the system does
  * even after kill -9. Servers that others started are never touched.
  *
- *   folder/nats.conf, users.conf   what it runs with
+ *   folder/nats.conf, users.conf   what it runs with; member.conf around it in a cluster
  *   folder/secrets.json            the users' passwords, mode 0600
  *   folder/data/                   JetStream
  *   folder/nats.log                what it says
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { copyFile, mkdir, open, readdir, readFile, rm } from "node:fs/promises";
+import { copyFile, mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -35,6 +35,17 @@ export interface PrivateNatsOptions extends WantedUsers {
   readonly port?: number;
   /** Where its pid is noted for the next run. */
   readonly ledger?: RunLedger;
+  /** One of several servers that replicate JetStream among them; alone without it. */
+  readonly cluster?: ClusterPlace;
+}
+
+export interface ClusterPlace {
+  readonly clusterName: string;
+  /** Different in each member, and the same at each of its starts. */
+  readonly serverName: string;
+  /** Where the other members connect, on 127.0.0.1. */
+  readonly routePort: number;
+  readonly otherRoutePorts: readonly number[];
 }
 
 export interface NatsCredentials {
@@ -48,6 +59,8 @@ export interface NatsCredentials {
 export class NatsServerMissing extends Error {
   override readonly name = "NatsServerMissing";
 }
+
+const memberConfig = "member.conf";
 
 let found: Promise<string> | undefined;
 
@@ -83,9 +96,12 @@ export class PrivateNats {
     const folder = resolve(options.folder);
     await mkdir(folder, { recursive: true });
     await copyFile(join(projectRoot, "nats.conf"), join(folder, "nats.conf"));
+    if (options.cluster !== undefined) {
+      await writeFile(join(folder, memberConfig), renderMember(options.cluster));
+    }
     const users = await writeUsers(folder, options);
     const wanted = options.port !== undefined && (await isFree(options.port)) ? options.port : -1;
-    const child = await ServerProcess.start(folder, wanted, options.ledger);
+    const child = await ServerProcess.start(folder, wanted, options);
     return new PrivateNats(folder, child.port, users, child, options);
   }
 
@@ -118,7 +134,7 @@ export class PrivateNats {
   /** Stops it if it still runs and starts it on the same port and data. */
   async restart(): Promise<void> {
     await this.child.stop();
-    this.child = await ServerProcess.start(this.folder, this.port, this.options.ledger);
+    this.child = await ServerProcess.start(this.folder, this.port, this.options);
   }
 
   /** Resolves when the process that runs now has ended, however it did. */
@@ -130,6 +146,19 @@ export class PrivateNats {
   stop(): Promise<void> {
     return this.child.stop();
   }
+}
+
+/** What differs in a member of a cluster; the rest is nats.conf, as everywhere. */
+function renderMember(place: ClusterPlace): string {
+  const routes = place.otherRoutePorts.map((port) => `"nats-route://127.0.0.1:${port}"`);
+  return `include "nats.conf"
+server_name: "${place.serverName}"
+cluster: {
+  name: "${place.clusterName}"
+  listen: "127.0.0.1:${place.routePort}"
+  routes: [${routes.join(", ")}]
+}
+`;
 }
 
 async function writeUsers(folder: string, wanted: WantedUsers): Promise<NatsUser[]> {
@@ -151,7 +180,12 @@ class ServerProcess {
     this.ended = endOf(child);
   }
 
-  static async start(folder: string, port: number, ledger?: RunLedger): Promise<ServerProcess> {
+  static async start(
+    folder: string,
+    port: number,
+    { cluster, ledger }: PrivateNatsOptions,
+  ): Promise<ServerProcess> {
+    const config = join(folder, cluster === undefined ? "nats.conf" : memberConfig);
     const portsFolder = join(folder, "ports");
     await rm(portsFolder, { recursive: true, force: true });
     await mkdir(portsFolder);
@@ -159,7 +193,7 @@ class ServerProcess {
     const logStart = (await log.stat()).size;
     const child = spawn(
       await findNatsServer(),
-      ["-c", join(folder, "nats.conf"), "-p", String(port), "--ports_file_dir", portsFolder],
+      ["-c", config, "-p", String(port), "--ports_file_dir", portsFolder],
       // In its folder, because nats.conf names the data's by a relative path. In a group
       // of its own, because Ctrl-C is for the nodes first, which still need the bus.
       { cwd: folder, stdio: ["ignore", log.fd, log.fd], detached: true },

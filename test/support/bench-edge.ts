@@ -1,0 +1,106 @@
+/** Sockets in memory between clients that a test plays and the edge of one process. */
+
+import {
+  type ConnectionId,
+  connectionId,
+  type EdgeTransport,
+  type ListenAddress,
+  type TransportHandlers,
+} from "../../src/ports/edge-transport.js";
+import { packValue, unpackValue } from "../../src/protocol/codec.js";
+import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
+import type { StoppableProcess } from "./stoppable-process.js";
+
+export class BenchEdge implements EdgeTransport {
+  private handlers: TransportHandlers | undefined;
+  private readonly clients = new Map<ConnectionId, BenchClient>();
+  private slots = 0;
+
+  constructor(private readonly process: StoppableProcess) {}
+
+  async listen(handlers: TransportHandlers): Promise<ListenAddress> {
+    this.handlers = handlers;
+    return { host: "", port: 0 };
+  }
+
+  send(connection: ConnectionId, frame: Uint8Array): void {
+    this.clients.get(connection)?.onFrame(frame);
+  }
+
+  bufferedBytes(): number {
+    return 0;
+  }
+
+  close(connection: ConnectionId, code: number): void {
+    const client = this.clients.get(connection);
+    if (client === undefined) return;
+    this.clients.delete(connection);
+    client.closedWith = code;
+    this.handlers?.onClose(connection, code);
+  }
+
+  /** The clients' machines are gone. */
+  closeAll(): void {
+    for (const connection of [...this.clients.keys()]) this.close(connection, 1006);
+  }
+
+  get connectionCount(): number {
+    return this.clients.size;
+  }
+
+  async stopListening(): Promise<void> {
+    this.handlers = undefined;
+  }
+
+  /** A client of `uid` that acks all it is sent. */
+  connect(uid: string, device: string): BenchClient {
+    const connection = connectionId(this.slots++, 1);
+    const client = new BenchClient((bytes) =>
+      this.process.input(() => this.handlers?.onMessage(connection, bytes, false)),
+    );
+    this.clients.set(connection, client);
+    this.handlers?.onOpen(connection, "belfry.v1");
+    const token = JSON.stringify({ app: "demo", sub: uid });
+    client.send([clientKinds.hello, { v: 1, token, device, connect: 1, start: "all" }]);
+    return client;
+  }
+}
+
+export class BenchClient {
+  closedWith: number | undefined;
+  isAttached = false;
+  /** Else it acks when it is told to. */
+  isAcking = true;
+  readonly bodies: unknown[] = [];
+  /** At most once. */
+  readonly passing: unknown[] = [];
+  private generation = 0;
+  private lastSeq = 0;
+
+  constructor(private readonly toEdge: (bytes: Uint8Array) => void) {}
+
+  send(frame: readonly unknown[]): void {
+    this.toEdge(packValue(frame));
+  }
+
+  onFrame(bytes: Uint8Array): void {
+    const [kind, session, ...fields] = unpackValue(bytes) as [number, number, ...unknown[]];
+    if (kind === serverKinds.attached) {
+      this.isAttached = true;
+      [this.generation, this.lastSeq] = fields as [number, number];
+    } else if (kind === serverKinds.passing) {
+      this.passing.push(fields.at(-1));
+    } else if (kind === serverKinds.message) {
+      const [generation, seq, prev] = fields as [number, number, number];
+      const isNext = generation === this.generation && prev === this.lastSeq;
+      if (!isNext) throw new Error(`seq ${seq} with prev ${prev} after ${this.lastSeq}`);
+      this.lastSeq = seq;
+      this.bodies.push(fields.at(-1));
+      if (this.isAcking) this.ack(session);
+    }
+  }
+
+  ack(session = 0): void {
+    this.send([clientKinds.ack, session, this.generation, this.lastSeq]);
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * The WebSockets of a test's devices: which are open, and to which node. Devices know
+ * nodes by name, so that one that starts again on another port is found again.
+ *
+ *   urls: sockets.urls, socket: sockets.socketOf("alice/phone")
+ */
+import { WebSocket } from "ws";
+import type { DeviceSocketConstructor } from "../../src/client/device-client.js";
+import type { Platform } from "./platform.js";
+
+/** Nobody listens there: what a node that is down looks like. */
+const nowhere = "ws://127.0.0.1:1/";
+
+export class EdgeSockets {
+  /** Each open socket's node, by name. */
+  private readonly open = new Map<WebSocket, string>();
+  /** How often each device has opened one. */
+  private readonly opened = new Map<string, number>();
+
+  constructor(
+    private readonly platform: Platform,
+    private readonly nodes: readonly string[],
+  ) {}
+
+  get urls(): string[] {
+    return this.nodes.map((name) => `ws://${name}`);
+  }
+
+  openOn(node: string): number {
+    return [...this.open.values()].filter((name) => name === node).length;
+  }
+
+  openedBy(device: string): number {
+    return this.opened.get(device) ?? 0;
+  }
+
+  /** The constructor that one device is given. */
+  socketOf(device: string): DeviceSocketConstructor {
+    const sockets = this;
+    const Socket = class extends WebSocket {
+      constructor(url: string, protocols: string[]) {
+        const node = new URL(url).hostname;
+        super(sockets.platform.nodes.get(node)?.edgeUrl ?? nowhere, protocols);
+        this.once("open", () => sockets.onOpen(device, this, node));
+        this.once("close", () => sockets.open.delete(this));
+      }
+    };
+    return Socket as unknown as DeviceSocketConstructor;
+  }
+
+  private onOpen(device: string, socket: WebSocket, node: string): void {
+    this.open.set(socket, node);
+    this.opened.set(device, this.openedBy(device) + 1);
+  }
+}

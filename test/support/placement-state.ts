@@ -1,0 +1,81 @@
+/** The placement bucket as tests read it: who serves what, who leads. */
+import { leaderKey, tableKey } from "../../actors/membership.js";
+import { openKeyValue } from "../../src/drivers/nats-key-value.js";
+import { type Shard, shardCount, shardOf } from "../../src/protocol/shards.js";
+import { encodeToken } from "../../src/protocol/tokens.js";
+import { decodeLeader, type LeaderRecord } from "../../topology/election.js";
+import { PlacementTable } from "../../topology/placement-table.js";
+import { app, type Platform } from "./platform.js";
+import { until } from "./until.js";
+
+export async function readTable(platform: Platform): Promise<PlacementTable> {
+  const entry = await (await openKeyValue(platform.link, "placement")).get(tableKey);
+  const table = entry && PlacementTable.decode(entry.value);
+  if (!table?.ok) throw new Error("there is no placement table that reads");
+  return table.value;
+}
+
+export async function readLeader(platform: Platform): Promise<LeaderRecord | undefined> {
+  const entry = await (await openKeyValue(platform.link, "placement")).get(leaderKey);
+  const leader = entry && decodeLeader(entry.value);
+  return leader?.ok ? leader.value : undefined;
+}
+
+/** The leader's name as `Platform.nodes` has it. */
+export async function leaderName(platform: Platform): Promise<string> {
+  const leader = await until("somebody leads", () => readLeader(platform));
+  return leader.nodeId.slice("dc1-".length);
+}
+
+/** The nodes that do not lead, in a stable order. */
+export async function followerNames(platform: Platform): Promise<string[]> {
+  const leader = await leaderName(platform);
+  return [...platform.nodes.keys()].filter((name) => name !== leader).sort();
+}
+
+/** Every running node serves its even share and nothing moves any more. */
+export async function untilBalanced(platform: Platform, deadlineMs = 20_000): Promise<void> {
+  const share = shardCount / platform.nodes.size;
+  const isBalanced = async () => {
+    const counts = await platform.shardCounts();
+    return [...platform.nodes.keys()].every((name) => counts.get(`dc1-${name}`) === share);
+  };
+  await until("each node serves its share", isBalanced, deadlineMs);
+}
+
+export async function shardsOf(platform: Platform, name: string): Promise<Set<Shard>> {
+  const { nodeId, incarnation } = await platform.nodeRecord(`dc1-${name}`);
+  const table = await readTable(platform);
+  const shards = new Set<Shard>();
+  for (let number = 0; number < shardCount; number++) {
+    if (table.isOwnedBy(number as Shard, { nodeId, incarnation })) shards.add(number as Shard);
+  }
+  return shards;
+}
+
+export function epochsOf(table: PlacementTable): number[] {
+  return Array.from({ length: shardCount }, (_, number) => table.epochOf(number as Shard));
+}
+
+/** The first so many users whose shards are among these. */
+export function usersAmong(shards: ReadonlySet<Shard>, count: number, prefix: string): string[] {
+  const users: string[] = [];
+  for (let index = 0; users.length < count; index++) {
+    const uid = `${prefix}-${index}`;
+    if (shards.has(shardOf(encodeToken(app), encodeToken(uid)))) users.push(uid);
+  }
+  return users;
+}
+
+/** So many users, each in a shard of its own and evenly over what is given. */
+export function usersIn(shards: ReadonlySet<Shard>, count: number, prefix: string): string[] {
+  const wanted = [...shards];
+  const step = wanted.length / count;
+  const free = new Set(Array.from({ length: count }, (_, at) => wanted[Math.floor(at * step)]));
+  const users: string[] = [];
+  for (let index = 0; free.size > 0; index++) {
+    const uid = `${prefix}-${index}`;
+    if (free.delete(shardOf(encodeToken(app), encodeToken(uid)))) users.push(uid);
+  }
+  return users;
+}
