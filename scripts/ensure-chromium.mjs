@@ -9,27 +9,27 @@
  *   node scripts/ensure-chromium.mjs --find   only find it
  */
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { debianSources, downloadWithDependencies } from "./apt-private.mjs";
-import {
-  findExecutables,
-  isExecutable,
-  root,
-  runQuietly,
-  runWhenStarted,
-  SetupError,
-} from "./process.mjs";
+import { debianSources } from "./apt-private.mjs";
+import { privateStarter, unpackPrivately } from "./private-package.mjs";
+import { findExecutables, isExecutable, runWhenStarted, SetupError } from "./process.mjs";
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const applications = [
   "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
   "/Applications/Chromium.app/Contents/MacOS/Chromium",
 ];
-const privateFolder = join(root, ".belfry", "chromium");
-const privateStarter = join(privateFolder, "chromium");
+/** Finds fonts' settings beside itself where the system has none. */
+const privatePackage = {
+  title: "Chromium",
+  folder: "chromium",
+  packageName: "chromium",
+  starter: "chromium",
+  script: `if [ ! -e /etc/fonts/fonts.conf ] && [ -e "$here/etc/fonts/fonts.conf" ]; then
+  export FONTCONFIG_PATH="$here/etc/fonts" FONTCONFIG_SYSROOT="$here"
+fi
+exec "$here/usr/lib/chromium/chromium" "$@"
+`,
+};
 
 const whatToInstall =
   "The tests of pages need Chromium: none was found. Install Chromium or Google Chrome, " +
@@ -37,7 +37,11 @@ const whatToInstall =
 
 /** @returns {Promise<string | undefined>} */
 export async function findChromium() {
-  const candidates = [...(await findExecutables(names)), ...applications, privateStarter];
+  const candidates = [
+    ...(await findExecutables(names)),
+    ...applications,
+    privateStarter(privatePackage),
+  ];
   for (const file of candidates) {
     // Started once: Ubuntu's package of that name only says that it wants a snap.
     if ((await isExecutable(file)) && runs(file)) return file;
@@ -57,48 +61,9 @@ export async function ensureChromium() {
   if (found !== undefined) return found;
   const sources = await debianSources();
   if (sources.length === 0) throw new SetupError(whatToInstall);
-  process.stderr.write(
-    "belfry: unpacking Chromium into .belfry/chromium/ (once, about a minute)\n",
-  );
-  await unpackFrom(sources);
-  if (runs(privateStarter)) return privateStarter;
+  const starter = await unpackPrivately(privatePackage, sources);
+  if (runs(starter)) return starter;
   throw new SetupError(`The Chromium of this system's packages does not start. ${whatToInstall}`);
-}
-
-/** @param {import("./apt-private.mjs").AptSource[]} sources */
-async function unpackFrom(sources) {
-  const folder = await mkdtemp(join(tmpdir(), "belfry-chromium-"));
-  const beside = `${privateFolder}.${process.pid}`;
-  try {
-    await mkdir(beside, { recursive: true });
-    for (const archive of await downloadWithDependencies(sources, "chromium", folder)) {
-      runQuietly("Unpacking Chromium", "dpkg-deb", ["-x", archive, beside]);
-    }
-    await writeFile(join(beside, "chromium"), starter());
-    await chmod(join(beside, "chromium"), 0o755);
-    // Of two runs at once the first one's stays; it may already be in use.
-    if (!existsSync(privateStarter)) await rename(beside, privateFolder);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-    await rm(beside, { recursive: true, force: true });
-  }
-}
-
-/** Finds its libraries beside itself first, and fonts' settings where the system has none. */
-function starter() {
-  return `#!/bin/sh
-here=$(dirname "$(readlink -f "$0")")
-libraries=$(find "$here/usr/lib" "$here/lib" -maxdepth 1 -type d -name '*-linux-gnu*' 2>/dev/null)
-for folder in $libraries; do
-  # PulseAudio keeps one of its own libraries in a folder beneath.
-  LD_LIBRARY_PATH="$folder:$folder/pulseaudio\${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-done
-export LD_LIBRARY_PATH
-if [ ! -e /etc/fonts/fonts.conf ] && [ -e "$here/etc/fonts/fonts.conf" ]; then
-  export FONTCONFIG_PATH="$here/etc/fonts" FONTCONFIG_SYSROOT="$here"
-fi
-exec "$here/usr/lib/chromium/chromium" "$@"
-`;
 }
 
 await runWhenStarted(import.meta, async () => {

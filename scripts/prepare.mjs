@@ -2,18 +2,27 @@
  * Brings a fresh checkout to the point where a make target can start, and does
  * nothing where nothing changed: a second call takes as long as the compiler.
  *
- *   node scripts/prepare.mjs [install] [build] [nats] [chromium]
+ *   node scripts/prepare.mjs [install] [build] [nats] [chromium] [redis] [mariadb]
  */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ensureChromium } from "./ensure-chromium.mjs";
+import { ensureMariadb } from "./ensure-mariadb.mjs";
 import { ensureNatsServer } from "./ensure-nats.mjs";
+import { ensureRedisServer } from "./ensure-redis.mjs";
 import { root, run, runWhenStarted, SetupError } from "./process.mjs";
 
 /** @type {Record<string, () => Promise<unknown>>} */
-const steps = { install, build, nats, chromium };
+const steps = {
+  install,
+  build,
+  nats,
+  chromium,
+  redis: ensureRedisServer,
+  mariadb: ensureMariadb,
+};
 
 /** @param {string[]} names in the order in which they are to be done */
 export async function prepare(names) {

@@ -9,7 +9,9 @@ import { readdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { ensureChromium } from "./ensure-chromium.mjs";
+import { ensureMariadb } from "./ensure-mariadb.mjs";
 import { ensureNatsServer } from "./ensure-nats.mjs";
+import { ensureRedisServer } from "./ensure-redis.mjs";
 import { prepare } from "./prepare.mjs";
 import { root, run, runWhenStarted, SetupError } from "./process.mjs";
 
@@ -37,7 +39,10 @@ await runWhenStarted(import.meta, async () => {
   if (files.length === 0) throw new SetupError(`No test file's path holds ${words.join(" or ")}.`);
   await prepare(["install", "build"]);
   await ensureNatsServer();
-  await chromiumIfToBeHad();
+  // Without one of them only the tests that use it fail, each saying what to install.
+  for (const ensure of [ensureChromium, ensureRedisServer, ensureMariadb]) {
+    await ifToBeHad(ensure);
+  }
   return await run(process.execPath, [
     "--enable-source-maps",
     "--test",
@@ -49,10 +54,10 @@ await runWhenStarted(import.meta, async () => {
   ]);
 });
 
-/** Without it only the tests of pages fail, each saying what to install. */
-async function chromiumIfToBeHad() {
+/** @param {() => Promise<unknown>} ensure */
+async function ifToBeHad(ensure) {
   try {
-    await ensureChromium();
+    await ensure();
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     process.stderr.write(`belfry: ${error.message}\n`);

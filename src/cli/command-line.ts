@@ -9,6 +9,7 @@ import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
 import { declareDrain } from "./drain.js";
 import { type CliWorld, Invocation } from "./invocation.js";
+import { declareMigrate } from "./migrate.js";
 import { secondsAsMs } from "./names.js";
 import { declareNodes } from "./nodes.js";
 import { exitCodes, report } from "./outcome.js";
@@ -31,7 +32,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
   const invocation = new Invocation(world, program, asksForJson(args));
   for (const declare of [
     ...[declarePush, declareStatus, declareTopology, declareActor],
-    ...[declareUser, declareApp, declareToken],
+    ...[declareUser, declareApp, declareToken, declareMigrate],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
   ]) {
     declare(program, invocation);

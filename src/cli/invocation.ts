@@ -11,6 +11,7 @@ import { Fault } from "../base/result.js";
 import type { TokenSigner } from "../ports/tokens.js";
 import type { Fleet, OpenFleet } from "./fleet.js";
 import type { Patience } from "./leader.js";
+import type { MigrateStore } from "./migration.js";
 import { type ExitCode, exitCodeOf, exitCodes, type Outcome } from "./outcome.js";
 import { paintFor, printable } from "./text.js";
 
@@ -27,6 +28,7 @@ export interface CliWorld {
   readonly signer: TokenSigner;
   readonly isReservedAppName: (app: string) => boolean;
   readonly openFleet: OpenFleet;
+  readonly migrateStore: MigrateStore;
 }
 
 /** Given to any command, before or after its name. */
@@ -49,25 +51,29 @@ export class Invocation {
   ) {}
 
   /** Opens the fleet, does the work, prints its outcome, closes the fleet. */
-  async withFleet(work: (fleet: Fleet) => Promise<Outcome>): Promise<void> {
+  withFleet(work: (fleet: Fleet) => Promise<Outcome>): Promise<void> {
     const { natsUrl, user, passwordFile, timeout } = this.program.opts<CommonOptions>();
-    try {
+    return this.withSilence(async () => {
       const opened = await this.world.openFleet({
         timeoutMs: timeout,
         ...(natsUrl === undefined ? {} : { natsUrl }),
         ...(user === undefined ? {} : { user }),
         ...(passwordFile === undefined ? {} : { passwordFile }),
       });
-      if (!opened.ok) {
-        this.print(opened);
-        return;
-      }
+      if (!opened.ok) return opened;
       const fleet = opened.value;
       try {
-        this.print(await work(fleet));
+        return await work(fleet);
       } finally {
         await fleet.close();
       }
+    });
+  }
+
+  /** Does the work and prints its outcome; a Fault is that nobody answered. */
+  async withSilence(work: () => Promise<Outcome>): Promise<void> {
+    try {
+      this.print(await work());
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
       this.printSilence(error);

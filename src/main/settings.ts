@@ -7,6 +7,21 @@ import { z } from "zod";
 
 const nameShape = z.string().regex(/^[a-z0-9-]{1,16}$/, "is [a-z0-9-], 1 to 16 characters");
 
+/** Where inboxes live; `belfry migrate` takes these alone. */
+const storeFields = {
+  store: z.enum(["lmdb", "redis-mysql"]).default("lmdb"),
+  /** mysql://user@host:port/database */
+  mysqlUrl: z.string().optional(),
+  mysqlPasswordFile: z.string().optional(),
+  mysqlTls: z.stringbool().default(false),
+  /** PEM; without it the system's own authorities are trusted. */
+  mysqlCaFile: z.string().optional(),
+  /** redis://host:port, or rediss:// for TLS */
+  redisUrl: z.string().optional(),
+  redisPasswordFile: z.string().optional(),
+  redisCaFile: z.string().optional(),
+  redisCluster: z.stringbool().default(false),
+};
 /** `host:port`, with or without a scheme; several with commas between. */
 const serversShape = z
   .string()
@@ -15,6 +30,7 @@ const serversShape = z
   .refine((list) => !list.includes("@"), "names no user: BELFRY_NATS_USER does");
 
 const shape = z.object({
+  ...storeFields,
   /** The datacenter, and its number inside MsgIDs. */
   idc: nameShape.default("dc1"),
   idcNumber: z.coerce.number().int().min(0).max(15).default(1),
@@ -32,7 +48,7 @@ const shape = z.object({
   /** How long a node, and the leader, may go without renewing; see lease-limits. */
   leaseMs: z.coerce.number().int().min(2_000).max(120_000).optional(),
   /** Holds the volumes of the embedded store; shared by the nodes of one machine. */
-  dataFolder: z.string().min(1),
+  dataFolder: z.string().min(1).optional(),
   host: z.string().default("127.0.0.1"),
   /** 0: any free port. */
   port: z.coerce.number().int().min(0).max(65_535).default(8080),
@@ -43,7 +59,10 @@ const shape = z.object({
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 
+const storeShape = z.object(storeFields);
+
 export type Settings = z.infer<typeof shape>;
+export type StoreSettings = z.infer<typeof storeShape>;
 
 export class BadSettings extends Error {
   override readonly name = "BadSettings";
@@ -64,11 +83,7 @@ export function readSettings(
   environment: Readonly<Record<string, string | undefined>>,
   flags: readonly string[],
 ): Settings {
-  const given: Record<string, string> = {};
-  for (const field of Object.keys(shape.shape)) {
-    const value = environment[environmentName(field)];
-    if (value !== undefined && value !== "") given[field] = value;
-  }
+  const given = readEnvironment(environment, Object.keys(shape.shape));
   for (const flag of flags) {
     const [, name, value] = /^--([a-z-]+)=(.*)$/s.exec(flag) ?? [];
     const field = name?.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
@@ -77,7 +92,44 @@ export function readSettings(
     }
     given[field] = value;
   }
-  const read = shape.safeParse(given);
+  const settings = check(shape, given);
+  for (const field of requiredBy[settings.store]) {
+    if (settings[field] !== undefined) continue;
+    const name = `${field} (${environmentName(field)})`;
+    throw new BadSettings(`${name}: is required by the store ${settings.store}`);
+  }
+  return settings;
+}
+
+const requiredBy = {
+  lmdb: ["dataFolder"],
+  "redis-mysql": ["mysqlUrl", "redisUrl"],
+} as const;
+
+/** Throws BadSettings with one line per wrong setting. */
+export function readStoreSettings(
+  environment: Readonly<Record<string, string | undefined>>,
+): StoreSettings {
+  return check(storeShape, readEnvironment(environment, Object.keys(storeFields)));
+}
+
+function readEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+  fields: readonly string[],
+): Record<string, string> {
+  const given: Record<string, string> = {};
+  for (const field of fields) {
+    const value = environment[environmentName(field)];
+    if (value !== undefined && value !== "") given[field] = value;
+  }
+  return given;
+}
+
+function check<Shape extends z.ZodType>(
+  wanted: Shape,
+  given: Readonly<Record<string, string>>,
+): z.infer<Shape> {
+  const read = wanted.safeParse(given);
   if (read.success) return read.data;
   const lines = read.error.issues.map((issue) => {
     const field = String(issue.path[0]);

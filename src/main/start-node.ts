@@ -23,7 +23,6 @@ import { randomToken } from "../base/random.js";
 import { Fault } from "../base/result.js";
 import { JwtTokens } from "../drivers/jwt-tokens.js";
 import { KvAppDirectory } from "../drivers/kv-app-directory.js";
-import { LmdbInbox } from "../drivers/lmdb-inbox.js";
 import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
@@ -41,6 +40,7 @@ import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
 import { createHttpServer, type HealthAnswer } from "./http.js";
 import { clusterLeaseMsMin, leaseLimits } from "./lease-limits.js";
+import { openInboxStore } from "./open-inbox-store.js";
 import type { Settings } from "./settings.js";
 import { readSecretFile } from "./settings.js";
 import { version } from "./version.js";
@@ -105,6 +105,15 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   };
   const placement = await openKeyValue(connection, "placement", replicas);
   await refuseLiveName(placement, bus, nodeId);
+  let context: NodeContext | undefined;
+  const opened = await openInboxStore(settings, {
+    nodeId,
+    get incarnation() {
+      return context?.incarnation ?? incarnation;
+    },
+    clock: systemClock,
+    log,
+  });
   const processes = await systemProcesses();
   const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps", replicas), log);
   const tokens = new JwtTokens(apps, systemClock, (error) => {
@@ -123,16 +132,19 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const transport = new WsEdge({ server, path: connectPath, closeDeadlineMs });
   const place = await listen(server, settings);
   const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
-  const outside = { bus, placement, apps, tokens, transport, processes };
-  const context = contextOf(start, { ...outside, view, edgeUrl });
+  const outside = { bus, placement, apps, tokens, transport, processes, store: opened.store };
+  context = contextOf(start, { ...outside, view, edgeUrl });
   const system = startActors(context, onFatal);
   const httpUrl = `http://${place}`;
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
-  const stop = () => stopNode(system, server, apps, connection, log);
+  const stop = async () => {
+    await stopNode(system, server, apps, connection, log);
+    await opened.close();
+  };
   return {
     nodeId,
     get incarnation() {
-      return context.incarnation;
+      return context?.incarnation ?? incarnation;
     },
     httpUrl,
     edgeUrl,
@@ -152,7 +164,7 @@ function healthOf(view: PlacementView): HealthAnswer {
 
 type Outside = Pick<
   NodeContext,
-  "bus" | "placement" | "apps" | "tokens" | "transport" | "processes" | "view" | "edgeUrl"
+  "bus" | "placement" | "apps" | "tokens" | "transport" | "processes" | "store" | "view" | "edgeUrl"
 >;
 
 /** The one that all actors of the node share: its incarnation changes while it runs. */
@@ -160,30 +172,20 @@ function contextOf(
   { nodeId, incarnation, settings, limits, log, onFatal }: Start,
   outside: Outside,
 ): NodeContext {
-  const { idc, idcNumber, dataFolder } = settings;
-  const clock = systemClock;
-  const context: NodeContext = {
+  const { idc, idcNumber } = settings;
+  return {
     ...outside,
     nodeId,
     incarnation,
     idc,
     idcNumber,
     version,
-    clock,
+    clock: systemClock,
     random: systemRandom,
-    store: new LmdbInbox({
-      dataFolder,
-      nodeId,
-      get incarnation() {
-        return context.incarnation;
-      },
-      clock,
-    }),
     limits,
     log,
     giveUp: onFatal,
   };
-  return context;
 }
 
 function startActors(context: NodeContext, onFatal: (reason: string) => void): ActorSystem {

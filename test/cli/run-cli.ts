@@ -3,6 +3,7 @@ import type { Cancel } from "../../src/base/clock.js";
 import { Fault } from "../../src/base/result.js";
 import { runCommandLine } from "../../src/cli/command-line.js";
 import type { FleetSettings, OpenFleet } from "../../src/cli/fleet.js";
+import type { MigrateStore } from "../../src/cli/migration.js";
 import type { TokenSigner } from "../../src/ports/tokens.js";
 import { VirtualClock } from "../support/virtual-clock.js";
 import type { FakeFleet } from "./fake-fleet.js";
@@ -35,12 +36,13 @@ const signer: TokenSigner = {
 export interface CliSetting {
   readonly open?: OpenFleet;
   readonly isTerminal?: boolean;
+  readonly migrateStore?: MigrateStore;
 }
 
 export async function runCli(
   fleet: FakeFleet,
   args: readonly string[],
-  { open, isTerminal = false }: CliSetting = {},
+  { open, isTerminal = false, migrateStore }: CliSetting = {},
 ): Promise<CliRun> {
   let out = "";
   let err = "";
@@ -60,6 +62,7 @@ export async function runCli(
     randomBytes: (count) => new Uint8Array(count).fill(++drawn),
     signer,
     isReservedAppName: (app) => app === "node",
+    migrateStore: migrateStore ?? (async () => ({ store: "lmdb", from: 0, to: 0 })),
     openFleet: (given) => {
       settings = given;
       return open === undefined ? Promise.resolve({ ok: true, value: fleet }) : open(given);

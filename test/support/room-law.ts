@@ -32,7 +32,7 @@ const openFiles: Partial<Record<Room, readonly string[]>> = { drivers: ["src/run
 
 /** Which rooms may import an npm package; one that is not listed, none. */
 const packages: readonly (readonly [RegExp, readonly Room[]])[] = [
-  [/^(@nats-io\/.+|lmdb|ioredis|mysql2|ws|jose)$/, ["drivers"]],
+  [/^(@nats-io\/.+|lmdb|ioredis|mysql2|cockatiel|ws|jose)$/, ["drivers"]],
   [/^msgpackr$/, ["protocol", "runtime", "client", "drivers"]],
   [/^commander$/, ["cli", "main"]],
   [/^zod$/, ["protocol", "main"]],
