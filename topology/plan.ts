@@ -92,7 +92,7 @@ export function planPlacement(
   // second-best node is only untidy.
   const assigned = [
     ...giveOrphans(units, takers, scales),
-    ...giveUpOverdue(units, takers, scales, knowledge.overdue),
+    ...endFailedMoves(units, takers, scales, knowledge),
   ];
   const receivers = receiversOf(members, knowledge.shunned);
   return [...assigned, ...planMoves(units, assigned, receivers, scales, limits, knowledge)];
@@ -145,23 +145,35 @@ function mayHaveBack(from: Candidate, unit: Unit, others: readonly Candidate[]):
 }
 
 /**
- * Back to whom it came from, if that one can serve it; else to another than the one that
- * did not start it. With nobody able, back all the same: the move ends, and others may begin.
+ * A unit whose new owner cannot serve it, or did not start it in time: back to whom it came
+ * from, who has it still, if that one can serve it; else to another. Given, not moved: the
+ * failed one never had it, and would hand over as its own what the giver has received, too.
+ * With nobody able an overdue one goes back all the same: the move ends, others may begin.
  */
-function giveUpOverdue(
+function endFailedMoves(
   units: readonly Unit[],
   takers: readonly Candidate[],
   scales: Scales,
-  overdue: Knowledge["overdue"],
+  { overdue, resting }: Knowledge,
 ): PlacementStep[] {
   return units.flatMap((unit): PlacementStep[] => {
     const { index, owner: failed, epoch, from } = unit;
-    if (!unit.isMoving || failed === undefined || overdue.get(index) !== epoch) return [];
+    if (!unit.isMoving || failed === undefined) return [];
+    const isOverdue = overdue.get(index) === epoch;
+    if (!isOverdue && canServe(failed, unit)) return [];
     const able = takers.filter((member) => member !== failed && canServe(member, unit));
-    const isBack = from !== undefined && mayHaveBack(from, unit, able);
-    if (!isBack && able.length === 0) return [];
-    const to = isBack ? from : scales.lightest(unit, able);
+    const others = able.filter((member) => member !== from);
+    // Who could not serve it before it moved says no more of it, and would fail again.
+    const wasTrouble = resting.get(index) === "trouble" && others.length > 0;
+    const isBack = from !== undefined && !wasTrouble && mayHaveBack(from, unit, able);
+    const isBetter = isBack && (isOverdue || canServe(from, unit));
+    const some = wasTrouble ? others : able;
+    if (!isBetter && some.length === 0) return [];
+    const to = isBetter ? from : scales.lightest(unit, some);
     scales.move(unit, failed, to);
+    if (!isOverdue) {
+      return [{ kind: "assign", unit: index, to, reason: `${failed.nodeId} cannot serve it` }];
+    }
     const reason = `${failed.nodeId}.${failed.incarnation} did not start it in time`;
     return [{ kind: "assign", unit: index, to, reason, failed }];
   });
@@ -197,9 +209,9 @@ class MovePlan {
     private room: number,
     private readonly knowledge: Knowledge,
   ) {
-    this.troubled = units.filter((unit) => unit.owner && !canServe(unit.owner, unit));
     this.even = evenedOf(receivers);
     this.settled = units.filter((unit) => unit.owner !== undefined && !unit.isMoving);
+    this.troubled = this.settled.filter((unit) => unit.owner && !canServe(unit.owner, unit));
   }
 
   steps(): PlacementStep[] {
@@ -212,7 +224,7 @@ class MovePlan {
     return this.planned;
   }
 
-  /** Not served where it is, nor where it was to go: an outage, which waits for no other move. */
+  /** Not served where it is: an outage, which waits for no other move. */
   private relieve(): void {
     for (const unit of this.troubled) {
       const { owner: from } = unit;

@@ -153,12 +153,12 @@ describe("a group that does not open", () => {
       storeStallMaxMs + 2 * judgedMs + frozenOutMs + openMaxMs + defaultLimits.moveDeadlineMs;
     await bench.until("the third has it", () => bench.ownerOf(group) === third.nodeId, withinMs);
     await bench.until("it serves", () => bench.isServed());
-    const moves = bench.decisions().filter((what) => what.startsWith(`moves unit ${group} `));
+    const ofGroup = new RegExp(`^(moves|gives) unit ${group} .*cannot serve it$`);
     assert.deepEqual(
-      moves.map((what) => what.slice(0, what.indexOf(":"))),
+      bench.decisions().filter((what) => ofGroup.test(what)),
       [
-        `moves unit ${group} from ${sick.name} to ${light.name}`,
-        `moves unit ${group} from ${light.name} to ${third.name}`,
+        `moves unit ${group} from ${sick.name} to ${light.name}: ${sick.nodeId} cannot serve it`,
+        `gives unit ${group} to ${third.name}: ${light.nodeId} cannot serve it`,
       ],
     );
   });
