@@ -62,6 +62,11 @@ export class PlacementChecks implements KeyValueWatcher {
     else if (key.startsWith("node.")) this.onLease(by, key, value && decodeNodeRecord(value));
   }
 
+  /** Epochs that were lost may be given again, and a move be taken for the one that was lost. */
+  get wasRolledBack(): boolean {
+    return this.world.nowMs - this.rolledBackMs < 2 * rollbackSeenMs;
+  }
+
   /** Looks over a node's shoulder at each table that it takes for the newest. */
   watchView(name: string, view: PlacementView): void {
     let seen = view.table;

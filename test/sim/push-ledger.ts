@@ -25,7 +25,7 @@ export class PushLedger {
   private readonly owing = new Set<Account>();
   readonly counts = { owed: 0, excused: 0 };
 
-  /** `mayDouble`: the bus is slower than moves rely on. */
+  /** `mayDouble`: whether something is going on that moves do not promise to bear. */
   constructor(
     private readonly world: World,
     private readonly mayDouble: () => boolean,
