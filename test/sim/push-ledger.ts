@@ -71,6 +71,11 @@ export class PushLedger {
     );
   }
 
+  /** And was let pass. */
+  wasDoubled(payload: Payload): boolean {
+    return this.accountOf(payload).stored > 1;
+  }
+
   /** A fault: what is on its way may be lost, and is in no order any more. */
   excuseAll(): void {
     for (const [publisher, numbers] of this.sentOnce) {
