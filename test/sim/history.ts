@@ -268,7 +268,7 @@ export class History implements StoreWatcher {
     const number = payloadName(payload);
     const before = known.numbers.get(number);
     this.world.check(
-      before === undefined || isEcho(payload),
+      before === undefined || isEcho(payload) || this.ledger.wasDoubled(payload),
       3,
       () => `${name} showed ${number} twice, as seq ${before} and ${position.seq}`,
     );

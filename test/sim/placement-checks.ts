@@ -71,6 +71,11 @@ export class PlacementChecks implements KeyValueWatcher {
     if (record !== undefined) this.incarnations.set(record.nodeId, record.incarnation);
   }
 
+  /** Epochs that were lost may be given again, and a move be taken for the one that was lost. */
+  get wasRolledBack(): boolean {
+    return this.world.nowMs - this.rolledBackMs < 2 * rollbackSeenMs;
+  }
+
   /** Looks over a node's shoulder at each table that it takes for the newest. */
   watchView(name: string, view: PlacementView): void {
     let seen = view.table;

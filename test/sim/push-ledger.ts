@@ -25,7 +25,7 @@ export class PushLedger {
   private readonly owing = new Set<Account>();
   readonly counts = { owed: 0, excused: 0 };
 
-  /** `mayDouble`: the bus is slower than moves rely on. */
+  /** `mayDouble`: whether something is going on that moves do not promise to bear. */
   constructor(
     private readonly world: World,
     private readonly mayDouble: () => boolean,
@@ -69,6 +69,11 @@ export class PushLedger {
       3,
       () => `${payloadName(payload)} was stored ${account.stored} times, published ${most} times`,
     );
+  }
+
+  /** And was let pass. */
+  wasDoubled(payload: Payload): boolean {
+    return this.accountOf(payload).stored > 1;
   }
 
   /** A fault: what is on its way may be lost, and is in no order any more. */

@@ -138,7 +138,7 @@ class SimRun implements Settling {
     this.store = new SimStore(world, plan.groupCount);
     this.keyValue.uncomparedKeys = breakage?.uncomparedKeys ?? [];
     if (breakage?.breakGroup !== undefined) this.store.breakGroup = breakage.breakGroup;
-    this.ledger = new PushLedger(world, () => this.server.routes.isSlow);
+    this.ledger = new PushLedger(world, () => this.mayDouble());
     const policyOf = (key: SessionKey) => apps.get(appOfKey(key))?.delivery ?? "each-device";
     const rules = { policyOf, latestWallMs: () => this.latestWall() };
     this.history = new History(world, rules, this.ledger);
@@ -362,6 +362,11 @@ class SimRun implements Settling {
 
   private edges(): SimTransport[] {
     return this.nodes.flatMap((node) => node.running?.transport ?? []);
+  }
+
+  /** The bus is slower than moves rely on, or the table has lost moves that were begun. */
+  private mayDouble(): boolean {
+    return this.server.routes.isSlow || this.placement.wasRolledBack;
   }
 
   private latestWall(): number {

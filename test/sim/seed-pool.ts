@@ -14,7 +14,8 @@ export class SeedPool {
   private readonly workers: Worker[];
   private readonly outcomes = new Map<number, SeedOutcome>();
   private readonly waiting = new Map<number, (outcome: SeedOutcome) => void>();
-  private failed: ((error: Error) => void) | undefined;
+  private error: Error | undefined;
+  private onError: (error: Error) => void = () => {};
 
   constructor(
     settings: SeedSettings,
@@ -29,7 +30,10 @@ export class SeedPool {
         this.onReply(reply);
         this.give(worker);
       });
-      worker.on("error", (error) => this.failed?.(error));
+      worker.on("error", (error) => {
+        this.error = error;
+        this.onError(error);
+      });
       this.give(worker);
       return worker;
     });
@@ -40,8 +44,9 @@ export class SeedPool {
     const known = this.outcomes.get(seed);
     this.outcomes.delete(seed);
     if (known !== undefined) return Promise.resolve(known);
+    if (this.error !== undefined) return Promise.reject(this.error);
     return new Promise((resolve, reject) => {
-      this.failed = reject;
+      this.onError = reject;
       this.waiting.set(seed, resolve);
     });
   }
