@@ -319,28 +319,37 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     // The edge asks again while the answer is on its way: one window at a time is enough.
     if (deliveries.wasJustAttached(admission.device, attach)) return;
     const { device, isNew, removed } = admission;
-    const write = this.write();
-    for (const old of removed) {
-      this.closeReplaced(old.edge, old.connection);
-      write.changes.push({ kind: "device-removed", device: old.id, reason: "retired" });
-    }
-    if (isNew) {
-      deliveries.devices = devices.filter((other) => !removed.includes(other)).concat(device);
-      if (removed.length > 0) inbox.trimAbandoned(deliveries.devices, write);
-      write.changes.push({ kind: "device-added", device: device.id, platform: device.platform });
-    } else if (!device.isServedOn(attach)) {
-      this.closeReplaced(device.edge, device.connection);
-    }
+    if (isNew) this.addDevice(device, removed, inbox, deliveries);
+    else if (!device.isServedOn(attach)) this.closeReplaced(device.edge, device.connection);
+    // What an earlier owner has stored of this connection is not stored again: a move would
+    // cost a write for each.
+    if (isNew || device.connect !== attach.connect) this.write().isRecordDue = true;
     device.take(attach, node.clock.wallMs());
     const { taken, sent } = attach;
     if (taken !== undefined && inbox.covers(taken)) {
       device.noteTaken(taken.seq);
       this.noteAck(device, taken.seq, inbox, deliveries);
     }
-    write.isRecordDue = true;
     const wasSentSeq = sent !== undefined && inbox.covers(sent) ? sent.seq : 0;
     deliveries.attachAt(device, Math.max(device.ackedSeq, wasSentSeq));
     return deliveries.catchUp();
+  }
+
+  private addDevice(
+    device: Device,
+    removed: readonly Device[],
+    inbox: Inbox,
+    deliveries: Deliveries,
+  ): void {
+    const write = this.write();
+    for (const old of removed) {
+      this.closeReplaced(old.edge, old.connection);
+      write.changes.push({ kind: "device-removed", device: old.id, reason: "retired" });
+    }
+    const kept = deliveries.devices.filter((other) => !removed.includes(other));
+    deliveries.devices = kept.concat(device);
+    if (removed.length > 0) inbox.trimAbandoned(deliveries.devices, write);
+    write.changes.push({ kind: "device-added", device: device.id, platform: device.platform });
   }
 
   private closeReplaced(edge: string | undefined, connection: number): void {
