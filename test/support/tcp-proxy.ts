@@ -107,6 +107,8 @@ class Lane {
   private isFull = false;
   private isOver = false;
   private last: Promise<void> = Promise.resolve();
+  /** Chunks that are late. */
+  private underway = 0;
 
   constructor(
     readonly from: Socket,
@@ -138,8 +140,19 @@ class Lane {
 
   private pass(step: () => void): void {
     const delayMs = this.delayMs();
-    if (delayMs === 0) step();
-    else this.last = this.last.then(() => delay(delayMs)).then(step);
+    if (delayMs === 0 && this.underway === 0) {
+      step();
+      return;
+    }
+    // From when it came, not from the one before it; and in order, also when the delay ends.
+    const dueMs = performance.now() + delayMs;
+    this.underway++;
+    this.last = this.last
+      .then(() => delay(Math.max(0, dueMs - performance.now())))
+      .then(() => {
+        this.underway--;
+        step();
+      });
   }
 
   private write(chunk: Buffer): void {
