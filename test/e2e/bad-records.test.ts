@@ -227,6 +227,8 @@ test("of two processes of one name one gives up, and the other serves", async ()
     proxy.heal();
     const { code, winner } = await ended;
     assert.equal(code, 1);
+    // Who is stopped at the end.
+    platform.nodes.set("b", winner);
     assert.ok(log.some((line) => /node dc1-b is running already/.test(line)));
     await untilCounts(platform, { a: half, b: half });
     assert.equal((await platform.nodeRecord("dc1-b")).pid, winner.pid);
