@@ -37,7 +37,10 @@ export class SimOperator {
     if (units.some((unit) => table.stateOf((unit * unitSize) as Shard) !== "serving")) return;
     const unit = Math.floor(world.random.pick(this.publishers).shard / unitSize);
     const shards = unitShards(unit, unitSize);
-    const takers = this.members().filter((member) => !table.isOwnedBy(shards[0] as Shard, member));
+    // As the leader would: not to who says that it cannot serve it.
+    const takers = this.members(unit).filter(
+      (member) => !table.isOwnedBy(shards[0] as Shard, member),
+    );
     if (takers.length === 0) return;
     const to = world.random.pick(takers);
     world.note("operator", "moves", () => `group ${unit} to ${to.nodeId}`);
@@ -47,13 +50,15 @@ export class SimOperator {
     keyValue.write("operator", tableKey, moved.writtenBy(table.masterEpoch, nonce).encode());
   }
 
-  private members(): Member[] {
+  private members(unit: number): Member[] {
     return this.nodes.flatMap(({ running, isStopping }) => {
       if (running === undefined || isStopping) return [];
       const { context, process } = running;
       const isHeld = context.view.isLeaseHeld(process.monotonicMs());
       const { nodeId, incarnation } = context;
-      return isHeld ? [{ nodeId, incarnation }] : [];
+      const { unwell, isInDoubt, cannotServe } = context.view.health;
+      const isWell = unwell === undefined && !isInDoubt && !cannotServe.includes(unit);
+      return isHeld && isWell ? [{ nodeId, incarnation }] : [];
     });
   }
 }
