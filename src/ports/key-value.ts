@@ -12,7 +12,7 @@ export interface KeyValue {
   update(key: string, value: Uint8Array, revision: number): Promise<Result<number, "CONFLICT">>;
   /** Refused CONFLICT unless the key's last revision is `revision`. */
   delete(key: string, revision: number): Promise<Result<undefined, "CONFLICT">>;
-  /** Keys that start with `prefix` and hold a value. */
+  /** Keys that start with `prefix` and hold a value; may lag behind what was just written. */
   list(prefix: string): Promise<readonly KeyValueEntry[]>;
   /** Calls for each present key under `prefix`, then for every change; returns the way to stop. */
   watch(
