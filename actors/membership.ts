@@ -299,9 +299,9 @@ export class Membership extends Actor<MembershipMessage> {
       return;
     }
     const { view } = this.node;
-    // What a rolled-back bucket says of owners is over: who believed it would open volumes
-    // that are held, and kill their holders.
-    view.table = view.floor.lift(table.value);
+    // As it stands, rolled back or not: only who leads goes above what was forgotten. A leader
+    // that never saw it would wait in vain for one who did to believe its table.
+    view.table = table.value;
     view.floor.note(table.value);
     this.announce();
   }

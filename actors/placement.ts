@@ -256,7 +256,8 @@ export class Placement extends Actor<PlacementMessage> {
     this.memory.openMoves.note(view.table, clock.monotonicMs());
     const { orders } = this.memory;
     // The view is a moment old; it only decides whether to read the table at all.
-    const isSettled = leading.hasWrittenTable && orders.pending.length === 0;
+    const isWhole = view.floor.lift(view.table) === view.table;
+    const isSettled = leading.hasWrittenTable && isWhole && orders.pending.length === 0;
     const isDone = isSettled && this.plan(view.table).length === 0;
     if (isDone) return;
     let steps: readonly PlacementStep[] = [];
