@@ -1,26 +1,14 @@
 /**
  * Puts one node together: bus, store, registry, edge, and the tree of actors.
- *
- *   membership · placement · shards (→ groups → shards → sessions) · edge (→ connections) ·
- *   health · desk
- *
- * Roots stop in the reverse order: sockets are told to go, what is accepted is
- * written, and the lease is given up last.
  */
 import type { Server } from "node:http";
-import { Edge } from "../../actors/edge.js";
-import { NodeHealth } from "../../actors/health.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
-import { Membership } from "../../actors/membership.js";
 import type { NodeContext } from "../../actors/node-context.js";
-import { readHolder } from "../../actors/node-lease.js";
-import { OperatorDesk } from "../../actors/operator-desk.js";
-import { Placement } from "../../actors/placement.js";
+import { readHolder, refuseLiveName } from "../../actors/node-lease.js";
+import { spawnNode } from "../../actors/node-tree.js";
 import { PlacementView } from "../../actors/placement-view.js";
-import { ShardHost } from "../../actors/shard-host.js";
 import { nodeKey } from "../../topology/node-record.js";
 import { randomToken } from "../base/random.js";
-import { Fault } from "../base/result.js";
 import { JwtTokens } from "../drivers/jwt-tokens.js";
 import { KvAppDirectory } from "../drivers/kv-app-directory.js";
 import { NatsBus } from "../drivers/nats-bus.js";
@@ -31,10 +19,7 @@ import { pinoLog } from "../drivers/pino-log.js";
 import { systemClock, systemRandom } from "../drivers/system-clock.js";
 import { systemProcesses } from "../drivers/system-processes.js";
 import { WsEdge } from "../drivers/ws-edge.js";
-import type { KeyValue } from "../ports/key-value.js";
 import type { Log } from "../ports/log.js";
-import { pingSubject } from "../protocol/subjects.js";
-import type { Bus } from "../runtime/ports.js";
 import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
@@ -104,7 +89,9 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     ...(settings.kvReplicas === undefined ? {} : { wanted: settings.kvReplicas }),
   };
   const placement = await openKeyValue(connection, "placement", replicas);
-  await refuseLiveName(placement, bus, nodeId);
+  const present = await placement.get(nodeKey(nodeId));
+  const holder = present && readHolder(present);
+  if (holder !== undefined) await refuseLiveName(bus, holder, limits.leaseMs);
   let context: NodeContext | undefined;
   const opened = await openInboxStore(settings, {
     nodeId,
@@ -206,12 +193,7 @@ function startActors(context: NodeContext, onFatal: (reason: string) => void): A
         ? log.debug("dead letter", { ...letter })
         : log.info("dead letter", { ...letter }),
   });
-  system.spawnRoot("membership", () => new Membership(context));
-  system.spawnRoot("placement", () => new Placement(context));
-  system.spawnRoot("shards", () => new ShardHost(context));
-  system.spawnRoot("edge", () => new Edge(context));
-  system.spawnRoot("health", () => new NodeHealth(context));
-  system.spawnRoot("desk", () => new OperatorDesk(context, () => system));
+  spawnNode(system, context);
   return system;
 }
 
@@ -243,29 +225,6 @@ function natsOptions(settings: Settings, nodeId: string, log: Log): NatsOptions 
     onStatus: (status: string, detail?: string) =>
       status === "closed" ? log.info("bus", { status }) : log.warn("bus", { status, detail }),
   };
-}
-
-/** Two processes under one name would answer for one another. */
-async function refuseLiveName(placement: KeyValue, bus: Bus, nodeId: string): Promise<void> {
-  const present = await placement.get(nodeKey(nodeId));
-  if (present === undefined) return;
-  const holder = readHolder(present);
-  if (holder === undefined) return;
-  try {
-    await bus.request(
-      pingSubject(holder.nodeId, holder.incarnation),
-      new Uint8Array(0),
-      holder.leaseMs,
-    );
-  } catch (cause) {
-    if (cause instanceof Fault) return;
-    throw cause;
-  }
-  throw new Fault(
-    "NAME_TAKEN",
-    "not-done",
-    `a node named ${nodeId} is running already (pid ${holder.pid}); give this one another name`,
-  );
 }
 
 /** Resolves to the host and port that it listens on. */

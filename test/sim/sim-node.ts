@@ -2,15 +2,10 @@
  * One node as start-node.ts puts it together, with fakes in the place of the drivers:
  * a name that starts again and again, each time a new process and incarnation.
  */
-import { Edge } from "../../actors/edge.js";
-import { NodeHealth } from "../../actors/health.js";
 import type { Limits } from "../../actors/limits.js";
-import { Membership } from "../../actors/membership.js";
 import type { NodeContext } from "../../actors/node-context.js";
-import { OperatorDesk } from "../../actors/operator-desk.js";
-import { Placement } from "../../actors/placement.js";
+import { spawnNode } from "../../actors/node-tree.js";
 import { PlacementView } from "../../actors/placement-view.js";
-import { ShardHost } from "../../actors/shard-host.js";
 import type { Clock } from "../../src/base/clock.js";
 import { randomToken } from "../../src/base/random.js";
 import { accepted, Fault } from "../../src/base/result.js";
@@ -252,11 +247,6 @@ function startActors(
     },
     onDeadLetter: (letter) => log.warn("dead letter", { ...letter }),
   });
-  system.spawnRoot("membership", () => new Membership(context));
-  system.spawnRoot("placement", () => new Placement(context));
-  system.spawnRoot("shards", () => new ShardHost(context));
-  system.spawnRoot("edge", () => new Edge(context));
-  system.spawnRoot("health", () => new NodeHealth(context));
-  system.spawnRoot("desk", () => new OperatorDesk(context, () => system));
+  spawnNode(system, context);
   return system;
 }

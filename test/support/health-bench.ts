@@ -2,14 +2,10 @@
  * Whole nodes on virtual time: membership, placement, shards, edge and health as
  * start-node.ts has them, on one bus, one bucket and one store in memory.
  */
-import { Edge } from "../../actors/edge.js";
-import { NodeHealth } from "../../actors/health.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
-import { Membership } from "../../actors/membership.js";
 import type { NodeContext } from "../../actors/node-context.js";
-import { Placement } from "../../actors/placement.js";
+import { spawnNode } from "../../actors/node-tree.js";
 import { PlacementView } from "../../actors/placement-view.js";
-import { ShardHost } from "../../actors/shard-host.js";
 import type { Cancel, Clock } from "../../src/base/clock.js";
 import { accepted } from "../../src/base/result.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
@@ -101,11 +97,7 @@ export class HealthBench {
       bus: this.bus,
       onCrash: (report) => void this.crashes.push(`${report.address}: ${report.error}`),
     });
-    system.spawnRoot("membership", () => new Membership(context));
-    system.spawnRoot("placement", () => new Placement(context));
-    system.spawnRoot("shards", () => new ShardHost(context));
-    system.spawnRoot("edge", () => new Edge(context));
-    system.spawnRoot("health", () => new NodeHealth(context));
+    spawnNode(system, context);
     const node = { nodeId, name: `${nodeId}.i`, clock, store, transport, context, system };
     this.nodes.push(node);
     return node;

@@ -2,14 +2,10 @@
  * Whole nodes, as start-node.ts puts them together, on virtual time: one bus, one bucket
  * and one store in memory, processes that can be stopped and taken off the bus.
  */
-import { Edge } from "../../actors/edge.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
-import { Membership } from "../../actors/membership.js";
 import type { NodeContext } from "../../actors/node-context.js";
-import { OperatorDesk } from "../../actors/operator-desk.js";
-import { Placement } from "../../actors/placement.js";
+import { spawnNode } from "../../actors/node-tree.js";
 import { nodeNameOf, PlacementView } from "../../actors/placement-view.js";
-import { ShardHost } from "../../actors/shard-host.js";
 import { accepted } from "../../src/base/result.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
@@ -111,11 +107,7 @@ export class NodeBench {
       onCrash: ({ address, messageType, error }) =>
         void this.crashes.push(`${address} on ${messageType}: ${error}`),
     });
-    system.spawnRoot("membership", () => new Membership(context));
-    system.spawnRoot("placement", () => new Placement(context));
-    system.spawnRoot("shards", () => new ShardHost(context));
-    system.spawnRoot("edge", () => new Edge(context));
-    system.spawnRoot("desk", () => new OperatorDesk(context, () => system));
+    spawnNode(system, context);
     return system;
   }
 
