@@ -11,6 +11,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { endWithThisProcess } from "../../src/main/setup/watchdog.js";
 import { until } from "./until.js";
 
 export interface ServerPlan {
@@ -71,7 +72,7 @@ export class ServerProcess implements AsyncDisposable {
     await log.close();
     child.once("error", () => undefined);
     this.child = child;
-    if (child.pid !== undefined) watch(child, child.pid);
+    if (child.pid !== undefined) endWithThisProcess(child, `kill -KILL ${child.pid}`);
     await until(`${plan.name} serves`, async () => {
       if (isOver(child)) throw new Error(`${plan.name} ended: ${await this.said()}`);
       return plan.isReady(port);
@@ -114,21 +115,6 @@ export async function findProgram(script: string): Promise<string> {
 
 function isOver(child: ChildProcess): boolean {
   return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
-}
-
-function watch(child: ChildProcess, pid: number): void {
-  const script = `read -r _; kill -KILL ${pid}`;
-  const watchdog = spawn("/bin/sh", ["-c", script], {
-    stdio: ["pipe", "ignore", "ignore"],
-    detached: true,
-  });
-  // Killed before the pid can be given to another process.
-  child.once("exit", () => watchdog.kill("SIGKILL"));
-  watchdog.once("error", () => undefined);
-  watchdog.stdin.once("error", () => undefined);
-  (watchdog.stdin as unknown as { unref(): void }).unref();
-  watchdog.unref();
-  child.unref();
 }
 
 async function freePort(): Promise<number> {

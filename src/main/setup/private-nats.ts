@@ -21,6 +21,7 @@ import { promisify } from "node:util";
 import { ensureSecrets, type WantedUsers, writePrivately } from "./nats-secrets.js";
 import { type NatsUser, renderUsers, usersOf } from "./nats-users.js";
 import type { RunLedger } from "./run-ledger.js";
+import { endWithThisProcess } from "./watchdog.js";
 
 /** The project's folder: this file runs as dist/src/main/setup/private-nats.js. */
 const projectRoot = fileURLToPath(new URL("../../../../", import.meta.url));
@@ -204,7 +205,7 @@ class ServerProcess {
     child.once("error", () => undefined);
     await log.close();
     if (pid === undefined) throw new NatsServerMissing("nats-server could not be started");
-    watch(child, pid);
+    endWithThisProcess(child, `kill -TERM ${pid}; kill -CONT ${pid}`);
     try {
       return new ServerProcess(child, pid, await untilReady(child, portsFolder), folder);
     } catch (error) {
@@ -246,26 +247,6 @@ function endOf(child: ChildProcess): Promise<void> {
     if (child.exitCode !== null || child.signalCode !== null) return done();
     child.once("exit", () => done());
   });
-}
-
-/**
- * Ends the server when this process is gone, however it went: `read` returns
- * when the last writer of the pipe is gone, and that is this process.
- */
-function watch(child: ChildProcess, pid: number): void {
-  const script = `read -r _; kill -TERM ${pid}; kill -CONT ${pid}`;
-  const watchdog = spawn("/bin/sh", ["-c", script], {
-    stdio: ["pipe", "ignore", "ignore"],
-    detached: true,
-  });
-  // Killed before its pid can be given to another process.
-  child.once("exit", () => watchdog.kill("SIGKILL"));
-  watchdog.once("error", () => undefined);
-  watchdog.stdin.once("error", () => undefined);
-  // Neither keeps this process alive: a test that forgets to stop still ends.
-  (watchdog.stdin as unknown as { unref(): void }).unref();
-  watchdog.unref();
-  child.unref();
 }
 
 /** The port it listens on, once it greets there. */
