@@ -1,7 +1,7 @@
 /** What the placement table wants of this node, group by group. Pure. */
 import { type Shard, shardCount } from "../src/protocol/shards.js";
-import type { Member, PlacementTable } from "../topology/placement-table.js";
-import { isSame, nameOf } from "../topology/units.js";
+import { isSame, type Member, type PlacementTable } from "../topology/placement-table.js";
+import { nameOf } from "../topology/units.js";
 
 /** The epoch of each shard of a group, in the order of the shards. */
 export type Epochs = ReadonlyMap<Shard, number>;

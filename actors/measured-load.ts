@@ -4,8 +4,8 @@
  */
 import type { LoadReported } from "../src/protocol/messages.js";
 import { type Shard, shardCount } from "../src/protocol/shards.js";
-import type { Member, PlacementTable } from "../topology/placement-table.js";
-import { isSame } from "../topology/units.js";
+import { isSame, type Member, type PlacementTable } from "../topology/placement-table.js";
+
 import type { UnitLoads } from "../topology/weights.js";
 import { loadWindowMs } from "./load-meter.js";
 

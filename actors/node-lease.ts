@@ -8,6 +8,7 @@
 import { Fault, type Result, refused } from "../src/base/result.js";
 import type { KeyValueEntry } from "../src/ports/key-value.js";
 import { pingSubject } from "../src/protocol/subjects.js";
+import type { Bus } from "../src/runtime/ports.js";
 import {
   decodeNodeRecord,
   encodeNodeRecord,
@@ -57,15 +58,12 @@ export class NodeLease {
   }
 
   private async claim(key: string, record: Uint8Array): Promise<Result<number, "CONFLICT">> {
-    const { placement, nodeId } = this.node;
+    const { placement } = this.node;
     const present = await placement.get(key);
     if (present === undefined) return placement.create(key, record);
     const holder = readHolder(present);
     const isOther = holder !== undefined && !this.isOwn(holder);
-    if (isOther && (await this.isAnswering(holder))) {
-      const message = `node ${nodeId} is running already (pid ${holder.pid})`;
-      throw new Fault("NAME_TAKEN", "not-done", message);
-    }
+    if (isOther) await refuseLiveName(this.node.bus, holder, this.node.limits.leaseMs);
     return placement.update(key, record, present.revision);
   }
 
@@ -88,20 +86,6 @@ export class NodeLease {
     const isOwnProcess = holder.pid === pid && holder.processStart === processStart;
     // Without a start time a pid may be anybody's.
     return holder.incarnation === this.incarnation || (isOwnProcess && processStart !== "");
-  }
-
-  /** Silence until the lease of the holder has run out, too. */
-  private async isAnswering(holder: NodeRecord): Promise<boolean> {
-    try {
-      const subject = pingSubject(holder.nodeId, holder.incarnation);
-      const leaseMs = Math.max(this.node.limits.leaseMs, holder.leaseMs);
-      await this.node.bus.request(subject, new Uint8Array(0), leaseMs);
-      return true;
-    } catch (cause) {
-      // Silence is not proof of death, but its lease has run out by then.
-      if (cause instanceof Fault) return false;
-      throw cause;
-    }
   }
 
   private record(): Uint8Array {
@@ -134,4 +118,22 @@ export function readHolder({ key, value, revision }: KeyValueEntry): NodeRecord 
     `the record ${key} (revision ${revision}) is of a version that is not known here; ` +
     "it stays as it is until it is deleted";
   throw new Fault("BAD_RECORD", "not-done", message);
+}
+
+/**
+ * Two processes under one name would answer for one another: throws Fault("NAME_TAKEN")
+ * when the holder answers before its lease, or one's own, would have run out.
+ */
+export async function refuseLiveName(bus: Bus, holder: NodeRecord, leaseMs: number): Promise<void> {
+  const { nodeId, incarnation, pid } = holder;
+  const withinMs = Math.max(leaseMs, holder.leaseMs);
+  try {
+    await bus.request(pingSubject(nodeId, incarnation), new Uint8Array(0), withinMs);
+  } catch (cause) {
+    // Silence is not proof of death, but its lease has run out by then.
+    if (cause instanceof Fault) return;
+    throw cause;
+  }
+  const message = `a node named ${nodeId} is running already (pid ${pid}); give this one another name`;
+  throw new Fault("NAME_TAKEN", "not-done", message);
 }

@@ -1,7 +1,12 @@
 /** The placement as its leader shows it to operators: `belfry placement`, `nodes`, `shards`. */
 import { type Shard, shardCount } from "../src/protocol/shards.js";
-import type { Member, Ownership, PlacementTable } from "../topology/placement-table.js";
-import { type Candidate, isSame, nameOf } from "../topology/units.js";
+import {
+  isSame,
+  type Member,
+  type Ownership,
+  type PlacementTable,
+} from "../topology/placement-table.js";
+import { type Candidate, nameOf } from "../topology/units.js";
 import { totalLoad, type UnitWeights } from "../topology/weights.js";
 import type { Decisions } from "./decisions.js";
 import type { LeaderMemory } from "./leader-memory.js";

@@ -18,6 +18,10 @@ export interface Member {
   readonly incarnation: string;
 }
 
+export function isSame(a: Member, b: Member): boolean {
+  return a.nodeId === b.nodeId && a.incarnation === b.incarnation;
+}
+
 /**
  * unassigned: nobody serves. serving: the owner does. moving: it is the owner's, under
  * the epoch that stands here, as soon as `from` has handed over.
@@ -90,11 +94,7 @@ export class PlacementTable {
 
   isOwnedBy(shard: Shard, member: Member): boolean {
     const owner = this.ownerOf(shard);
-    return (
-      owner !== undefined &&
-      owner.nodeId === member.nodeId &&
-      owner.incarnation === member.incarnation
-    );
+    return owner !== undefined && isSame(owner, member);
   }
 
   /** Gives `shards` to `member`, each under an epoch above its last and above `epochFloor`. */
@@ -233,9 +233,7 @@ export class PlacementTable {
 
   private indexOf(member: Member): number {
     const list = this.members as Member[];
-    const found = list.findIndex(
-      (other) => other.nodeId === member.nodeId && other.incarnation === member.incarnation,
-    );
+    const found = list.findIndex((other) => isSame(other, member));
     return found === -1 ? list.push({ ...member }) - 1 : found;
   }
 }

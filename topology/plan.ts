@@ -7,13 +7,12 @@
  */
 import { shardCount } from "../src/protocol/shards.js";
 import { automaticRule, type BalanceMove, nextCountMove, nextLoadMove } from "./balance.js";
-import type { Member, PlacementTable } from "./placement-table.js";
+import { isSame, type Member, type PlacementTable } from "./placement-table.js";
 import { judgeOrder, type OrderedMove } from "./rebalance.js";
 import {
   type Candidate,
   canServe,
   evenedOf,
-  isSame,
   readUnits,
   receiversOf,
   Scales,

@@ -3,12 +3,11 @@
  * leader does by itself; and what has become of each since. Pure.
  */
 import { nextLoadMove, operatorRule } from "./balance.js";
-import type { Member, PlacementTable } from "./placement-table.js";
+import { isSame, type Member, type PlacementTable } from "./placement-table.js";
 import {
   type Candidate,
   canServe,
   evenedOf,
-  isSame,
   nameOf,
   readUnits,
   receiversOf,

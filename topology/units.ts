@@ -6,7 +6,7 @@
  * embedded store, one shard with a networked one.
  */
 import { type Shard, shardCount } from "../src/protocol/shards.js";
-import type { Member, PlacementTable } from "./placement-table.js";
+import { isSame, type Member, type PlacementTable } from "./placement-table.js";
 import type { UnitWeights } from "./weights.js";
 
 /** A live node; one in drain gets nothing and gives all. */
@@ -147,10 +147,6 @@ function rendezvous(member: Member, unit: number): number {
   // FNV's last bytes barely reach the high bits; mix before comparing.
   hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
   return (hash ^ (hash >>> 13)) >>> 0;
-}
-
-export function isSame(a: Member, b: Member): boolean {
-  return a.nodeId === b.nodeId && a.incarnation === b.incarnation;
 }
 
 /** Without what else is known of it. */

@@ -7,7 +7,6 @@
  * exactly one encoding of a name: `isCanonicalToken` tells it, and others are
  * refused, since two encodings of one user would hash to two shards.
  */
-export const appTokenBytesMax = 64;
 export const uidTokenBytesMax = 128;
 
 const plainToken = /^[A-Za-z0-9_~!$&'()+,;=:@-]+$/;

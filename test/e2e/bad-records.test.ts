@@ -18,6 +18,7 @@ import { decodeLeader } from "../../topology/election.js";
 import { decodeNodeRecord, nodeKey } from "../../topology/node-record.js";
 import { deleteKey } from "../support/delete-key.js";
 import type { NatsFixture } from "../support/nats-server.js";
+import { forSomeLeases } from "../support/placement-state.js";
 import { type Platform, type PlatformNode, startPlatform } from "../support/platform.js";
 import { PushLoad } from "../support/push-load.js";
 import { startTcpProxy } from "../support/tcp-proxy.js";
@@ -79,14 +80,6 @@ function overwrite(placement: KeyValue, key: string, bytes: Uint8Array): Promise
   });
 }
 
-/** Longer than lease and margin, by the renewals of a's record: who would act has acted. */
-async function forSomeLeases(placement: KeyValue, key = nodeKey("dc1-a")): Promise<void> {
-  let renewals = 0;
-  const stop = await placement.watch(key, () => void renewals++);
-  await until("it has renewed for some leases", () => renewals > 8, 30_000);
-  stop();
-}
-
 async function assertUntouched(placement: KeyValue, key: string, revision: number): Promise<void> {
   assert.equal((await placement.get(key))?.revision, revision, `${key} stays as it is`);
 }
@@ -121,7 +114,7 @@ test("a leader's record of a newer version is challenged by nobody, noise once i
       assert.equal(toldOf(log, leaderKey).length, 2 * (at + 1), "each node says so, once");
     }
     const revision = await overwrite(placement, leaderKey, newer);
-    await forSomeLeases(placement);
+    await forSomeLeases(placement, nodeKey("dc1-a"));
     await assertUntouched(placement, leaderKey, revision);
     assert.equal(toldOf(log, leaderKey).length, 6, "each node says so, once");
     await load.untilAnswered(users.length);
@@ -142,13 +135,13 @@ test("a table that cannot be read stays, and what was read before is served", as
     const good = await placement.get(tableKey);
     assert.ok(good !== undefined);
     await overwrite(placement, tableKey, broken);
-    await forSomeLeases(placement);
+    await forSomeLeases(placement, nodeKey("dc1-a"));
     const revision = await overwrite(placement, tableKey, newer);
     await load.untilAnswered(users.length);
     assert.deepEqual(load.failures, []);
     await platform.killNode("b");
     await until("a has seen that b is gone", () => log.some((line) => /gives up dc1-b/.test(line)));
-    await forSomeLeases(placement);
+    await forSomeLeases(placement, nodeKey("dc1-a"));
     await assertUntouched(placement, tableKey, revision);
     assert.equal(toldOf(log, tableKey).length, 4, "each node says so, once");
     await overwrite(placement, tableKey, good.value);
@@ -192,7 +185,7 @@ test("a node's record of a newer version is not taken, not even by that node", a
     const refusal = /the record node\.dc1-c \(revision \d+\) is of a version/;
     assert.ok(log.some((line) => refusal.test(line)));
     await untilCounts(platform, { a: shardCount });
-    await forSomeLeases(placement);
+    await forSomeLeases(placement, nodeKey("dc1-a"));
     await assertUntouched(placement, keys[0], ofB);
     await assertUntouched(placement, keys[1], ofC);
     assert.ok(log.some((line) => line.includes("BAD_RECORD")));
@@ -229,7 +222,7 @@ test("of two processes of one name one gives up, and the other serves", async ()
     assert.equal(code, 1);
     // Who is stopped at the end.
     platform.nodes.set("b", winner);
-    assert.ok(log.some((line) => /node dc1-b is running already/.test(line)));
+    await until("it says why", () => log.some((line) => /node dc1-b is running already/.test(line)));
     await untilCounts(platform, { a: half, b: half });
     assert.equal((await platform.nodeRecord("dc1-b")).pid, winner.pid);
     await load.untilAnswered(users.length);

@@ -6,8 +6,6 @@
 import assert from "node:assert/strict";
 import { randomBytes, randomInt } from "node:crypto";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
-import { defaultLimits } from "../../actors/limits.js";
 import { leaderKey, tableKey } from "../../actors/membership.js";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
@@ -18,6 +16,7 @@ import { nodeKey } from "../../topology/node-record.js";
 import {
   epochsOf,
   followerNames,
+  forSomeLeases,
   leaderName,
   readTable,
   shardsOf,
@@ -33,9 +32,6 @@ import { until } from "../support/until.js";
 const nodes = ["a", "b", "c", "d"];
 const usersNamed = (name: string) => Array.from({ length: 48 }, (_, at) => `${name}-${at}`);
 const piecesEach = 100;
-const { leaseMs, leaseMarginMs } = defaultLimits;
-/** Whoever were to count as gone over a broken record would be by then. */
-const judgedMs = leaseMs + leaseMarginMs + 500;
 
 interface Broken {
   readonly what: string;
@@ -120,9 +116,10 @@ describe("a placement record that does not read", () => {
       const bucket = await openKeyValue(platform.link, "placement");
       const pids = pidsOf(platform);
       const place = await key(platform);
+      const [, bystander] = await followerNames(platform);
       log.length = 0;
       const before = await overwrite(bucket, place, bytes);
-      await delay(judgedMs);
+      await forSomeLeases(bucket, nodeKey(`dc1-${bystander}`));
       await load.untilAnswered(2 * users.length);
       assert.match(log.join("\n"), told);
       assert.deepEqual(pidsOf(platform), pids, "no process was lost");

@@ -6,9 +6,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { connectNats } from "../../src/drivers/nats-connection.js";
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
-import { type Shard, shardCount, shardOf } from "../../src/protocol/shards.js";
-import { PlacementTable } from "../../topology/placement-table.js";
+import { shardOf } from "../../src/protocol/shards.js";
+import type { PlacementTable } from "../../topology/placement-table.js";
 import type { NatsCluster, NatsMember } from "../support/nats-cluster.js";
+import { ownersOf, readTable } from "../support/placement-state.js";
 import { app, type Platform, startClusterPlatform } from "../support/platform.js";
 import { PushLoad, type Via } from "../support/push-load.js";
 import { until } from "../support/until.js";
@@ -59,21 +60,6 @@ async function startScene(environment: Readonly<Record<string, string>> = {}): P
     await platform[Symbol.asyncDispose]();
   };
   return { platform, load, log, close };
-}
-
-async function readTable(platform: OnCluster): Promise<PlacementTable> {
-  const entry = await (await openKeyValue(platform.link, "placement")).get("table");
-  const table = entry && PlacementTable.decode(entry.value);
-  assert.ok(table?.ok);
-  return table.value;
-}
-
-/** Who serves each shard, under which epoch and incarnation: nothing else may change. */
-function ownersOf(table: PlacementTable): string[] {
-  return Array.from({ length: shardCount }, (_, shard) => {
-    const owner = table.ownerOf(shard as Shard);
-    return `${owner?.nodeId}.${owner?.incarnation} ${owner?.epoch} ${owner?.state}`;
-  });
 }
 
 function ownerNode(table: PlacementTable, user: string): string | undefined {

@@ -5,9 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { openKeyValue } from "../../src/drivers/nats-key-value.js";
 import { type Shard, shardCount, shardOf } from "../../src/protocol/shards.js";
-import { PlacementTable } from "../../topology/placement-table.js";
+import { ownersOf, readTable } from "../support/placement-state.js";
 import { app, type Platform, startPlatform } from "../support/platform.js";
 import { PushLoad } from "../support/push-load.js";
 import { type Direction, startTcpProxy, type TcpProxy } from "../support/tcp-proxy.js";
@@ -51,20 +50,6 @@ async function startScene(): Promise<Scene> {
     await proxy[Symbol.asyncDispose]();
   };
   return { platform, proxy, load, log, user, close };
-}
-
-async function readTable(platform: Platform): Promise<PlacementTable> {
-  const entry = await (await openKeyValue(platform.link, "placement")).get("table");
-  const table = entry && PlacementTable.decode(entry.value);
-  assert.ok(table?.ok);
-  return table.value;
-}
-
-function ownersOf(table: PlacementTable): string[] {
-  return Array.from({ length: shardCount }, (_, shard) => {
-    const owner = table.ownerOf(shard as Shard);
-    return `${owner?.nodeId}.${owner?.incarnation} ${owner?.epoch} ${owner?.state}`;
-  });
 }
 
 function hasLost(log: readonly string[], nodeId: string): boolean {

@@ -9,9 +9,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { openKeyValue } from "../../src/drivers/nats-key-value.js";
-import { PlacementTable } from "../../topology/placement-table.js";
+import { readTable } from "../support/placement-state.js";
 import { type Platform, startPlatform } from "../support/platform.js";
+import { untilShownInOrder } from "../support/shown-in-order.js";
 import { until } from "../support/until.js";
 
 /** This file runs as dist/test/e2e/operate.test.js. */
@@ -48,10 +48,7 @@ async function done(platform: Platform, ...args: string[]): Promise<Said["docume
 }
 
 async function nonceOf(platform: Platform): Promise<string> {
-  const entry = await (await openKeyValue(platform.link, "placement")).get("table");
-  const table = entry && PlacementTable.decode(entry.value);
-  assert.ok(table?.ok);
-  return table.value.nonce;
+  return (await readTable(platform)).nonce;
 }
 
 interface Load {
@@ -120,14 +117,8 @@ test("drains a node under load and takes it back, without a request failing", as
       `${drained.tookMs} ms`,
   );
   assert.deepEqual(load.failed, []);
-  for (const user of users) {
-    const wanted = load.sent.get(user) ?? [];
-    await until(`${user} has all that was sent`, () => {
-      const shown = new Set(received.get(user));
-      return wanted.every((body) => shown.has(body));
-    });
-    assert.deepEqual(received.get(user), wanted, `${user}: in order, none twice`);
-  }
+  assert.equal(load.sent.size, users.length);
+  await untilShownInOrder(load.sent, received);
 });
 
 test("keeps a node in drain across its restart", async () => {

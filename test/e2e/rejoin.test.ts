@@ -5,9 +5,8 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
-import { openKeyValue } from "../../src/drivers/nats-key-value.js";
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
-import { PlacementTable } from "../../topology/placement-table.js";
+import { readTable } from "../support/placement-state.js";
 import { type Platform, startPlatform } from "../support/platform.js";
 import { until } from "../support/until.js";
 
@@ -15,12 +14,10 @@ const leaseMs = 3_000;
 const volumes = 8;
 
 /** The node id that each volume belongs to, once all are served. */
-async function ownersOf(platform: Platform): Promise<string[] | undefined> {
-  const entry = await (await openKeyValue(platform.link, "placement")).get("table");
-  const table = entry && PlacementTable.decode(entry.value);
-  if (!table?.ok) return undefined;
+async function volumeOwners(platform: Platform): Promise<string[]> {
+  const table = await readTable(platform);
   const owners = Array.from({ length: volumes }, (_, volume) =>
-    table.value.ownerOf(((volume * shardCount) / volumes) as Shard),
+    table.ownerOf(((volume * shardCount) / volumes) as Shard),
   );
   return owners.flatMap((owner) => (owner?.state === "serving" ? [owner.nodeId] : []));
 }
@@ -43,8 +40,8 @@ test("a bus that is gone past the lease costs no socket, no process and no volum
   );
   await until("all are attached", () => devices.every((device) => device.position !== undefined));
   const before = await until("all is served", async () => {
-    const owners = await ownersOf(platform);
-    return owners?.length === volumes ? owners : undefined;
+    const owners = await volumeOwners(platform);
+    return owners.length === volumes ? owners : undefined;
   });
   const formerly = await incarnationsOf(platform);
   const pids = [...platform.nodes.values()].map(({ pid }) => pid);
@@ -61,7 +58,10 @@ test("a bus that is gone past the lease costs no socket, no process and no volum
     const now = await incarnationsOf(platform).catch(() => formerly);
     return now.every((incarnation, index) => incarnation !== formerly[index]);
   });
-  await until("all is served again", async () => (await ownersOf(platform))?.length === volumes);
+  await until(
+    "all is served again",
+    async () => (await volumeOwners(platform))?.length === volumes,
+  );
   await platform.untilPlaced();
   for (const user of users) assert.ok((await platform.push(user, { body: 2, id: "2" })).ok);
   for (const user of users) {
@@ -73,7 +73,7 @@ test("a bus that is gone past the lease costs no socket, no process and no volum
     [...platform.nodes.values()].map(({ pid }) => pid),
     pids,
   );
-  assert.deepEqual(await ownersOf(platform), before);
+  assert.deepEqual(await volumeOwners(platform), before);
 });
 
 test("a process that is stopped past its lease is killed by who takes its volumes", async () => {
@@ -83,8 +83,8 @@ test("a process that is stopped past its lease is killed by who takes its volume
   const stoppedMs = performance.now();
   node.process.kill("SIGSTOP");
   await until("a has all volumes", async () => {
-    const owners = await ownersOf(platform);
-    return owners?.length === volumes && owners.every((owner) => owner === "dc1-a");
+    const owners = await volumeOwners(platform);
+    return owners.length === volumes && owners.every((owner) => owner === "dc1-a");
   });
   await platform.untilPlaced();
   const servedMs = Math.round(performance.now() - stoppedMs);

@@ -1,6 +1,7 @@
 /** The placement bucket as tests read it: who serves what, who leads. */
 import { leaderKey, tableKey } from "../../actors/membership.js";
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
+import type { KeyValue } from "../../src/ports/key-value.js";
 import { type Shard, shardCount, shardOf } from "../../src/protocol/shards.js";
 import { encodeToken } from "../../src/protocol/tokens.js";
 import { decodeLeader, type LeaderRecord } from "../../topology/election.js";
@@ -51,6 +52,22 @@ export async function shardsOf(platform: Platform, name: string): Promise<Set<Sh
     if (table.isOwnedBy(number as Shard, { nodeId, incarnation })) shards.add(number as Shard);
   }
   return shards;
+}
+
+/** Who serves each shard, under which epoch and incarnation. */
+export function ownersOf(table: PlacementTable): string[] {
+  return Array.from({ length: shardCount }, (_, number) => {
+    const owner = table.ownerOf(number as Shard);
+    return `${owner?.nodeId}.${owner?.incarnation} ${owner?.epoch} ${owner?.state}`;
+  });
+}
+
+/** Longer than lease and margin, by the renewals of a node's record: who would act has acted. */
+export async function forSomeLeases(placement: KeyValue, key: string): Promise<void> {
+  let renewals = 0;
+  const stop = await placement.watch(key, () => void renewals++);
+  await until(`${key} is renewed for some leases`, () => renewals > 8, 30_000);
+  stop();
 }
 
 export function epochsOf(table: PlacementTable): number[] {

@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
-import { PlacementTable } from "../../topology/placement-table.js";
+import { isSame, PlacementTable } from "../../topology/placement-table.js";
 import { type Knowledge, type PlacementStep, planPlacement } from "../../topology/plan.js";
-import { type Candidate, isSame, takersOf, unitShards } from "../../topology/units.js";
+import { type Candidate, takersOf, unitShards } from "../../topology/units.js";
 import {
   allShards,
   carryOut,
