@@ -9,6 +9,7 @@
  *   03 shard atMs session-key                   something due
  *   04 shard                                    the newest changes, still growing
  *   05 shard number                             older changes from `number` on, sealed
+ *   06 shard                                    the number up to which changes are published
  *
  * shard is 2 bytes, numbers are 8, big-endian. What is written together lies
  * together: LMDB copies each page that a transaction touches, so a push should touch
@@ -23,6 +24,7 @@ const sessionKind = 2;
 const dueKind = 3;
 const tailKind = 4;
 const sealedKind = 5;
+const publishedKind = 6;
 
 export const sessionPart = { record: 1, droppedSeq: 2, entry: 3, idempotencyKey: 4 } as const;
 
@@ -58,6 +60,14 @@ export function tailKey(batch: WriteBatch, shard: Shard): WriteBatch {
 
 export function sealedKey(batch: WriteBatch, shard: Shard, first: number): WriteBatch {
   return batch.startKey().u8(sealedKind).u16(shard).u64(first);
+}
+
+export function publishedKey(batch: WriteBatch, shard: Shard): WriteBatch {
+  return batch.startKey().u8(publishedKind).u16(shard);
+}
+
+export function publishedReadKey(shard: Shard): Uint8Array {
+  return readKey(publishedKind, shard);
 }
 
 /** Bytes before the part of a key of `key`'s range: kind, shard, session key, 00. */
@@ -106,6 +116,15 @@ export function sessionEntriesRange(shard: Shard, key: SessionKey, fromSeq: numb
     end: readKey(sessionKind, shard, key + String.fromCharCode(0, entry + 1)),
   };
 }
+
+/** All of the shard's sessions whose keys come after `afterKey`. */
+export function sessionsRange(shard: Shard, afterKey: string): KeyRange {
+  const start = afterKey === "" ? "" : `${afterKey}\u0001`;
+  return { start: readKey(sessionKind, shard, start), end: readKey(sessionKind, shard + 1) };
+}
+
+/** Where the session's key stands in a key of its parts; it ends with a 00. */
+export const sessionOffset = 3;
 
 export function sessionPartReadKey(shard: Shard, key: SessionKey, part: number): Uint8Array {
   return readKey(sessionKind, shard, key + String.fromCharCode(0, part));

@@ -23,6 +23,7 @@ import type {
   InboxGroup,
   NumberedChange,
   SessionRecord,
+  SessionSize,
   ShardWrite,
   StoredEntry,
   StoredSession,
@@ -120,6 +121,15 @@ export class LmdbVolume implements InboxGroup {
   ): Promise<readonly NumberedChange[]> {
     this.checkUsable();
     return this.reading(() => readLog(this.environment, shard, afterNumber, countMax));
+  }
+
+  async listSessions(
+    shard: Shard,
+    afterKey: string,
+    countMax: number,
+  ): Promise<readonly SessionSize[]> {
+    this.checkUsable();
+    return this.reading(() => readSizes(this.environment, shard, afterKey, countMax));
   }
 
   close(): Promise<void> {
@@ -253,4 +263,31 @@ function readSession(
   record ??= { generation: 0, lastSeq: 0, devices: [] };
   lastSeq = Math.max(record.lastSeq, lastSeq, entries.at(-1)?.seq ?? 0);
   return { record: { ...record, lastSeq }, entries, keys };
+}
+
+function readSizes(
+  environment: LmdbEnvironment,
+  shard: Shard,
+  afterKey: string,
+  countMax: number,
+): SessionSize[] {
+  const sizes: { key: SessionKey; messages: number; bytes: number }[] = [];
+  for (const { key, value } of environment.range(layout.sessionsRange(shard, afterKey))) {
+    const end = key.indexOf(0, layout.sessionOffset);
+    if (key[end + 1] !== layout.sessionPart.entry) continue;
+    const name = new ByteReader(
+      key.subarray(0, end),
+      layout.sessionOffset,
+    ).restText() as SessionKey;
+    const last = sizes.at(-1);
+    const { bytes } = records.readEntrySummary(0, value);
+    if (last?.key === name) {
+      last.messages += 1;
+      last.bytes += bytes;
+      continue;
+    }
+    if (sizes.length === countMax) break;
+    sizes.push({ key: name, messages: 1, bytes });
+  }
+  return sizes;
 }
