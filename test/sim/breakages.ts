@@ -4,16 +4,15 @@
  * which invariant then breaks, under which faults, and within how many seeds.
  */
 
+import { Attachments } from "../../actors/attachments.js";
 import { Connection } from "../../actors/connection.js";
-import type { Deliveries } from "../../actors/deliveries.js";
 import { Edge } from "../../actors/edge.js";
 import { Inbox } from "../../actors/inbox.js";
 import { PlacementView } from "../../actors/placement-view.js";
+import { PushAcceptance } from "../../actors/push-acceptance.js";
 import { answerAccepted } from "../../actors/push-answering.js";
-import { Session } from "../../actors/session.js";
 import { ShardGroup } from "../../actors/shard-group.js";
 import type { InboxGroup } from "../../src/ports/inbox-store.js";
-import type { Acked } from "../../src/protocol/messages.js";
 import { EpochFloor } from "../../topology/epoch-floor.js";
 import { PlacementTable } from "../../topology/placement-table.js";
 import { type Breakage, patch, together } from "./breakage.js";
@@ -138,12 +137,12 @@ export const breakages: readonly Breakage[] = [
     faults: [],
     seedsMax: 1,
     apply: () =>
-      patch<Session["answerOnCommit"]>(
-        Session.prototype,
+      patch<PushAcceptance["answerOnCommit"]>(
+        PushAcceptance.prototype,
         "answerOnCommit",
         (was) =>
-          function (this: Session, push, id, seq, isDuplicate, write) {
-            answerAccepted(this["context"].node.bus, push.reply, id, seq, isDuplicate);
+          function (this: PushAcceptance, push, id, seq, isDuplicate, write) {
+            answerAccepted(this["desk"].context.node.bus, push.reply, id, seq, isDuplicate);
             was.call(this, { ...push, reply: undefined }, id, seq, isDuplicate, write);
           },
       ),
@@ -265,17 +264,18 @@ export const breakages: readonly Breakage[] = [
     firstSeed: 9,
     seedsMax: 40,
     apply: () =>
-      patch<(this: Session, acked: Acked, inbox: unknown, deliveries: Deliveries) => unknown>(
-        Session.prototype,
-        "onAcked",
+      patch<Attachments["acked"]>(
+        Attachments.prototype,
+        "acked",
         (was) =>
-          function (acked, inbox, deliveries) {
-            const device = deliveries.devices.find((one) => one.isServedOn(acked));
+          function (this: Attachments, acked) {
+            const { devices } = this["desk"].deliveries;
+            const device = devices.find((one) => one.isServedOn(acked));
             // Believed: what the device says is what it was sent.
             if (device !== undefined && acked.position.seq > device.sentSeq) {
               device.sentSeq = acked.position.seq;
             }
-            return was.call(this, acked, inbox, deliveries);
+            return was.call(this, acked);
           },
       ),
   },

@@ -1,0 +1,146 @@
+/**
+ * How a session takes a push: admission, idempotency, seq and MsgID, the write, and
+ * the answer once that is on disk.
+ *
+ * Invariant: pushes get their seqs in the order they came, those that wait for a MsgID
+ * reservation too; nothing that is stored is answered before its commit.
+ */
+import type { ErrorCode } from "../src/protocol/errors.js";
+import { packRecord } from "../src/protocol/message-record.js";
+import type { AcceptPush } from "../src/protocol/messages.js";
+import type { MsgId } from "../src/protocol/msg-id.js";
+import type { PushCommand } from "../src/protocol/push-command.js";
+import { digestOf } from "./key-memory.js";
+import type { PendingWrite } from "./pending-write.js";
+import { answerAccepted, answerRefused } from "./push-answering.js";
+import type { SessionDesk } from "./session-desk.js";
+
+/** A reservation takes one commit; more than this in the meantime is refused. */
+const postponedMax = 256;
+
+export class PushAcceptance {
+  /** Pushes that wait for a MsgID reservation, in order. */
+  private waiting: AcceptPush[] | undefined = undefined;
+
+  constructor(private readonly desk: SessionDesk) {}
+
+  accept(push: AcceptPush): void {
+    const { desk } = this;
+    if (!desk.mayServe) return;
+    const { command, reply } = push;
+    const { bus, clock } = desk.context.node;
+    if (this.waiting !== undefined) {
+      this.postpone(push);
+      return;
+    }
+    if (desk.context.commits.isFull) {
+      answerRefused(bus, reply, "OVERLOADED");
+      return;
+    }
+    if (command.id !== undefined && this.answerKnownKey(command.id, push)) return;
+    const refusal = this.refusalOf(command);
+    if (refusal !== undefined) {
+      answerRefused(bus, reply, refusal);
+      return;
+    }
+    const id = desk.context.ids.next(clock.wallMs());
+    if (id === undefined) this.postpone(push);
+    else if (command.qos === 0) this.acceptPassing(push, id);
+    else this.acceptStored(push, id);
+  }
+
+  /** Its answers, and what waited for the reservation that it brought. */
+  finish(write: PendingWrite): void {
+    const { desk } = this;
+    // What was handed on at most once (seq 0) nothing else guards; the rest is on disk.
+    for (const { reply, id, seq, isDuplicate } of write.answers) {
+      if (seq === 0 && !desk.mayServe) continue;
+      answerAccepted(desk.context.node.bus, reply, id, seq, isDuplicate);
+    }
+    for (const { record, target } of write.passing) {
+      if (desk.mayServe) desk.deliveries.deliverPassing(record, target);
+    }
+    desk.deliveries.deliverCommitted(write.append);
+    const { waiting } = this;
+    if (waiting === undefined) return;
+    this.waiting = undefined;
+    for (const push of waiting) this.accept(push);
+  }
+
+  private refusalOf(command: PushCommand): ErrorCode | undefined {
+    const { inbox, context } = this.desk;
+    const { limits } = context.node;
+    if (command.id !== undefined && inbox.areKeysFull(limits)) return "KEYS_FULL";
+    return command.qos === 1 && inbox.isFull(limits) ? "INBOX_FULL" : undefined;
+  }
+
+  private acceptStored(push: AcceptPush, id: MsgId): void {
+    const { desk } = this;
+    const write = desk.write();
+    const { seq } = desk.inbox.append(push.command, id, desk.context.node.clock.wallMs(), write);
+    // The generation is stored with the first; the seqs stand in the entries themselves.
+    if (seq === 1) write.isRecordDue = true;
+    this.rememberKey(push.command, id, seq, write);
+    this.answerOnCommit(push, id, seq, false, write);
+  }
+
+  /** At most once: goes out at once, unless its key must be remembered first. */
+  private acceptPassing({ command, reply }: AcceptPush, id: MsgId): void {
+    const { desk } = this;
+    const record = packRecord(id, command);
+    if (command.id === undefined) {
+      desk.deliveries.deliverPassing(record, command.target);
+      answerAccepted(desk.context.node.bus, reply, id, 0, false);
+      return;
+    }
+    const write = desk.write();
+    this.rememberKey(command, id, 0, write);
+    write.passing.push({ record, target: command.target });
+    this.answerOnCommit({ kind: "AcceptPush", command, reply }, id, 0, false, write);
+  }
+
+  private answerKnownKey(keyId: string, push: AcceptPush): boolean {
+    const { desk } = this;
+    const { bus, clock } = desk.context.node;
+    const known = desk.inbox.findKey(keyId, clock.wallMs());
+    if (known === undefined) return false;
+    if (known.digest !== digestOf(push.command)) {
+      answerRefused(bus, push.reply, "KEY_REUSED");
+    } else if (desk.isSettled) {
+      answerAccepted(bus, push.reply, known.msgId, known.seq, true);
+    } else {
+      // The first may still be on its way to disk; this answer must not overtake it.
+      this.answerOnCommit(push, known.msgId, known.seq, true, desk.write());
+    }
+    return true;
+  }
+
+  private rememberKey(command: PushCommand, msgId: MsgId, seq: number, write: PendingWrite): void {
+    const { inbox, context } = this.desk;
+    const { clock, limits } = context.node;
+    inbox.rememberKey(command, { msgId, seq }, clock.wallMs(), limits.keyWindowMs, write);
+  }
+
+  /** Waits for the shard to have MsgID time reserved in the store; keeps the order of arrival. */
+  private postpone(push: AcceptPush): void {
+    const { desk } = this;
+    this.waiting ??= [];
+    if (this.waiting.length >= postponedMax) {
+      answerRefused(desk.context.node.bus, push.reply, "OVERLOADED");
+      return;
+    }
+    this.waiting.push(push);
+    if (this.waiting.length === 1) desk.write();
+  }
+
+  private answerOnCommit(
+    { command, reply }: AcceptPush,
+    id: MsgId,
+    seq: number,
+    isDuplicate: boolean,
+    write: PendingWrite,
+  ): void {
+    write.answers.push({ reply, id, seq, isDuplicate });
+    this.desk.context.commits.countPush(command.body.length);
+  }
+}

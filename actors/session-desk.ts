@@ -1,0 +1,17 @@
+/** What the parts of a session share: its inbox, its devices' deliveries, and its ways out. */
+import type { Deliveries, Outlet } from "./deliveries.js";
+import type { Inbox } from "./inbox.js";
+import type { PendingWrite } from "./pending-write.js";
+import type { ShardContext } from "./shard-context.js";
+
+export interface SessionDesk extends Outlet {
+  readonly context: ShardContext;
+  readonly inbox: Inbox;
+  readonly deliveries: Deliveries;
+  /** Asked before any effect that neither a commit nor an epoch guards. */
+  readonly mayServe: boolean;
+  /** Everything that was ever given out is on disk. */
+  readonly isSettled: boolean;
+  /** What is stored next; collects until the group takes it. */
+  write(): PendingWrite;
+}
