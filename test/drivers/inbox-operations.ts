@@ -10,7 +10,12 @@ import type {
   SessionWrite,
   ShardWrite,
 } from "../../src/ports/inbox-store.js";
-import { type SessionKey, type Shard, sessionKey } from "../../src/protocol/shards.js";
+import {
+  partitionCount,
+  type SessionKey,
+  type Shard,
+  sessionKey,
+} from "../../src/protocol/shards.js";
 import { entry, idempotencyKey } from "../contract/inbox-samples.js";
 
 export type Operation =
@@ -172,7 +177,7 @@ export class Subject {
   }
 
   private shard(at: 0 | 1): Shard {
-    return (this.first + at) as Shard;
+    return (this.first + at * partitionCount) as Shard;
   }
 
   private writeOf({ place: at, epoch, reserveUntilMs, sessions: written }: Write): ShardWrite {
