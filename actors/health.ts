@@ -194,8 +194,8 @@ export class NodeHealth extends Actor<HealthMessage> {
 
   private probe(group: number, known: GroupHealth): void {
     known.isAsked = true;
-    const size = shardCount / this.node.store.groupCount;
-    const shard = group * size + (known.asked++ % size);
+    const { groupCount } = this.node.store;
+    const shard = group + groupCount * (known.asked++ % (shardCount / groupCount));
     const { requestDeadlineMs } = this.node.limits;
     const groupAddress = addressOn(nodeNameOf(this.node), `shards/${group}`);
     const shardAddress = `${groupAddress}/${shard}` as Address;

@@ -3,7 +3,7 @@
  * a new leader waits for the first reports before it evens anything out.
  */
 import type { LoadReported } from "../src/protocol/messages.js";
-import { type Shard, shardCount } from "../src/protocol/shards.js";
+import type { Shard } from "../src/protocol/shards.js";
 import { isSame, type Member, type PlacementTable } from "../topology/placement-table.js";
 
 import type { UnitLoads } from "../topology/weights.js";
@@ -38,7 +38,7 @@ export class MeasuredLoad {
   /** Every unit that somebody serves has been reported by its owner. */
   isComplete(table: PlacementTable, members: readonly Member[]): boolean {
     for (let unit = 0; unit < this.unitCount; unit++) {
-      const owner = table.ownerOf(this.firstShard(unit));
+      const owner = table.ownerOf(unit as Shard);
       if (owner?.state !== "serving" || !members.some((one) => isSame(one, owner))) continue;
       const load = this.units.get(unit);
       if (load === undefined || !isSame(load, owner)) return false;
@@ -59,9 +59,5 @@ export class MeasuredLoad {
 
   private isUnit(group: number): boolean {
     return Number.isInteger(group) && group >= 0 && group < this.unitCount;
-  }
-
-  private firstShard(unit: number): Shard {
-    return ((unit * shardCount) / this.unitCount) as Shard;
   }
 }

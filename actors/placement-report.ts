@@ -48,9 +48,7 @@ export function reportPlacement(
 type Owners = readonly (Ownership | undefined)[];
 
 function ownersOf(table: PlacementTable, unitSize: number): Owners {
-  return Array.from({ length: shardCount / unitSize }, (_, unit) =>
-    table.ownerOf((unit * unitSize) as Shard),
-  );
+  return Array.from({ length: shardCount / unitSize }, (_, unit) => table.ownerOf(unit as Shard));
 }
 
 function openMoves(owners: Owners, memory: LeaderMemory, nowMs: number) {

@@ -22,7 +22,7 @@ import type {
   ShardsReleased,
   ToSession,
 } from "../src/protocol/messages.js";
-import { type Shard, shardCount, shardOfKey } from "../src/protocol/shards.js";
+import { type Shard, shardOfKey, shardsOfGroup } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
 import type { Asker } from "../src/runtime/envelope.js";
@@ -398,13 +398,11 @@ export class ShardHost extends Actor<HostMessage> {
   }
 
   private shardsOf(group: number): Shard[] {
-    const size = shardCount / this.node.store.groupCount;
-    return Array.from({ length: size }, (_, at) => (group * size + at) as Shard);
+    return shardsOfGroup(group, this.node.store.groupCount);
   }
 
   private epochOf(group: number): number {
-    const first = (group * shardCount) / this.node.store.groupCount;
-    return this.node.view.table.epochOf(first as Shard);
+    return this.node.view.table.epochOf(group as Shard);
   }
 
   // ---- edges and operators ----

@@ -18,7 +18,7 @@ export class OpenMoves {
   /** Looks at the table as it is now; a unit under another epoch is another move. */
   note(table: PlacementTable, nowMs: number): void {
     for (let unit = 0; unit < shardCount / this.unitSize; unit++) {
-      const shard = (unit * this.unitSize) as Shard;
+      const shard = unit as Shard;
       const epoch = table.epochOf(shard);
       if (table.stateOf(shard) !== "moving") this.moves.delete(unit);
       else if (this.moves.get(unit)?.epoch !== epoch) {

@@ -9,7 +9,8 @@ import { accepted, type Result, refused } from "../src/base/result.js";
 import { isMap, packValue, unpackValue } from "../src/protocol/codec.js";
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 
-export const tableVersion = 1;
+/** 2: a group is no longer a run of neighbours. */
+export const tableVersion = 2;
 /** Node ids in drain at a time; those of nodes that are gone for good count, too. */
 export const drainingMax = 256;
 

@@ -2,10 +2,10 @@
  * The table as the planner looks at it: units with their live owners, and scales that
  * say what each node carries while a plan is made. Pure.
  *
- * The unit that moves is `unitSize` consecutive shards: a volume of 512 with the
- * embedded store, one shard with a networked one.
+ * The unit that moves is a group of the store (`groupOfShard`), of `unitSize` shards: a
+ * volume of 512 with the embedded store. Its first shard has its number, and stands for it.
  */
-import { type Shard, shardCount } from "../src/protocol/shards.js";
+import { type Shard, shardCount, shardsOfGroup } from "../src/protocol/shards.js";
 import { isSame, type Member, type PlacementTable } from "./placement-table.js";
 import type { UnitWeights } from "./weights.js";
 
@@ -37,7 +37,7 @@ export interface Unit {
 }
 
 export function unitShards(unit: number, unitSize: number): Shard[] {
-  return Array.from({ length: unitSize }, (_, at) => (unit * unitSize + at) as Shard);
+  return shardsOfGroup(unit, shardCount / unitSize);
 }
 
 export function readUnits(
@@ -47,7 +47,7 @@ export function readUnits(
   weights: UnitWeights,
 ): Unit[] {
   return Array.from({ length: shardCount / unitSize }, (_, index) => {
-    const shard = (index * unitSize) as Shard;
+    const shard = index as Shard;
     const owner = table.ownerOf(shard);
     const live = owner && members.find((member) => isSame(member, owner));
     const from = owner?.from;

@@ -9,7 +9,7 @@ import type {
   InboxStore,
   ShardWrite,
 } from "../../src/ports/inbox-store.js";
-import { type Shard, shardCount } from "../../src/protocol/shards.js";
+import { groupOfShard, type Shard } from "../../src/protocol/shards.js";
 import type { Bus, BusMessage, BusSubscription } from "../../src/runtime/ports.js";
 
 const groupCount = 8;
@@ -19,7 +19,7 @@ export class ForgetfulStore implements InboxStore {
   readonly groupCount = groupCount;
 
   groupOf(shard: Shard): number {
-    return Math.floor((shard * groupCount) / shardCount);
+    return groupOfShard(shard, groupCount);
   }
 
   async openGroup(): Promise<InboxGroup> {

@@ -1,5 +1,9 @@
-/** `belfry shards`: who serves what, neighbours of one owner and epoch in one line. */
+/**
+ * `belfry shards`: who serves what. A group is every so-many-th shard, so a line is a range
+ * with a step: `3-4091 by 8`.
+ */
 import type { Command } from "commander";
+import { groupOfShard, partitionCount, type Shard } from "../protocol/shards.js";
 import { type Fleet, fullName, type Placement, type ShardPlace } from "./fleet.js";
 import type { Invocation } from "./invocation.js";
 import { hearLeader } from "./leader.js";
@@ -13,10 +17,11 @@ interface ShardsOptions {
   readonly shard?: number;
 }
 
-/** Both ends are in it. */
+/** Every `step`-th shard; both ends are in it. */
 export interface ShardRange {
   readonly from: number;
   readonly to: number;
+  readonly step: number;
   readonly state: string;
   readonly epoch: number;
   readonly nodeId: string | null;
@@ -35,7 +40,9 @@ export function declareShards(program: Command, invocation: Invocation): void {
   program
     .command("shards")
     .summary("show which node serves which shards")
-    .description("Prints the map of the 4096 shards: owner, epoch and state, as ranges.")
+    .description(
+      "Prints the map of the 4096 shards: owner, epoch and state, as ranges with a step.",
+    )
     .option("--node <id>", "only what this node owns")
     .option("--shard <n>", "only this shard", shardNumber)
     .addHelpText("after", "\nExample:\n  belfry shards --node dc1-a")
@@ -56,13 +63,13 @@ async function shards(fleet: Fleet, { node, shard }: ShardsOptions): Promise<Out
   }
   if (shard !== undefined) wanted = wanted.filter((place) => place.shard === shard);
   const leader = await hearLeader(fleet, placement);
-  const ranges = rangesOf(wanted).map((range) => {
+  const ranges = rangesOf(wanted, stepOf(placement.shards)).map((range) => {
     return { ...range, ...loadOf(range, leader.isUp ? leader.value : undefined) };
   });
   return report({ states: countStates(wanted), ranges }, (paint) => {
-    const rows = ranges.map(({ from, to, nodeId, incarnation, epoch, state, ...range }) => [
-      from === to ? from : `${from}-${to}`,
-      to - from + 1,
+    const rows = ranges.map(({ nodeId, incarnation, epoch, state, ...range }) => [
+      spell(range),
+      countOf(range),
       nodeId === null ? null : `${nodeId}.${incarnation}`,
       epoch,
       range.messagesPerSecond,
@@ -75,17 +82,20 @@ async function shards(fleet: Fleet, { node, shard }: ShardsOptions): Promise<Out
 }
 
 /** Load is measured by unit: of one that is only partly in the range, that part. */
-export function loadOf({ from, to }: ShardRange, report: unknown): RangeLoad {
+export function loadOf(range: ShardRange, report: unknown): RangeLoad {
   const unitSize = numberAt(report, "unitSize");
   const units = listAt(report, "units");
   if (unitSize === null || unitSize < 1) return { messagesPerSecond: null, sessions: null };
+  const shares = new Map<number, number>();
+  for (let shard = range.from; shard <= range.to; shard += range.step) {
+    const unit = groupOfShard(shard as Shard, units.length);
+    shares.set(unit, (shares.get(unit) ?? 0) + 1 / unitSize);
+  }
   const sum = (field: string) => {
     let known: number | null = null;
-    for (let unit = Math.floor(from / unitSize); unit * unitSize <= to; unit++) {
+    for (const [unit, share] of shares) {
       const figure = numberAt(units[unit], field);
-      const first = Math.max(from, unit * unitSize);
-      const last = Math.min(to, (unit + 1) * unitSize - 1);
-      if (figure !== null) known = (known ?? 0) + (figure * (last - first + 1)) / unitSize;
+      if (figure !== null) known = (known ?? 0) + figure * share;
     }
     return known === null ? null : Math.round(known * 10) / 10;
   };
@@ -102,28 +112,53 @@ function isOwnedBy({ owner }: ShardPlace, name: string): boolean {
   return owner !== undefined && (owner.nodeId === name || fullName(owner) === name);
 }
 
-/** `places` in the order of their shards. */
-export function rangesOf(places: readonly ShardPlace[]): ShardRange[] {
+function spell({ from, to, step }: Pick<ShardRange, "from" | "to" | "step">): string {
+  if (from === to) return `${from}`;
+  return step === 1 ? `${from}-${to}` : `${from}-${to} by ${step}`;
+}
+
+function countOf({ from, to, step }: Pick<ShardRange, "from" | "to" | "step">): number {
+  return (to - from) / step + 1;
+}
+
+/** The smallest step by which no more ranges are needed than by any other. */
+export function stepOf(places: readonly ShardPlace[]): number {
+  let best = { step: 1, ranges: Number.POSITIVE_INFINITY };
+  for (let step = 1; step <= partitionCount; step *= 2) {
+    const ranges = rangesOf(places, step).length;
+    if (ranges < best.ranges) best = { step, ranges };
+  }
+  return best.step;
+}
+
+/** `places` in the order of their shards; the ranges ascend by their first. */
+export function rangesOf(places: readonly ShardPlace[], step: number): ShardRange[] {
   const ranges: ShardRange[] = [];
+  /** Of each remainder, the place of its last range. */
+  const latest = new Map<number, number>();
   for (const { shard, state, epoch, owner, from } of places) {
     const movesFrom = from === undefined ? undefined : fullName(from);
     const nodeId = owner?.nodeId ?? null;
     const incarnation = owner?.incarnation ?? null;
-    const last = ranges.at(-1);
+    const at = latest.get(shard % step) ?? -1;
+    const last = ranges[at];
     const continues =
       last !== undefined &&
-      last.to + 1 === shard &&
+      last.to + step === shard &&
       last.state === state &&
       last.epoch === epoch &&
       last.nodeId === nodeId &&
       last.incarnation === incarnation &&
       last.movesFrom === movesFrom;
     if (continues) {
-      ranges[ranges.length - 1] = { ...last, to: shard };
+      ranges[at] = { ...last, to: shard };
       continue;
     }
-    const range = { from: shard, to: shard, state, epoch, nodeId, incarnation };
-    ranges.push(movesFrom === undefined ? range : { ...range, movesFrom });
+    const range = { from: shard, to: shard, step, state, epoch, nodeId, incarnation };
+    latest.set(
+      shard % step,
+      ranges.push(movesFrom === undefined ? range : { ...range, movesFrom }) - 1,
+    );
   }
   return ranges;
 }

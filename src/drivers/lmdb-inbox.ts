@@ -1,6 +1,6 @@
 /**
- * The embedded inbox store, for one machine: eight volumes of 512 neighbouring
- * shards, each an LMDB environment in a folder of its own that exactly one process
+ * The embedded inbox store, for one machine: eight volumes of 512 shards
+ * (`groupOfShard`), each an LMDB environment in a folder of its own that exactly one process
  * has open. The volume is what placement moves, and what a killed node leaves behind
  * for another one to open.
  *
@@ -13,13 +13,12 @@ import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import { Fault } from "../base/result.js";
 import type { InboxGroup, InboxStore } from "../ports/inbox-store.js";
-import { type Shard, shardCount } from "../protocol/shards.js";
+import { groupOfShard, type Shard, shardsOfGroup } from "../protocol/shards.js";
 import { LmdbEnvironment } from "./lmdb-environment.js";
 import { type Holder, leaveFolder, startTimeOf, takeFolder } from "./lmdb-holder.js";
 import { LmdbVolume } from "./lmdb-volume.js";
 
 const volumeCount = 8;
-const shardsPerVolume = shardCount / volumeCount;
 
 /** LMDB must not be opened twice by one process, whoever asks. */
 const openFolders = new Set<string>();
@@ -42,7 +41,7 @@ export class LmdbInbox implements InboxStore {
   constructor(private readonly options: LmdbInboxOptions) {}
 
   groupOf(shard: Shard): number {
-    return Math.floor(shard / shardsPerVolume);
+    return groupOfShard(shard, volumeCount);
   }
 
   async openGroup(group: number): Promise<InboxGroup> {
@@ -78,11 +77,17 @@ export class LmdbInbox implements InboxStore {
       await leaveFolder(folder, holder);
       throw error;
     });
-    const firstShard = (group * shardsPerVolume) as Shard;
-    return new LmdbVolume(environment, firstShard, shardsPerVolume, async () => {
-      // Its record first: the next opening of this process writes one of its own.
-      await leaveFolder(folder, holder).finally(() => openFolders.delete(folder));
-    });
+    const shards = shardsOfGroup(group, volumeCount);
+    try {
+      return new LmdbVolume(environment, shards, async () => {
+        // Its record first: the next opening of this process writes one of its own.
+        await leaveFolder(folder, holder).finally(() => openFolders.delete(folder));
+      });
+    } catch (error) {
+      await environment.close();
+      await leaveFolder(folder, holder);
+      throw error;
+    }
   }
 
   private async describe(): Promise<Holder> {

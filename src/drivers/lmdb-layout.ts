@@ -98,9 +98,8 @@ export function fenceReadKey(shard: Shard): Uint8Array {
   return readKey(fenceKind, shard);
 }
 
-export function fenceRange(from: Shard, count: number): KeyRange {
-  return { start: readKey(fenceKind, from), end: readKey(fenceKind, from + count) };
-}
+/** Of all shards. */
+export const fenceRange: KeyRange = { start: readKey(fenceKind, 0), end: readKey(sessionKind, 0) };
 
 export function sessionRange(shard: Shard, key: SessionKey): KeyRange {
   const start = readKey(sessionKind, shard, `${key}\0`);

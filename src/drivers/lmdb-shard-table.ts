@@ -31,7 +31,7 @@ interface ShardState {
 const noFence: records.StoredFence = { epoch: 0, reservedUntilMs: 0, holder: "" };
 
 export class ShardTable {
-  private readonly states: ShardState[] = [];
+  private readonly states: ReadonlyMap<Shard, ShardState>;
   /** Shards of the transaction that is being built or written. */
   private readonly touched = new Set<Shard>();
   private readonly appendedTo = new Map<Shard, ShardLog>();
@@ -41,14 +41,17 @@ export class ShardTable {
 
   constructor(
     private readonly environment: LmdbEnvironment,
-    private readonly firstShard: Shard,
-    shardCount: number,
+    shards: readonly Shard[],
   ) {
-    for (let index = 0; index < shardCount; index++) {
-      this.states.push({ fence: noFence, log: undefined });
-    }
-    for (const { key, value } of environment.range(layout.fenceRange(firstShard, shardCount))) {
-      this.stateOf(layout.shardIn(key)).fence = records.readFence(value);
+    this.states = new Map(shards.map((shard) => [shard, { fence: noFence, log: undefined }]));
+    for (const { key, value } of environment.range(layout.fenceRange)) {
+      const state = this.states.get(layout.shardIn(key));
+      // Each shard is fenced before anything else of it is written.
+      if (state === undefined)
+        throw new Error(
+          `shard ${layout.shardIn(key)} is not of this volume; it was written by a Belfry that grouped shards in another way`,
+        );
+      state.fence = records.readFence(value);
     }
   }
 
@@ -192,7 +195,7 @@ export class ShardTable {
   }
 
   private stateOf(shard: Shard): ShardState {
-    const state = this.states[shard - this.firstShard];
+    const state = this.states.get(shard);
     assert(state !== undefined, `shard ${shard} is not one of this group`);
     return state;
   }

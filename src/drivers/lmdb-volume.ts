@@ -56,14 +56,13 @@ export class LmdbVolume implements InboxGroup {
   private broken: Fault | undefined;
   private closing: Promise<void> | undefined;
 
-  /** `release` is called when the environment is closed. */
+  /** Throws where fences of other shards are in it. `release` is called when the environment is closed. */
   constructor(
     private readonly environment: LmdbEnvironment,
-    firstShard: Shard,
-    shardCount: number,
+    shards: readonly Shard[],
     private readonly release: () => Promise<void>,
   ) {
-    this.shards = new ShardTable(environment, firstShard, shardCount);
+    this.shards = new ShardTable(environment, shards);
   }
 
   raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]> {

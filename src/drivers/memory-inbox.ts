@@ -25,7 +25,7 @@ import {
   type StoredSession,
   unpublishedMax,
 } from "../ports/inbox-store.js";
-import { type SessionKey, type Shard, shardCount } from "../protocol/shards.js";
+import { groupOfShard, type SessionKey, type Shard } from "../protocol/shards.js";
 
 /** What a commit meets when the simulator or a test wants it to fail. */
 export type CommitFault =
@@ -39,7 +39,7 @@ export class MemoryInbox implements InboxStore {
   constructor(readonly groupCount = 8) {}
 
   groupOf(shard: Shard): number {
-    return Math.floor((shard * this.groupCount) / shardCount);
+    return groupOfShard(shard, this.groupCount);
   }
 
   async openGroup(_group: number): Promise<InboxGroup> {

@@ -6,7 +6,7 @@
  */
 import { assert } from "../base/assert.js";
 import type { InboxStore } from "../ports/inbox-store.js";
-import { type Shard, shardCount } from "../protocol/shards.js";
+import { groupOfShard, type Shard, shardsOfGroup } from "../protocol/shards.js";
 import { MysqlConnection, type MysqlPlace } from "./mysql-connection.js";
 import { MysqlGroup } from "./mysql-group.js";
 import { MysqlLane, type OnWritten } from "./mysql-lane.js";
@@ -54,7 +54,7 @@ export class MysqlInbox implements InboxStore {
   }
 
   groupOf(shard: Shard): number {
-    return Math.floor((shard * this.groupCount) / shardCount);
+    return groupOfShard(shard, this.groupCount);
   }
 
   /** Throws Fault("STORE_UNAVAILABLE", "not-done") when MySQL does not answer. */
@@ -68,9 +68,7 @@ export class MysqlInbox implements InboxStore {
       await opened.close();
       throw error;
     }
-    for (let shard = 0; shard < shardCount; shard++) {
-      if (this.groupOf(shard as Shard) === group) open.lane.forget(shard as Shard);
-    }
+    for (const shard of shardsOfGroup(group, this.groupCount)) open.lane.forget(shard);
     return opened;
   }
 

@@ -29,26 +29,46 @@ const askMs = 5_000;
 const pollMs = 50;
 
 /** Makes the bucket where it is missing. Throws Fault("NATS_UNFIT") and what the client throws. */
-export async function ensureBucket(
+export function ensureBucket(
   connection: NatsConnection,
   bucket: string,
+  replicas: Replicas,
+): Promise<void> {
+  // Without reads from any replica: one that lags would tell of a lease that is over.
+  const options = { history: 1, allow_direct: false };
+  const make = (num: number) =>
+    new Kvm(connection.client).create(bucket, { ...options, replicas: num });
+  const what = { title: `the bucket ${bucket}`, stream: `KV_${bucket}`, make };
+  return ensureReplicated(connection, what, replicas);
+}
+
+export interface Replicated {
+  /** For people to read. */
+  readonly title: string;
+  readonly stream: string;
+  make(replicas: number): Promise<unknown>;
+}
+
+/** Makes it where it is missing, and spreads it wider where it may be. */
+export async function ensureReplicated(
+  connection: NatsConnection,
+  { title, stream, make }: Replicated,
   { wanted, onFewer = () => undefined }: Replicas,
 ): Promise<void> {
   const replicas = wanted ?? (connection.isClustered ? onCluster : 1);
   const jsm = await jetstreamManager(connection.client, { timeout: askMs });
-  const stream = `KV_${bucket}`;
   const refuse = (cause: JetStreamApiError, has: number) => {
-    const message = `the bucket ${bucket} is held by ${has} of ${replicas} wanted servers: ${cause.message}`;
+    const message = `${title} is held by ${has} of ${replicas} wanted servers: ${cause.message}`;
     if (wanted !== undefined) throw new Fault("NATS_UNFIT", "not-done", message, { cause });
     onFewer(message);
   };
   const present = await infoOf(jsm, stream);
   if (present === undefined) {
-    const refused = await create(connection, bucket, replicas);
+    const refused = await create(() => make(replicas));
     if (refused === undefined) return;
     if (refused.code !== codes.existsOtherwise) {
       refuse(refused, 0);
-      await create(connection, bucket, 1);
+      await create(() => make(1));
       return;
     }
   }
@@ -60,10 +80,8 @@ export async function ensureBucket(
 }
 
 /** What it was refused with for want of servers, or because another has made it meanwhile. */
-async function create(connection: NatsConnection, bucket: string, replicas: number) {
-  // Without reads from any replica: one that lags would tell of a lease that is over.
-  const options = { history: 1, replicas, allow_direct: false };
-  const refused = await apiError(() => new Kvm(connection.client).create(bucket, options));
+async function create(make: () => Promise<unknown>) {
+  const refused = await apiError(make);
   if (refused === undefined) return undefined;
   const { noPeers, notClustered, existsOtherwise } = codes;
   if ([noPeers, notClustered, existsOtherwise].includes(refused.code)) return refused;

@@ -16,7 +16,7 @@ import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/n
 import { openKeyValue } from "../drivers/nats-key-value.js";
 import type { KeyValue } from "../ports/key-value.js";
 import { appRecordVersion, encodeAppRecord } from "../protocol/app-record.js";
-import { type Shard, sessionKey, shardCount } from "../protocol/shards.js";
+import { partitionCount, type Shard, sessionKey } from "../protocol/shards.js";
 import { shardPushSubject } from "../protocol/subjects.js";
 import type { Bus } from "../runtime/ports.js";
 import { checkNats } from "./check-nats.js";
@@ -297,8 +297,8 @@ async function untilServed(bus: Bus, isCancelled: () => boolean): Promise<void> 
   const deadlineMs = performance.now() + servedDeadlineMs;
   // A user of another shard: refused before anything is stored, and not answered here.
   const user = sessionKey(demoApp, "nobody");
-  const subjects = Array.from({ length: 16 }, (_, at) =>
-    shardPushSubject(((at * shardCount) / 16) as Shard, user),
+  const subjects = Array.from({ length: partitionCount }, (_, group) =>
+    shardPushSubject(group as Shard, user),
   );
   while (!isCancelled()) {
     const heard = await Promise.all(subjects.map((subject) => isHeard(bus, subject)));

@@ -13,6 +13,30 @@ export function isShard(value: unknown): value is Shard {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) < shardCount;
 }
 
+/**
+ * The group of a shard where a store has `groupCount` of them, a divisor of
+ * `partitionCount`. Not neighbours: a hash modulo a divisor of 4096 then tells the group,
+ * and NATS can compute that where it cannot divide (lanes are partitioned so).
+ */
+export function groupOfShard(shard: Shard, groupCount: number): number {
+  return shard % groupCount;
+}
+
+/** Ascending; the first has the number of the group. */
+export function shardsOfGroup(group: number, groupCount: number): Shard[] {
+  const length = shardCount / groupCount;
+  return Array.from({ length }, (_, at) => (group + at * groupCount) as Shard);
+}
+
+/** Lanes are stored by `shard % partitionCount`; every number of groups divides it. */
+export const partitionCount = 64;
+
+/** The partitions whose shards are all of `group`'s. */
+export function partitionsOfGroup(group: number, groupCount: number): number[] {
+  const length = partitionCount / groupCount;
+  return Array.from({ length }, (_, at) => group + at * groupCount);
+}
+
 /** `appToken` and `uidToken` are encoded tokens, so each character is one byte. */
 export function shardOf(appToken: string, uidToken: string): Shard {
   return ((fnv1a(uidToken, fnv1a(appToken, 0x811c9dc5)) >>> 0) % shardCount) as Shard;

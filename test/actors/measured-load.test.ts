@@ -79,7 +79,7 @@ describe("MeasuredLoad", () => {
   });
 
   test("is complete when every unit that is served was reported by its owner, whoever lives", () => {
-    const shards = (unit: number) => [unit * 512, unit * 512 + 1] as Shard[];
+    const shards = (unit: number) => [unit, unit + 8] as Shard[];
     const table = PlacementTable.empty().withOwner(shards(0), a).withOwner(shards(1), b);
     const load = new MeasuredLoad(8);
     const both = [a, b];

@@ -64,7 +64,7 @@ async function start() {
     const entry = await keyValue.get("table");
     const table = entry && PlacementTable.decode(entry.value);
     if (!table?.ok) return 0;
-    const firsts = Array.from({ length: 8 }, (_, unit) => (unit * 512) as Shard);
+    const firsts = Array.from({ length: 8 }, (_, unit) => unit as Shard);
     return firsts.filter((shard) => table.value.isOwnedBy(shard, other)).length;
   };
   return { clock, keyValue, claim, unitsOfOther };

@@ -399,11 +399,11 @@ describe("user", () => {
 });
 
 describe("shards", () => {
-  test("joins neighbours of one owner, epoch and state", async () => {
+  test("joins what has one owner, epoch and state, with a step", async () => {
     const fleet = await fleetWithDemo();
     fleet.shards = fleet.shards.map((place) => {
-      if (place.shard === 10) return { ...place, epoch: 2 };
-      if (place.shard === 2048) return { ...place, state: "moving", from: nodeA };
+      if (place.shard % 8 === 2) return { ...place, epoch: 2 };
+      if (place.shard % 8 === 5) return { ...place, state: "moving", from: nodeA };
       return place.shard === 4095 ? { ...place, state: "unassigned", owner: undefined } : place;
     });
     const { document } = await runCli(fleet, ["shards", "--json"]);
@@ -415,6 +415,7 @@ describe("shards", () => {
     ) => ({
       from,
       to,
+      step: 8,
       messagesPerSecond,
       sessions,
       state: node === undefined ? "unassigned" : "serving",
@@ -423,22 +424,25 @@ describe("shards", () => {
       incarnation: node?.incarnation ?? null,
     });
     deepEqual(document, {
-      states: { serving: 4094, moving: 1, unassigned: 1 },
+      states: { serving: 3583, moving: 512, unassigned: 1 },
       ranges: [
-        range([0, 9], [20, 0.2], nodeA),
-        range([10, 10], [2, 0], nodeA, 2),
-        range([11, 2047], [1098, 39.8], nodeA),
+        range([0, 4088], [1024, 10], nodeA),
+        range([1, 4089], [32, 10], nodeA),
+        range([2, 4090], [32, 10], nodeA, 2),
+        range([3, 4091], [32, 10], nodeA),
+        range([4, 4092], [32, 10], nodeB),
         {
-          ...range([2048, 2048], [0.1, 0], nodeB),
+          ...range([5, 4093], [32, 10], nodeB),
           state: "moving",
           movesFrom: `${nodeA.nodeId}.${nodeA.incarnation}`,
         },
-        range([2049, 4094], [127.9, 30], nodeB),
+        range([6, 4094], [32, 10], nodeB),
+        range([7, 4087], [31.9, null], nodeB),
         range([4095, 4095], [0.1, null], undefined),
       ],
     });
     const { out } = await runCli(fleet, ["shards"]);
-    match(out, /^11-2047 +2037 +dc1-a\.inca +1 +1098 +39\.8 +serving$/m);
+    match(out, /^0-4088 by 8 +512 +dc1-a\.inca +1 +1024 +10 +serving$/m);
     match(out, /^4095 +1 +- +1 +0\.1 +- +unassigned$/m);
   });
 
@@ -456,10 +460,11 @@ describe("shards", () => {
       (await runCli(fleet, ["shards", ...args, "--json"])).document.ranges.map(
         ({ from, to }: { from: number; to: number }) => [from, to],
       );
-    deepEqual(await ranges("--node", "dc1-b"), [[2048, 4095]]);
-    deepEqual(await ranges("--node", "dc1-b.incb"), [[2048, 4095]]);
-    deepEqual(await ranges("--shard", "7"), [[7, 7]]);
-    deepEqual(await ranges("--shard", "7", "--node", "dc1-b"), []);
+    const ofB = [4, 5, 6, 7].map((unit) => [unit, unit + 4088]);
+    deepEqual(await ranges("--node", "dc1-b"), ofB);
+    deepEqual(await ranges("--node", "dc1-b.incb"), ofB);
+    deepEqual(await ranges("--shard", "3"), [[3, 3]]);
+    deepEqual(await ranges("--shard", "3", "--node", "dc1-b"), []);
     const run = await runCli(fleet, ["shards", "--node", "dc1-q", "--json"]);
     deepEqual([run.exitCode, run.document.code], [1, "NOT_FOUND"]);
   });

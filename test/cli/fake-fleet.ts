@@ -271,7 +271,7 @@ export const rebalancePlan = {
 
 function halves(): ShardPlace[] {
   return Array.from({ length: shardCount }, (_, shard) => {
-    const { nodeId, incarnation } = shard < shardCount / 2 ? nodeA : nodeB;
+    const { nodeId, incarnation } = shard % 8 < 4 ? nodeA : nodeB;
     return { shard, state: "serving", epoch: 1, owner: { nodeId, incarnation } };
   });
 }

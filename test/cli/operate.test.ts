@@ -124,10 +124,10 @@ describe("drain", () => {
     fleet.onPlacementRead = () => {
       // Once it is in drain it gives a quarter of all with each look, the last one in two.
       if (!fleet.draining.includes("dc1-b")) return;
-      const left = Math.max(2048, 4096 - 1024 * (fleet.placementsRead - 3));
+      const left = Math.max(4, 8 - 2 * (fleet.placementsRead - 3));
       fleet.shards = fleet.shards.map((place) => {
-        if (place.shard < left) return place;
-        const isLast = place.shard === 2048 && fleet.placementsRead === 5;
+        if (place.shard % 8 < left) return place;
+        const isLast = place.shard === 4 && fleet.placementsRead === 5;
         return { ...place, owner: nodeA, ...(isLast ? { from: nodeB } : { from: nodeA }) };
       });
     };

@@ -11,10 +11,11 @@ import type {
   StoredEntry,
 } from "../../src/ports/inbox-store.js";
 import { encodeMsgId } from "../../src/protocol/msg-id.js";
-import { type Shard, sessionKey } from "../../src/protocol/shards.js";
+import { partitionCount, type Shard, sessionKey } from "../../src/protocol/shards.js";
 
 export const one = 7 as Shard;
-export const two = 8 as Shard;
+/** In the same group as `one`, however many there are. */
+export const two = (7 + partitionCount) as Shard;
 export const alice = sessionKey("demo", "alice");
 
 /** The group that is open now. */

@@ -16,7 +16,7 @@ import type { InboxGroup, StoredEntry } from "../../src/ports/inbox-store.js";
 import { encodeMsgId } from "../../src/protocol/msg-id.js";
 import { type Shard, sessionKey } from "../../src/protocol/shards.js";
 
-export const shard = 3 as Shard;
+export const shard = 8 as Shard;
 export const key = sessionKey("demo", "alice");
 
 export function inbox(dataFolder: string, nodeId = "test", leaveWaitMs = 1_000): LmdbInbox {

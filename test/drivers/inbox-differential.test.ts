@@ -14,7 +14,7 @@ import { MysqlInbox } from "../../src/drivers/mysql-inbox.js";
 import { RedisMysqlInbox } from "../../src/drivers/redis-mysql-inbox.js";
 import { systemClock } from "../../src/drivers/system-clock.js";
 import type { InboxStore } from "../../src/ports/inbox-store.js";
-import { type Shard, shardCount } from "../../src/protocol/shards.js";
+import { partitionCount, type Shard, shardCount } from "../../src/protocol/shards.js";
 import { startMariadb } from "../support/mariadb-server.js";
 import { makeStoreDatabase } from "../support/mysql-database.js";
 import { sendRedis } from "../support/redis-command.js";
@@ -67,7 +67,8 @@ async function compare(
   let next = 0;
   let runs = 0;
   const property = fc.asyncProperty(operations, async (sequence) => {
-    const shard = ((next++ * 2) % shardCount) as Shard;
+    const run = next++;
+    const shard = ((2 * run - (run % partitionCount)) % shardCount) as Shard;
     runs++;
     const expected = await Subject.open(memory, shard);
     const actual = await Subject.open(store, shard, loseCaches);

@@ -11,7 +11,12 @@ import type {
   SessionWrite,
   ShardWrite,
 } from "../../src/ports/inbox-store.js";
-import { type SessionKey, type Shard, sessionKey } from "../../src/protocol/shards.js";
+import {
+  partitionCount,
+  type SessionKey,
+  type Shard,
+  sessionKey,
+} from "../../src/protocol/shards.js";
 import { entry, idempotencyKey } from "../contract/inbox-samples.js";
 
 export type Operation =
@@ -190,7 +195,7 @@ export class Subject {
   }
 
   private shard(at: 0 | 1): Shard {
-    return (this.first + at) as Shard;
+    return (this.first + at * partitionCount) as Shard;
   }
 
   private writeOf({ place: at, epoch, sessions: written, ...rest }: Write): ShardWrite {

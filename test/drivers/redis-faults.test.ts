@@ -250,7 +250,7 @@ test("redis: a Cluster is told of one slot at a time", async () => {
   stores.push(store);
   await until("Redis is connected", () => store.client.isReady);
   const group = await own(store);
-  const shards = upTo(3).map((each) => (shard + each) as Shard);
+  const shards = upTo(3).map((each) => (shard + 64 * each) as Shard);
   const requests = shards.map((each) => ({
     shard: each,
     epoch: 1,

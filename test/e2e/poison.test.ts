@@ -32,7 +32,7 @@ test("restarts a session that fails on a poisoned message, and its siblings noti
     return JSON.parse(new TextDecoder().decode(bytes)).value;
   };
   const shard = shardOf("demo", "mallory");
-  const path = `shards/${Math.floor(shard / 512)}/${shard}/demo.mallory`;
+  const path = `shards/${shard % 8}/${shard}/demo.mallory`;
   const node = `${record.nodeId}.${record.incarnation}`;
   const poison = new ActorSystem({
     nodeId: "test-poison",

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
-import { type Shard, shardCount } from "../../src/protocol/shards.js";
+import type { Shard } from "../../src/protocol/shards.js";
 import { readTable } from "../support/placement-state.js";
 import { type Platform, startPlatform } from "../support/platform.js";
 import { until } from "../support/until.js";
@@ -16,9 +16,7 @@ const volumes = 8;
 /** The node id that each volume belongs to, once all are served. */
 async function volumeOwners(platform: Platform): Promise<string[]> {
   const table = await readTable(platform);
-  const owners = Array.from({ length: volumes }, (_, volume) =>
-    table.ownerOf(((volume * shardCount) / volumes) as Shard),
-  );
+  const owners = Array.from({ length: volumes }, (_, volume) => table.ownerOf(volume as Shard));
   return owners.flatMap((owner) => (owner?.state === "serving" ? [owner.nodeId] : []));
 }
 

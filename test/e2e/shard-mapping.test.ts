@@ -1,9 +1,13 @@
 /** The shard function is the server's own: held equal on a real server with awkward names. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { jetstreamManager } from "@nats-io/jetstream";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
 import { connectNats } from "../../src/drivers/nats-connection.js";
-import { sessionKey, shardOf } from "../../src/protocol/shards.js";
+import { NatsLanes } from "../../src/drivers/nats-lanes.js";
+import { laneRecordVersion } from "../../src/protocol/lane-record.js";
+import { laneStream, laneUserSubject } from "../../src/protocol/lanes.js";
+import { partitionCount, sessionKey, shardOf } from "../../src/protocol/shards.js";
 import { pushUserSubject, shardPushSubject } from "../../src/protocol/subjects.js";
 import { encodeToken } from "../../src/protocol/tokens.js";
 import { startNats } from "../support/nats-server.js";
@@ -55,5 +59,32 @@ test("computes the shard that the server maps a push to", async () => {
   });
   assert.deepEqual(seen, expected);
   assert.ok(new Set(seen.map((subject) => subject.split(".")[1])).size > 1_000, "they spread");
+  await link.close();
+});
+
+test("computes the partition that a lane's stream stores a message under, of one app's lane too", async () => {
+  await using nats = await startNats({ apps: ["demo"] });
+  const connect = ({ user, pass, inboxPrefix }: typeof nats.credentials.node) =>
+    connectNats({ url: nats.url, name: "test", user, password: pass, inboxPrefix });
+  const link = await connect(nats.credentials.node);
+  const app = await connect(nats.credentials.app("demo"));
+  const lanes = await NatsLanes.open(link);
+  const settings = { v: laneRecordVersion, weight: 1, workers: 1 } as const;
+  await lanes.ensure({ ...settings, lane: "low" });
+  await lanes.ensure({ ...settings, lane: "own", app: "demo" });
+  const manager = await jetstreamManager(link.client);
+  const uids = [...awkward, ...Array.from({ length: 100 }, (_, index) => `user-${index}`)];
+  for (const lane of ["low", "own"]) {
+    for (const uid of uids) {
+      await app.client.request(laneUserSubject(lane, "demo", uid), new Uint8Array(0));
+    }
+    for (const [index, uid] of uids.entries()) {
+      const stored = await manager.streams.getMessage(laneStream(lane), { seq: index + 1 });
+      const uidToken = encodeToken(uid);
+      const partition = shardOf("demo", uidToken) % partitionCount;
+      assert.equal(stored?.subject, `laned.${lane}.${partition}.demo.${uidToken}`);
+    }
+  }
+  await app.close();
   await link.close();
 });

@@ -131,7 +131,7 @@ export class PlacementChecks implements KeyValueWatcher {
   }
 
   private tellMove(shard: Shard, before: PlacementTable, next: PlacementTable): void {
-    if (shard % this.bounds.groupSize !== 0 || next.stateOf(shard) !== "moving") return;
+    if (shard >= shardCount / this.bounds.groupSize || next.stateOf(shard) !== "moving") return;
     const owner = next.ownerOf(shard);
     const isNew = next.epochOf(shard) > before.epochOf(shard);
     if (isNew && owner?.from !== undefined) this.onMove(shard, owner.from, owner);

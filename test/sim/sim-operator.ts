@@ -34,8 +34,8 @@ export class SimOperator {
     const table = read.value;
     const unitSize = shardCount / this.groupCount;
     const units = Array.from({ length: this.groupCount }, (_, unit) => unit);
-    if (units.some((unit) => table.stateOf((unit * unitSize) as Shard) !== "serving")) return;
-    const unit = Math.floor(world.random.pick(this.publishers).shard / unitSize);
+    if (units.some((unit) => table.stateOf(unit as Shard) !== "serving")) return;
+    const unit = world.random.pick(this.publishers).shard % this.groupCount;
     const shards = unitShards(unit, unitSize);
     // As the leader would: not to who says that it cannot serve it.
     const takers = this.members(unit).filter(

@@ -14,7 +14,7 @@ import { MemoryKeyValue } from "../../src/drivers/memory-key-value.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import { type Shard, sessionKey, shardCount, shardOfKey } from "../../src/protocol/shards.js";
+import { type Shard, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { shardPushSubject } from "../../src/protocol/subjects.js";
 import { type Address, addressOn } from "../../src/runtime/address.js";
 import { ActorSystem } from "../../src/runtime/system.js";
@@ -180,7 +180,7 @@ export class HealthBench {
   }
 
   ownerOf(group: number): string | undefined {
-    const owner = this.table.ownerOf(this.firstShard(group));
+    const owner = this.table.ownerOf(group as Shard);
     return owner?.state === "serving" ? owner.nodeId : undefined;
   }
 
@@ -193,14 +193,10 @@ export class HealthBench {
   isServed(): boolean {
     for (let group = 0; group < this.inbox.groupCount; group++) {
       const owner = this.nodes.find(({ nodeId }) => nodeId === this.ownerOf(group));
-      const path = `shards/${group}/${this.firstShard(group)}`;
+      const path = `shards/${group}/${group}`;
       if (owner?.system.find(path) === undefined) return false;
     }
     return true;
-  }
-
-  private firstShard(group: number): Shard {
-    return (group * (shardCount / this.inbox.groupCount)) as Shard;
   }
 
   leader(): string | undefined {

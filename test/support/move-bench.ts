@@ -13,7 +13,7 @@ import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { ToPlacement } from "../../src/protocol/messages.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import { type Shard, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
+import { type Shard, sessionKey, shardCount, shardOfKey } from "../../src/protocol/shards.js";
 import { shardPushSubject } from "../../src/protocol/subjects.js";
 import { Actor } from "../../src/runtime/actor.js";
 import { addressOn } from "../../src/runtime/address.js";
@@ -163,7 +163,7 @@ export class MoveBench {
   }
 
   isMoving(unit: number): boolean {
-    return this.table.stateOf((unit * unitSize) as Shard) === "moving";
+    return this.table.stateOf(unit as Shard) === "moving";
   }
 
   /** It is given up: no node lists it any more. */
@@ -177,7 +177,7 @@ export class MoveBench {
   }
 
   private onDone(unit: number, epoch: number): void {
-    if (!this.isMoving(unit) || this.table.epochOf((unit * unitSize) as Shard) !== epoch) return;
+    if (!this.isMoving(unit) || this.table.epochOf(unit as Shard) !== epoch) return;
     this.write(this.table.withState(unitShards(unit, unitSize), "serving"));
   }
 
@@ -236,7 +236,7 @@ export class MoveBench {
 }
 
 export function unitOf(uid: string): number {
-  return Math.floor(shardOfKey(sessionKey("demo", uid)) / unitSize);
+  return shardOfKey(sessionKey("demo", uid)) % (shardCount / unitSize);
 }
 
 function recordOf({ nodeId, incarnation }: BenchNode): NodeRecord {

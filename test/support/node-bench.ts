@@ -12,7 +12,7 @@ import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
 import { MemoryKeyValue } from "../../src/drivers/memory-key-value.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import { type Shard, sessionKey, shardCount, shardOfKey } from "../../src/protocol/shards.js";
+import { type Shard, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { shardPushSubject } from "../../src/protocol/subjects.js";
 import { ActorSystem } from "../../src/runtime/system.js";
 import { BenchEdge } from "./bench-edge.js";
@@ -144,7 +144,7 @@ export class NodeBench {
       const { view } = context;
       if (!view.isLeaseHeld(context.clock.monotonicMs())) return false;
       if (view.nodes.size !== this.nodes.length) return false;
-      for (let shard = 0; shard < shardCount; shard += shardCount / groupCount) {
+      for (let shard = 0; shard < groupCount; shard++) {
         const owner = view.ownerOf(shard as Shard);
         const node = owner && serving.get(nodeNameOf(owner));
         if (node === undefined || owner?.state !== "serving") return false;
@@ -155,7 +155,7 @@ export class NodeBench {
   }
 
   private epochServed({ system }: BenchNode, shard: number): unknown {
-    const group = Math.floor((shard * groupCount) / shardCount);
+    const group = shard % groupCount;
     const ref = system.find(`shards/${group}/${shard}`);
     return (ref?.cell.inspect() as { epoch: number } | undefined)?.epoch;
   }
@@ -163,15 +163,14 @@ export class NodeBench {
   /** The node id that has each group, as one node sees it. */
   owners({ context: { view } } = this.nodes[0] as BenchNode): (string | undefined)[] {
     return Array.from({ length: groupCount }, (_, group) => {
-      const shard = (group * shardCount) / groupCount;
-      return view.ownerOf(shard as Shard)?.nodeId;
+      return view.ownerOf(group as Shard)?.nodeId;
     });
   }
 
   /** The node ids of the giver and the taker of the group that is on the move. */
   moving(): readonly [string, string] | undefined {
     const { view } = (this.nodes[0] as BenchNode).context;
-    for (let shard = 0; shard < shardCount; shard += shardCount / groupCount) {
+    for (let shard = 0; shard < groupCount; shard++) {
       const owner = view.ownerOf(shard as Shard);
       if (owner?.from !== undefined) return [owner.from.nodeId, owner.nodeId];
     }

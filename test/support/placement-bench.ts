@@ -29,7 +29,6 @@ import { LinkedBus } from "./linked-bus.js";
 import { VirtualClock } from "./virtual-clock.js";
 
 export const unitCount = 8;
-const unitSize = 4096 / unitCount;
 
 const followerKind = {
   name: "shards",
@@ -69,7 +68,7 @@ class Follower extends Actor<{ readonly kind: "PlacementChanged" } | FollowTick>
     const leader = addressOn(`${view.leader.nodeId}.${view.leader.incarnation}`, "placement");
     const served: number[] = [];
     for (let unit = 0; unit < unitCount; unit++) {
-      const owner = view.table.ownerOf((unit * unitSize) as Shard);
+      const owner = view.table.ownerOf(unit as Shard);
       if (owner?.nodeId !== nodeId || owner.incarnation !== incarnation) continue;
       const isMoving = owner.state === "moving";
       if (!isMoving) served.push(unit);
@@ -194,7 +193,7 @@ export class PlacementBench {
     const table = await this.table();
     const served: Record<string, number[]> = {};
     for (let unit = 0; unit < unitCount; unit++) {
-      const owner = table.ownerOf((unit * unitSize) as Shard);
+      const owner = table.ownerOf(unit as Shard);
       if (owner?.state !== "serving") continue;
       served[owner.nodeId] = [...(served[owner.nodeId] ?? []), unit];
     }
@@ -202,7 +201,7 @@ export class PlacementBench {
   }
 
   async epochOf(unit: number): Promise<number> {
-    return (await this.table()).epochOf((unit * unitSize) as Shard);
+    return (await this.table()).epochOf(unit as Shard);
   }
 
   /** The node that leads by the record, if it is alive. */

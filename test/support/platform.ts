@@ -194,7 +194,7 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
         const given = await this.tryPush(uid, { body: 0, qos: 0 });
         return given?.ok ? given : undefined;
       });
-      if (answer.ok) volumes.add(Math.floor((decodeMsgId(answer.id)?.shard ?? 0) / 512));
+      if (answer.ok) volumes.add((decodeMsgId(answer.id)?.shard ?? 0) % 8);
       if (index > 500) throw new Error("a volume without a probe user");
     }
   }

@@ -140,8 +140,14 @@ describe("planPlacement with measured load", () => {
   test("gives a hot node's cold units away before it lets the hot one wander", () => {
     const [a, b] = [live(0), live(1)];
     const table = PlacementTable.empty()
-      .withOwner(allShards.slice(0, 2_048), a)
-      .withOwner(allShards.slice(2_048), b);
+      .withOwner(
+        allShards.filter((shard) => shard % unitCount < 4),
+        a,
+      )
+      .withOwner(
+        allShards.filter((shard) => shard % unitCount >= 4),
+        b,
+      );
     const known = knowing(new Map([[0, 10_000]]));
     const { moves, table: end } = converge(table, [a, b], known);
     assert.ok(moves.length > 0);
@@ -163,8 +169,7 @@ describe("planPlacement with measured load", () => {
         );
         // Where it has fewer all the same, one more would make it the heavier of the two.
         const lightest = known.weights.filter(
-          (_, unit) =>
-            end.isOwnedBy((unit * unitSize) as Shard, richest) && resting.get(unit) !== "load",
+          (_, unit) => end.isOwnedBy(unit as Shard, richest) && resting.get(unit) !== "load",
         );
         const next = weightOf(end, newcomer, known) + Math.min(...lightest);
         const isEven = fewest >= countOf(end, richest) - 1;
@@ -189,10 +194,16 @@ describe("planPlacement with measured load", () => {
 describe("planPlacement with nodes that fail", () => {
   const [a, b, c] = [live(0), live(1), live(2)];
   const unit = 3;
-  const first = (unit * unitSize) as Shard;
+  const first = unit as Shard;
   const moving = PlacementTable.empty()
-    .withOwner(allShards.slice(0, 2_048), a)
-    .withOwner(allShards.slice(2_048), c)
+    .withOwner(
+      allShards.filter((shard) => shard % unitCount < 4),
+      a,
+    )
+    .withOwner(
+      allShards.filter((shard) => shard % unitCount >= 4),
+      c,
+    )
     .withMove(unitShards(unit, unitSize), b);
   const idle = { ...knowing(new Map()), balance: "none" } as const;
   const overdue = new Map([[unit, moving.epochOf(first)]]);

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
-import { PlacementTable } from "../../topology/placement-table.js";
+import { PlacementTable, tableVersion } from "../../topology/placement-table.js";
 
 const member = (name: string) => ({ nodeId: `dc1-${name}`, incarnation: "i" });
 const shards = fc.uniqueArray(fc.integer({ min: 0, max: shardCount - 1 }), { maxLength: 20 });
@@ -85,13 +85,15 @@ describe("PlacementTable", () => {
       new Uint8Array(0),
       good.slice(0, 100),
       packValue([1]),
-      packValue({ v: 1 }),
+      packValue({ v: tableVersion }),
     ]) {
       const decoded = PlacementTable.decode(bytes);
       assert.equal(decoded.ok, false);
     }
-    const newer = PlacementTable.decode(packValue({ v: 2 }));
-    assert.equal(newer.ok === false && newer.code, "UNSUPPORTED");
+    for (const v of [tableVersion - 1, tableVersion + 1]) {
+      const other = PlacementTable.decode(packValue({ v }));
+      assert.equal(other.ok === false && other.code, "UNSUPPORTED");
+    }
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => !PlacementTable.decode(bytes).ok),
     );

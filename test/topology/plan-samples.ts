@@ -51,7 +51,7 @@ export const movingTables = fc
   )
   .map(([start, receivers]) =>
     receivers.reduce<PlacementTable>((table, to, unit) => {
-      const first = (unit * unitSize) as Shard;
+      const first = unit as Shard;
       if (to === null || table.ownerOf(first) === undefined) return table;
       if (table.isOwnedBy(first, memberOf(to))) return table;
       return table.withMove(unitShards(unit, unitSize), memberOf(to));
@@ -128,7 +128,7 @@ export function settled(table: PlacementTable, candidates: readonly Candidate[])
 export function countOf(table: PlacementTable, member: Member): number {
   let count = 0;
   for (let unit = 0; unit < unitCount; unit++) {
-    if (table.isOwnedBy((unit * unitSize) as Shard, member)) count++;
+    if (table.isOwnedBy(unit as Shard, member)) count++;
   }
   return count;
 }
@@ -136,8 +136,7 @@ export function countOf(table: PlacementTable, member: Member): number {
 /** What a member carries by `knowledge`. */
 export function weightOf(table: PlacementTable, member: Member, { weights }: Knowledge): number {
   return weights.reduce(
-    (sum, weight, unit) =>
-      table.isOwnedBy((unit * unitSize) as Shard, member) ? sum + weight : sum,
+    (sum, weight, unit) => (table.isOwnedBy(unit as Shard, member) ? sum + weight : sum),
     0,
   );
 }

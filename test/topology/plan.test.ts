@@ -53,10 +53,7 @@ const situations = fc.tuple(movingTables, troubled, loads).chain(([table, candid
       shunned: fc.subarray(candidates),
       overdue: fc
         .subarray(Array.from({ length: unitCount }, (_, unit) => unit))
-        .map(
-          (units) =>
-            new Map(units.map((unit) => [unit, table.epochOf((unit * unitSize) as Shard)])),
-        ),
+        .map((units) => new Map(units.map((unit) => [unit, table.epochOf(unit as Shard)]))),
       ordered: fc.array(
         fc.record({
           unit: fc.integer({ min: 0, max: unitCount - 1 }),
@@ -105,7 +102,7 @@ describe("planPlacement", () => {
         const moves = steps.filter((step) => step.kind === "move");
         assert.ok(moves.length <= limits.openMovesMax);
         for (const step of steps) {
-          const owner = table.ownerOf((step.unit * unitSize) as Shard);
+          const owner = table.ownerOf(step.unit as Shard);
           const isLive = candidates.some((member) => member.nodeId === owner?.nodeId);
           assert.equal(isLive, step.kind === "move");
         }
@@ -195,7 +192,7 @@ describe("planPlacement", () => {
         const again = candidates.map((member) => ({ ...member, incarnation: "next" }));
         const after = carryOut(before, again);
         for (let unit = 0; unit < unitCount; unit++) {
-          const shard = (unit * unitSize) as Shard;
+          const shard = unit as Shard;
           assert.equal(after.ownerOf(shard)?.nodeId, before.ownerOf(shard)?.nodeId);
         }
         assert.deepEqual(planPlacement(after, again, limits), []);
@@ -229,9 +226,7 @@ describe("planPlacement", () => {
         const steps = planPlacement(table, candidates, limits);
         const isWell = (member: Candidate) => !member.isDraining && !member.isInDoubt;
         for (let unit = 0; unit < unitCount; unit++) {
-          const owner = candidates.find((member) =>
-            table.isOwnedBy((unit * unitSize) as Shard, member),
-          );
+          const owner = candidates.find((member) => table.isOwnedBy(unit as Shard, member));
           const able = candidates.filter((member) => isWell(member) && !cannot(member, unit));
           const step = steps.find((one) => one.unit === unit);
           if (owner !== undefined && cannot(owner, unit) && able.length > 0) {
@@ -252,7 +247,7 @@ describe("planPlacement", () => {
         const steps = planPlacement(table, candidates, { unitSize, openMovesMax }, known);
         assert.equal(new Set(steps.map(({ unit }) => unit)).size, steps.length, said(steps));
         for (const step of steps) {
-          const first = (step.unit * unitSize) as Shard;
+          const first = step.unit as Shard;
           assert.ok(!table.isOwnedBy(first, step.to), said([step]));
           if (step.kind === "move") assert.ok(table.isOwnedBy(first, step.from), said([step]));
         }

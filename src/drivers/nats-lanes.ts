@@ -1,0 +1,252 @@
+/**
+ * Lanes over JetStream: a stream a lane, a durable pull consumer for each group's
+ * partitions, named by its owner's epoch.
+ *
+ * The client prefetches; what may be unacked at a time (`max_ack_pending`) is what holds
+ * the server back when the taker is slow.
+ */
+import {
+  type ConsumerMessages,
+  JetStreamApiError,
+  type JetStreamClient,
+  type JetStreamManager,
+  type JsMsg,
+  jetstream,
+  jetstreamManager,
+  type StoredMsg,
+} from "@nats-io/jetstream";
+import { headers, RequestError, TimeoutError } from "@nats-io/transport-node";
+import { Fault } from "../base/result.js";
+import type {
+  DeadLetter,
+  LaneClaim,
+  LaneFeed,
+  LaneFigures,
+  LaneMessage,
+  LaneReceiver,
+  Lanes,
+  StoredLetter,
+} from "../ports/lanes.js";
+import { isMap } from "../protocol/codec.js";
+import type { LaneRecord } from "../protocol/lane-record.js";
+import {
+  deadLetterStream,
+  deadLetterSubject,
+  laneStream,
+  sessionOfStored,
+} from "../protocol/lanes.js";
+import { appOfKey, type SessionKey, sessionKey, uidOfKey } from "../protocol/shards.js";
+import type { NatsConnection } from "./nats-connection.js";
+import {
+  claimPartitions,
+  ensureDeadLetters,
+  ensureLaneStream,
+  isNotFound,
+} from "./nats-lane-streams.js";
+import type { Replicas } from "./nats-replicas.js";
+
+const requestMs = 5_000;
+const prefetchMax = 256;
+const letterHeader = "Belfry-Letter";
+const endings = ["consumer_deleted", "consumer_not_found", "stream_not_found"];
+
+export class NatsLanes implements Lanes {
+  private constructor(
+    private readonly connection: NatsConnection,
+    private readonly replicas: Replicas,
+    private readonly jsm: JetStreamManager,
+    private readonly js: JetStreamClient,
+  ) {}
+
+  /** Makes the stream of the dead letters; lanes are made one by one. Throws Fault. */
+  static async open(connection: NatsConnection, replicas: Replicas = {}): Promise<NatsLanes> {
+    return faulting(connection, "the dead letters", async () => {
+      const options = { timeout: requestMs };
+      const jsm = await jetstreamManager(connection.client, options);
+      await ensureDeadLetters(connection, replicas);
+      return new NatsLanes(connection, replicas, jsm, jetstream(connection.client, options));
+    });
+  }
+
+  ensure(record: LaneRecord): Promise<void> {
+    return this.doing(record.lane, () => ensureLaneStream(this.connection, record, this.replicas));
+  }
+
+  take(claim: LaneClaim, receiver: LaneReceiver): Promise<LaneFeed> {
+    const { lane } = claim;
+    return this.doing(lane, async () => {
+      const name = await claimPartitions(this.jsm, claim);
+      if (name === undefined) {
+        throw new Fault("LANE_TAKEN", "not-done", `a later owner has group ${claim.group}`);
+      }
+      const consumer = await this.js.consumers.get(laneStream(lane), name);
+      const messages = await consumer.consume({
+        max_messages: Math.min(prefetchMax, claim.unackedMax),
+        callback: (message: JsMsg) => {
+          const read = readMessage(message);
+          // Not ours to judge: it was stored by no transform of ours.
+          if (read === undefined) message.term("not a lane's subject");
+          else receiver.onMessage(read);
+        },
+      });
+      void watchEnd(messages, receiver);
+      return { close: async () => void (await messages.close()) };
+    });
+  }
+
+  bury(letter: DeadLetter): Promise<void> {
+    const { lane, key, payload, sequence, storedAtMs } = letter;
+    return this.doing(lane, async () => {
+      const fields = headers();
+      fields.set(letterHeader, encodeLetter(letter));
+      const msgID = `${lane}.${storedAtMs}.${sequence}`;
+      const subject = deadLetterSubject(lane, key);
+      await this.js.publish(subject, payload, { headers: fields, msgID });
+    });
+  }
+
+  figures(lane: string): Promise<LaneFigures | undefined> {
+    return this.doing(lane, async () => {
+      const filter = `dead.${lane}.>`;
+      try {
+        const { state } = await this.jsm.streams.info(laneStream(lane));
+        const dead = await this.jsm.streams.info(deadLetterStream, { subjects_filter: filter });
+        const counts = Object.values(dead.state.subjects ?? {});
+        const oldestAtMs = state.messages > 0 ? Date.parse(state.first_ts) : undefined;
+        return {
+          messages: state.messages,
+          bytes: state.bytes,
+          deadLetters: counts.reduce((sum, count) => sum + count, 0),
+          ...(oldestAtMs === undefined ? {} : { oldestAtMs }),
+        };
+      } catch (cause) {
+        if (isNotFound(cause)) return undefined;
+        throw cause;
+      }
+    });
+  }
+
+  deadLetters(lane: string, limit: number): Promise<readonly StoredLetter[]> {
+    return this.doing(lane, async () => {
+      const letters: StoredLetter[] = [];
+      let seq = 1;
+      while (letters.length < limit) {
+        const stored = await this.read({ seq, next_by_subj: `dead.${lane}.>` });
+        if (stored === undefined) break;
+        seq = stored.seq + 1;
+        letters.push(readLetter(lane, stored));
+      }
+      return letters;
+    });
+  }
+
+  replay(lane: string, number: number): Promise<boolean> {
+    return this.doing(lane, async () => {
+      const stored = await this.read({ seq: number });
+      if (stored?.subject.startsWith(`dead.${lane}.`) !== true) return false;
+      const { key } = readLetter(lane, stored);
+      const subject = `lane.${lane}.${appOfKey(key)}.user.${uidOfKey(key)}`;
+      await this.js.publish(subject, stored.data, { msgID: `dead.${number}` });
+      await this.jsm.streams.deleteMessage(deadLetterStream, number, false);
+      return true;
+    });
+  }
+
+  drop(lane: string): Promise<void> {
+    return this.doing(lane, async () => {
+      try {
+        await this.jsm.streams.delete(laneStream(lane));
+      } catch (cause) {
+        if (!isNotFound(cause)) throw cause;
+      }
+    });
+  }
+
+  private async read(query: { seq: number; next_by_subj?: string }) {
+    try {
+      return (await this.jsm.streams.getMessage(deadLetterStream, query)) ?? undefined;
+    } catch (cause) {
+      if (cause instanceof JetStreamApiError && cause.code === 10_037) return undefined;
+      throw cause;
+    }
+  }
+
+  private doing<Value>(lane: string, step: () => Promise<Value>): Promise<Value> {
+    return faulting(this.connection, `the lane ${lane}`, step);
+  }
+}
+
+async function watchEnd(messages: ConsumerMessages, receiver: LaneReceiver): Promise<void> {
+  for await (const { type } of messages.status()) {
+    if (!endings.includes(type)) continue;
+    void messages.close();
+    receiver.onEnd(type);
+    return;
+  }
+}
+
+function readMessage(message: JsMsg): LaneMessage | undefined {
+  const key = sessionOfStored(message.subject);
+  if (key === undefined) return undefined;
+  const { streamSequence, timestampNanos } = message.info;
+  return {
+    key,
+    payload: message.data,
+    sequence: streamSequence,
+    storedAtMs: Math.floor(timestampNanos / 1_000_000),
+    ack: () => message.ack(),
+  };
+}
+
+/** A header carries ASCII only. */
+function encodeLetter({ code, message, attempts, sequence, storedAtMs }: DeadLetter): string {
+  return JSON.stringify({ code, message, attempts, sequence, storedAtMs }).replace(
+    /[^\x20-\x7e]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+function readLetter(lane: string, stored: StoredMsg): StoredLetter {
+  const [, , appToken = "", uidToken = ""] = stored.subject.split(".");
+  const key: SessionKey = sessionKey(appToken, uidToken);
+  const said = parse(stored.header?.get(letterHeader) ?? "");
+  const number = (field: string) => (typeof said[field] === "number" ? said[field] : 0);
+  const text = (field: string) => (typeof said[field] === "string" ? said[field] : "");
+  return {
+    lane,
+    key,
+    payload: stored.data,
+    number: stored.seq,
+    diedAtMs: stored.time.getTime(),
+    code: text("code"),
+    message: text("message"),
+    attempts: number("attempts"),
+    sequence: number("sequence"),
+    storedAtMs: number("storedAtMs"),
+  };
+}
+
+function parse(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isMap(value) ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+async function faulting<Value>(
+  connection: NatsConnection,
+  what: string,
+  step: () => Promise<Value>,
+): Promise<Value> {
+  try {
+    return await connection.whileConnected(step);
+  } catch (cause) {
+    if (cause instanceof Fault) throw cause;
+    const isAnswered = cause instanceof JetStreamApiError || cause instanceof RequestError;
+    const isLate = cause instanceof TimeoutError;
+    const message = `${what} cannot be used: ${isLate ? "no answer" : (cause as Error).message}`;
+    throw new Fault("LANE_UNAVAILABLE", isAnswered ? "not-done" : "unknown", message, { cause });
+  }
+}
