@@ -5,6 +5,7 @@
  * Bounded in pushes and bytes: sessions ask `isFull` before they accept.
  */
 import type { SessionKey } from "../src/protocol/shards.js";
+import type { CommitPace } from "./commit-pace.js";
 import type { Limits } from "./limits.js";
 import type { PendingWrite } from "./pending-write.js";
 
@@ -23,6 +24,7 @@ export class CommitQueue {
   constructor(
     private readonly wake: () => void,
     private readonly limits: Limits,
+    readonly pace: CommitPace,
   ) {}
 
   get isFull(): boolean {
@@ -36,6 +38,10 @@ export class CommitQueue {
 
   get uncommitted(): number {
     return this.pushCount;
+  }
+
+  get uncommittedBytes(): number {
+    return this.pushBytes;
   }
 
   /** A push was put into a submitted write. */
@@ -59,6 +65,7 @@ export class CommitQueue {
     this.flyingBytes = this.pushBytes;
     this.waiting = [];
     for (const write of this.flying) write.take();
+    if (this.flying.length > 0) this.pace.begin(this.pushCount);
     return this.flying;
   }
 

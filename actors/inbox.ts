@@ -93,6 +93,8 @@ export class Inbox {
     });
     this.bytes += record.length;
     write.append.push(entry);
+    write.bytesAdded += record.length;
+    write.messagesAdded++;
     write.changes.push({ kind: "stored", seq, id });
     this.noteDue(expiresAtMs, ttlMs, write);
     return entry;
@@ -179,6 +181,8 @@ export class Inbox {
   ): void {
     for (const entry of dropped) {
       this.bytes -= entry.bytes;
+      write.bytesAdded -= entry.bytes;
+      write.messagesAdded--;
       write.drop.push(entry.seq);
     }
     write.changes.push({ kind: "dropped", seqs: dropped.map((entry) => entry.seq), reason });

@@ -16,6 +16,23 @@ export interface Limits {
   /** Pushes of a shard group that wait for their commit. */
   readonly uncommittedMax: number;
   readonly uncommittedBytesMax: number;
+  /** The least that the measured bound of waiting pushes comes down to. */
+  readonly uncommittedMin: number;
+  /** As many pushes of a group wait as its store was seen to commit within so long. */
+  readonly commitDrainMs: number;
+  /** A commit under way for longer: what needs the store is refused until a probe comes through. */
+  readonly commitSlowMs: number;
+  /** A push that waited so long for its shard is refused, those of lower priority before. */
+  readonly pushWaitMaxMs: number;
+  /** Requests of a node that wait for their answer. */
+  readonly openRequestsMax: number;
+  /** Pushes a second to one user, whatever the app may: one user must not starve the others. */
+  readonly userPushesPerSecond: number;
+  /** Operations of services on inboxes: each reads what may be a whole inbox. */
+  readonly userInboxOpsPerSecond: number;
+  readonly appInboxOpsPerSecond: number;
+  /** Users whose rate a node keeps in mind; see base/bucket-table. */
+  readonly userBucketsMax: number;
   /** MsgID time reserved ahead with the fence. */
   readonly reserveMs: number;
   readonly connectionsMax: number;
@@ -100,6 +117,21 @@ export const defaultLimits: Limits = {
   keyWindowMs: 10 * minute,
   uncommittedMax: 20_000,
   uncommittedBytesMax: 64 * 1024 * 1024,
+  uncommittedMin: 64,
+  // With what is in flight an answer takes up to twice as long: well within its deadline.
+  commitDrainMs: second,
+  // Above what a disk under load takes now and then, and time for a probe within a deadline.
+  commitSlowMs: 2 * second,
+  pushWaitMaxMs: 2 * second,
+  // 5 s, the deadline, of all that two cores can take.
+  openRequestsMax: 200_000,
+  // A thirtieth of what a node on two cores accepts. Twice as many may come at once.
+  userPushesPerSecond: 1_000,
+  userInboxOpsPerSecond: 20,
+  appInboxOpsPerSecond: 1_000,
+  // One takes 16 bytes and its key. At the default rate a bucket is full again after 1 ms for
+  // each push it let through, so far fewer are in use at any moment.
+  userBucketsMax: 65_536,
   reserveMs: 10 * second,
   connectionsMax: 18_000,
   helloDeadlineMs: 10 * second,

@@ -45,6 +45,9 @@ export class PendingWrite implements SessionWrite {
   readonly removeDue: number[] = [];
   readonly changes: Change[] = [];
   readonly answers: AwaitingAnswer[] = [];
+  /** What the inbox holds more by this write; below 0 when it holds less. */
+  bytesAdded = 0;
+  messagesAdded = 0;
   /** At-most-once messages that had to wait for a MsgID reservation or their key. */
   readonly passing: { record: Uint8Array; target: Target | undefined }[] = [];
 

@@ -6,6 +6,7 @@ import { encodeAnswer, pushAccepted } from "../src/protocol/push-answer.js";
 import { encodingOf } from "../src/protocol/push-command.js";
 import { isReplySubject, parseShardPush } from "../src/protocol/subjects.js";
 import type { Bus } from "../src/runtime/ports.js";
+import { PushRequest } from "./push-request.js";
 
 export function answerAccepted(
   bus: Bus,
@@ -14,7 +15,7 @@ export function answerAccepted(
   seq: number,
   isDuplicate: boolean,
 ): void {
-  if (reply === undefined) return;
+  if (reply === undefined || reply.claim?.(undefined) === false || reply.subject === "") return;
   bus.publish(reply.subject, encodeAnswer(pushAccepted(id, seq, isDuplicate), reply.encoding));
 }
 
@@ -23,9 +24,11 @@ export function answerRefused(
   reply: ReplyTo | undefined,
   code: ErrorCode,
   message?: string,
+  retryAfterMs?: number,
 ): void {
-  if (reply === undefined) return;
-  bus.publish(reply.subject, encodeAnswer(errorAnswer(code, message), reply.encoding));
+  if (reply === undefined || reply.claim?.(code) === false || reply.subject === "") return;
+  const answer = errorAnswer(code, message, retryAfterMs);
+  bus.publish(reply.subject, encodeAnswer(answer, reply.encoding));
 }
 
 /** Where the answer may go; nowhere when it is not known whose inbox that is. */
@@ -34,6 +37,18 @@ export function replyOf({ subject, payload, reply }: ReceivedPush): ReplyTo | un
   if (reply === undefined || address === undefined) return undefined;
   if (!isReplySubject(address.appToken, reply)) return undefined;
   return { subject: reply, encoding: encodingOf(payload) };
+}
+
+/** The same, as a request that is answered once; undefined where none is wanted. */
+export function requestOf(
+  { subject, payload, reply }: ReceivedPush,
+  incarnation: string,
+  sinceMs: number,
+): PushRequest | undefined {
+  if (reply === undefined) return undefined;
+  const address = parseShardPush(subject);
+  if (address === undefined || !isReplySubject(address.appToken, reply)) return undefined;
+  return new PushRequest(reply, encodingOf(payload), address.shard, incarnation, sinceMs);
 }
 
 /** Refuses a push as it came, where it wants an answer that this node may give. */

@@ -21,6 +21,7 @@ import type { Ref } from "../src/runtime/cell.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusMessage, BusSubscription } from "../src/runtime/ports.js";
+import type { Admission, GroupState } from "./admission.js";
 import type { Freeze } from "./freeze.js";
 import { Twins } from "./handed-over.js";
 import { mayServe } from "./may-serve.js";
@@ -110,6 +111,7 @@ const intakeKind: ActorKind = {
 };
 
 export class PushIntake extends Actor<IntakeMessage> {
+  private readonly state: GroupState;
   private subscriptions: BusSubscription[] = [];
   private held: ReceivedPush[] = [];
   private heldBytes = 0;
@@ -124,8 +126,11 @@ export class PushIntake extends Actor<IntakeMessage> {
     private readonly node: NodeContext,
     private readonly incarnation: string,
     private readonly shards: readonly Shard[],
+    private readonly admission: Admission,
+    group: number,
   ) {
     super();
+    this.state = admission.groupState(group);
   }
 
   get kind(): ActorKind {
@@ -140,7 +145,7 @@ export class PushIntake extends Actor<IntakeMessage> {
   receive(message: IntakeMessage, from: Asker | undefined): void | Promise<void> {
     switch (message.kind) {
       case "ReceivePush":
-        this.onPush(message.push);
+        this.onPush(message);
         return;
       case "Arrive":
         return this.onArrive(from);
@@ -175,20 +180,24 @@ export class PushIntake extends Actor<IntakeMessage> {
     }
   }
 
-  private onPush(push: ReceivedPush): void {
+  private onPush({ push, sinceMs }: ReceivePush): void {
     if (this.awaited.length > 0 && this.awaited.some((twins) => twins.take(push))) return;
-    this.pass(push);
+    this.pass(push, sinceMs);
   }
 
-  private pass(push: ReceivedPush): void {
+  private pass(push: ReceivedPush, sinceMs: number): void {
     if (!mayServe(this.node, this.incarnation)) {
       this.discarded++;
       return;
     }
+    const { circuit, isServing } = this.state;
+    if (circuit.isOpen && !isServing) {
+      // Its store fails each time the group begins again: nobody knows when it will not.
+      this.refuse(push, "STORE_UNAVAILABLE");
+      return;
+    }
     if (this.group !== undefined) {
-      const message: ReceivePush = { kind: "ReceivePush", push };
-      const shard = shardIn(push.subject);
-      this.tell(this.group, { kind: "ForShard", shard, message } satisfies ForShard);
+      this.passTo(this.group, push, sinceMs);
       return;
     }
     const { heldPushesMax, heldBytesMax } = this.node.limits;
@@ -200,12 +209,24 @@ export class PushIntake extends Actor<IntakeMessage> {
     this.heldBytes += push.payload.length;
   }
 
+  private passTo(group: Ref, push: ReceivedPush, sinceMs: number): void {
+    const request = this.admission.open(push, this.incarnation, sinceMs);
+    if (request === false) {
+      this.refuse(push, "OVERLOADED");
+      return;
+    }
+    const message: ReceivePush = { kind: "ReceivePush", push, sinceMs, request };
+    const shard = shardIn(push.subject);
+    this.tell(group, { kind: "ForShard", shard, message } satisfies ForShard);
+  }
+
   private async onArrive(from: Asker | undefined): Promise<void> {
-    const { bus } = this.node;
+    const { bus, clock } = this.node;
     if (this.subscriptions.length === 0) {
       const onMessage = ({ subject, payload, reply }: BusMessage) => {
         const push = reply === undefined ? { subject, payload } : { subject, payload, reply };
-        if (!this.tellSelf({ kind: "ReceivePush", push })) this.refuse(push, "OVERLOADED");
+        const received: ReceivePush = { kind: "ReceivePush", push, sinceMs: clock.monotonicMs() };
+        if (!this.tellSelf(received)) this.refuse(push, "OVERLOADED");
       };
       this.subscriptions = this.shards.map((shard) =>
         bus.subscribe(shardWildcard(shard), onMessage),
@@ -235,7 +256,9 @@ export class PushIntake extends Actor<IntakeMessage> {
 
   private onOpen(group: Ref): void {
     this.group = group;
-    for (const push of this.takeHeld()) this.pass(push);
+    // How long they were held is no sign of load, and no fault of theirs.
+    const nowMs = this.node.clock.monotonicMs();
+    for (const push of this.takeHeld()) this.pass(push, nowMs);
   }
 
   private async onLeave(from: Asker | undefined): Promise<void> {

@@ -8,6 +8,7 @@ import type { MsgIdSource } from "../src/protocol/msg-id.js";
 import type { Shard } from "../src/protocol/shards.js";
 import type { PresenceKnown } from "./attach-calls.js";
 import type { CommitQueue } from "./commit-queue.js";
+import type { GroupGate } from "./group-gate.js";
 import type { NodeContext } from "./node-context.js";
 
 export interface ShardContext {
@@ -19,5 +20,6 @@ export interface ShardContext {
   readonly ids: MsgIdSource;
   readonly inbox: InboxGroup;
   readonly commits: CommitQueue;
+  readonly gate: GroupGate;
   readonly presence: PresenceKnown;
 }

@@ -18,18 +18,21 @@ import { type ActorKey, type Address, addressOn } from "../src/runtime/address.j
 import { isAlive } from "../src/runtime/cell.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import type { Admission, GroupState } from "./admission.js";
 import { AttachCalls } from "./attach-calls.js";
 import { answerDurable, answerUnknown } from "./commit-answers.js";
+import { CommitPace } from "./commit-pace.js";
 import { CommitQueue } from "./commit-queue.js";
 import { DueSweep } from "./due-sweep.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
 import { gatherWrites } from "./gather-writes.js";
+import { GroupGate } from "./group-gate.js";
 import type { GroupFigures } from "./load-meter.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
-import { refusePush } from "./push-answering.js";
+import { answerRefused } from "./push-answering.js";
 import { type ForSession, type ReceivePush, Shard } from "./shard.js";
 import type { ShardContext } from "./shard-context.js";
 import { StoreProbe } from "./store-probe.js";
@@ -68,6 +71,11 @@ interface SweepTick {
   readonly kind: "SweepTick";
 }
 
+/** The store has told what is due. */
+interface SweepEnded {
+  readonly kind: "SweepEnded";
+}
+
 /** An edge came up, or back: it may hold connections of these shards. */
 export interface EdgeAppeared {
   readonly kind: "EdgeAppeared";
@@ -84,6 +92,7 @@ export type GroupMessage =
   | CommitTick
   | CommitEnded
   | SweepTick
+  | SweepEnded
   | EdgeGone
   | EdgeAppeared
   | EdgeConfirmed
@@ -116,6 +125,8 @@ export class ShardGroup extends Actor<GroupMessage> {
   private flight: Promise<void> | undefined = undefined;
   /** Ended while this actor is told to stop: still to be answered. */
   private landed: CommitEnded | undefined = undefined;
+  private readonly gate: GroupGate;
+  private readonly state: GroupState;
   private readonly attachCalls: AttachCalls;
   /** The highest fence found above this node's epochs; 0 when none was. */
   private highestFence = 0;
@@ -132,9 +143,13 @@ export class ShardGroup extends Actor<GroupMessage> {
     private readonly incarnation: string,
     private readonly group: number,
     private readonly epochs: ReadonlyMap<ShardNumber, number>,
+    private readonly admission: Admission,
   ) {
     super();
-    this.commits = new CommitQueue(() => this.wake(), node.limits);
+    const pace = new CommitPace(node.clock, node.limits);
+    this.commits = new CommitQueue(() => this.wake(), node.limits, pace);
+    this.state = admission.groupState(group);
+    this.gate = new GroupGate(admission, this.state, this.commits, node);
     this.attachCalls = new AttachCalls(
       (edge, message) => this.ask(edge, message, sweepEveryMs),
       (edge) => void this.tellSelf({ kind: "EdgeConfirmed", edge }),
@@ -156,7 +171,7 @@ export class ShardGroup extends Actor<GroupMessage> {
     const { store, clock, limits, log } = node;
     // Whoever has the store by now would be killed for it; the host ends this actor.
     if (!this.mayServe) return;
-    const inbox = await store.openGroup(this.group);
+    const inbox = await this.tried(store.openGroup(this.group));
     // It took so long that somebody else is to have it, or that nobody waits for it here.
     if (!this.mayServe || this.isOver) return this.closeStore(inbox);
     this.inbox = inbox;
@@ -170,9 +185,12 @@ export class ShardGroup extends Actor<GroupMessage> {
       holder,
       reserveUntilMs,
     }));
-    const answers = await inbox.raise(requests).finally(() => this.closeIfOver(inbox));
+    const raise = inbox.raise(requests).finally(() => this.closeIfOver(inbox));
+    const answers = await this.tried(raise);
     if (this.isOver) return;
-    this.probe = new StoreProbe(clock, inbox, this.contexts);
+    const { circuit } = this.state;
+    this.probe = new StoreProbe(clock, inbox, this.contexts, (ms) => circuit.noteSuccess(ms));
+    circuit.noteSuccess(clock.monotonicMs());
     let highestFence = 0;
     for (const [index, request] of requests.entries()) {
       const answer = answers[index];
@@ -187,6 +205,8 @@ export class ShardGroup extends Actor<GroupMessage> {
       this.startShard(request.shard, request.epoch, inbox, ids);
     }
     const { group, epochs } = this;
+    this.admission.inboxes.opened(group, inbox, [...this.contexts.keys()]);
+    this.state.isServing = true;
     // Fenced out of some, it is given all anew: until then what comes is held.
     if (highestFence > 0) this.noteFence(highestFence);
     else this.tellHost({ kind: "GroupServing", group, epochs });
@@ -199,9 +219,20 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private startShard(shard: ShardNumber, epoch: number, inbox: InboxGroup, ids: MsgIdSource): void {
-    const { node, incarnation, commits, attachCalls: presence } = this;
-    this.contexts.set(shard, { node, incarnation, shard, epoch, ids, inbox, commits, presence });
+    const { node, incarnation, commits, gate, attachCalls: presence } = this;
+    const shared = { node, incarnation, inbox, commits, gate, presence };
+    this.contexts.set(shard, { ...shared, shard, epoch, ids });
     this.spawn(shard);
+  }
+
+  /** A store that fails each time it is tried opens the circuit. */
+  private async tried<Value>(call: Promise<Value>): Promise<Value> {
+    try {
+      return await call;
+    } catch (cause) {
+      this.state.circuit.noteFailure(this.node.clock.monotonicMs());
+      throw cause;
+    }
   }
 
   /** The sessions are gone; what they submitted is written and answered before the group closes. */
@@ -209,6 +240,8 @@ export class ShardGroup extends Actor<GroupMessage> {
     const { inbox } = this;
     if (inbox === undefined) return;
     this.inbox = undefined;
+    this.state.isServing = false;
+    this.admission.inboxes.closed(this.group);
     await this.flight;
     const { landed } = this;
     if (landed !== undefined) this.answerLanded(landed);
@@ -272,7 +305,11 @@ export class ShardGroup extends Actor<GroupMessage> {
         this.onCommitEnded(message);
         return;
       case "SweepTick":
-        return this.onSweepTick();
+        this.onSweepTick();
+        return;
+      case "SweepEnded":
+        this.timer(sweepEveryMs, { kind: "SweepTick" });
+        return;
       case "ProbeGroup":
         this.probe?.start();
         from?.answer(this.probe?.proof);
@@ -299,7 +336,7 @@ export class ShardGroup extends Actor<GroupMessage> {
     if (!this.mayServe) return;
     // A shard that is not here was fenced: it has another owner, or will have.
     const code = this.hasChild(shard) ? "OVERLOADED" : "NOT_READY";
-    refusePush(this.node.bus, message.push, code);
+    answerRefused(this.node.bus, message.request, code);
   }
 
   private onFreeze(): void {
@@ -357,6 +394,7 @@ export class ShardGroup extends Actor<GroupMessage> {
     if (ended !== this.landed) return;
     const { writes, taken, result } = ended;
     this.landed = undefined;
+    this.commits.pace.end();
     if (result instanceof Fault) {
       this.failCommit(result);
       return;
@@ -373,7 +411,10 @@ export class ShardGroup extends Actor<GroupMessage> {
       }
     }
     for (const write of taken) {
-      if (!fenced.has(write.shard)) write.author.committed(write);
+      if (fenced.has(write.shard)) continue;
+      const { shard, key, bytesAdded, messagesAdded } = write;
+      this.admission.inboxes.noteCommitted(this.group, shard, key, bytesAdded, messagesAdded);
+      write.author.committed(write);
     }
     const waiting = this.commits.settle();
     if (!this.commits.isWaiting) return;
@@ -385,6 +426,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   /** A node whose write is fenced answers nothing: the shard has another owner. */
   private loseShard(shard: ShardNumber, epoch: number): void {
     this.node.log.warn("shard fenced", { shard, epoch });
+    this.admission.requests.closeShard(shard);
     this.stopChild(shard);
     this.noteFence(epoch);
   }
@@ -394,6 +436,7 @@ export class ShardGroup extends Actor<GroupMessage> {
    * there. The supervisor opens the group anew, and the edges attach again.
    */
   private failCommit(fault: Fault): never {
+    this.state.circuit.noteFailure(this.node.clock.monotonicMs());
     answerUnknown(this.node.bus, this.commits.abandon());
     throw fault;
   }
@@ -424,18 +467,30 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.attachCalls.send([...this.contexts.keys()]);
   }
 
-  private async onSweepTick(): Promise<void> {
+  /** It does not wait for the store: every push of the group passes through its mailbox. */
+  private onSweepTick(): void {
     const { inbox } = this;
     if (inbox === undefined || this.thawed !== undefined) return;
     const { clock, random } = this.node;
+    this.reportFence();
+    this.askEdges();
+    if (this.state.circuit.isOpen) this.probe?.start();
     this.dueSweep ??= new DueSweep(inbox, [...this.contexts.keys()], random.next());
-    await this.dueSweep.look(clock.wallMs(), (shard, key, atMs) => {
+    const looking = this.dueSweep.look(clock.wallMs(), (shard, key, atMs) => {
+      if (this.inbox !== inbox) return;
       const message = { kind: "DueTick", atMs } as const;
       this.tellChild(shard, { kind: "ForSession", key, message } satisfies ForSession);
     });
-    this.reportFence();
-    this.askEdges();
-    this.timer(sweepEveryMs, { kind: "SweepTick" });
+    const ended: SweepEnded = { kind: "SweepEnded" };
+    this.pipe(
+      looking,
+      () => ended,
+      (cause) => {
+        // Closed under the look, it has nothing more to say.
+        if (this.inbox === inbox) throw cause;
+        return ended;
+      },
+    );
   }
 
   /** What the group has had to do since it was made. */
@@ -450,6 +505,8 @@ export class ShardGroup extends Actor<GroupMessage> {
       shards: this.contexts.size,
       commits: this.commitCount,
       uncommitted: this.commits.uncommitted,
+      uncommittedBound: this.commits.pace.bound,
+      circuit: { isOpen: this.state.circuit.isOpen, trips: this.state.circuit.trips },
     };
   }
 }

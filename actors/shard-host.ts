@@ -28,6 +28,7 @@ import { type ActorKey, type Address, addressOn } from "../src/runtime/address.j
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { PlacementTable } from "../topology/placement-table.js";
+import { Admission, admissionTickMs } from "./admission.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, GroupDrained } from "./freeze.js";
 import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
@@ -54,6 +55,17 @@ interface RestEnded {
   readonly group: number;
 }
 
+/** Requests that are overdue are answered, and what is measured is sampled. */
+interface AdmissionTick {
+  readonly kind: "AdmissionTick";
+}
+
+/** Asked: what an app uses of this node. */
+export interface ViewUsage {
+  readonly kind: "ViewUsage";
+  readonly appToken: string;
+}
+
 /** What was lost on the way is said again. */
 interface RepeatTick {
   readonly kind: "RepeatTick";
@@ -68,6 +80,8 @@ export type HostMessage =
   | GroupDrained
   | FreezeDeadline
   | RestEnded
+  | AdmissionTick
+  | ViewUsage
   | RepeatTick;
 
 const hostKind: ActorKind = {
@@ -120,9 +134,11 @@ export class ShardHost extends Actor<HostMessage> {
   private servesAs = "";
   private misdirected = 0;
   private readonly loadMeter = new LoadMeter();
+  private readonly admission: Admission;
 
   constructor(private readonly node: NodeContext) {
     super();
+    this.admission = new Admission(node);
   }
 
   get kind(): ActorKind {
@@ -132,16 +148,20 @@ export class ShardHost extends Actor<HostMessage> {
   protected override started(): void {
     this.reconcile();
     this.timer(repeatEveryMs, { kind: "RepeatTick" });
+    this.timer(admissionTickMs, { kind: "AdmissionTick" });
   }
 
   protected override createChild(key: ActorKey): Actor {
     const { node, servesAs } = this;
     if (typeof key === "number") {
-      return new ShardGroup(node, servesAs, key, this.running.get(key)?.epochs ?? new Map());
+      const epochs = this.running.get(key)?.epochs ?? new Map();
+      return new ShardGroup(node, servesAs, key, epochs, this.admission);
     }
     const [role, number] = key.split("-");
     const group = Number(number);
-    if (role === "intake") return new PushIntake(node, servesAs, this.shardsOf(group));
+    if (role === "intake") {
+      return new PushIntake(node, servesAs, this.shardsOf(group), this.admission, group);
+    }
     if (role === "in") return new MoveIn(node, servesAs, group, this.taking.get(group) ?? 0);
     const give = this.given.get(group);
     assert(role === "out" && give !== undefined, `the host makes no child ${key}`);
@@ -189,6 +209,12 @@ export class ShardHost extends Actor<HostMessage> {
       case "RestEnded":
         this.resting.delete(message.group);
         this.reconcile();
+        return;
+      case "AdmissionTick":
+        this.timer(this.admission.tick(), message);
+        return;
+      case "ViewUsage":
+        from?.answer(this.admission.usageOf(message.appToken));
         return;
       case "RepeatTick":
         this.timer(repeatEveryMs, message);
@@ -306,6 +332,7 @@ export class ShardHost extends Actor<HostMessage> {
 
   private leave(group: number): void {
     this.stopGroup(group);
+    if (!this.running.has(group)) this.admission.forgetGroup(group);
     // It still hands over what it holds, or gives it back first.
     if (!this.hasChild(`out-${group}`)) this.retireIntake(group);
   }
@@ -439,6 +466,7 @@ export class ShardHost extends Actor<HostMessage> {
   }
 
   override inspect(): Record<string, unknown> {
-    return { groups: [...this.running.keys()], misdirected: this.misdirected };
+    const { misdirected, admission } = this;
+    return { groups: [...this.running.keys()], misdirected, admission: admission.inspect() };
   }
 }

@@ -27,13 +27,18 @@ import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, ShardFrozen } from "./freeze.js";
 import { mayServe } from "./may-serve.js";
 import { nodeNameOf } from "./placement-view.js";
-import { answerRefused, replyOf } from "./push-answering.js";
+import { answerRefused } from "./push-answering.js";
+import type { PushRequest } from "./push-request.js";
 import { type DueTick, Session, type ViewSession } from "./session.js";
 import type { ShardContext } from "./shard-context.js";
 
 export interface ReceivePush {
   readonly kind: "ReceivePush";
   readonly push: ReceivedPush;
+  /** When this node took it up, monotonic. */
+  readonly sinceMs: number;
+  /** Where an answer is wanted, once a group is to have it. */
+  readonly request?: PushRequest | undefined;
 }
 
 /** From the host: an edge's message for one session. */
@@ -80,7 +85,7 @@ export class Shard extends Actor<ShardMessage> {
   receive(message: ShardMessage, from: Asker | undefined): void {
     switch (message.kind) {
       case "ReceivePush":
-        this.onReceivePush(message.push);
+        this.onReceivePush(message);
         return;
       case "ForSession":
         this.tellSession(message.key, message.message);
@@ -115,29 +120,42 @@ export class Shard extends Actor<ShardMessage> {
     this.tell(group, { kind: "ShardFrozen", shard } satisfies ShardFrozen);
   }
 
-  private onReceivePush(push: ReceivedPush): void {
-    const { node, incarnation } = this.context;
-    if (!mayServe(node, incarnation)) return;
-    const { subject, payload } = push;
-    const replyTo = replyOf(push);
-    const address = parseShardPush(subject);
+  private onReceivePush({ push, request, sinceMs }: ReceivePush): void {
+    const { node, incarnation, gate } = this.context;
+    // Nobody waits any more for one that was answered at its deadline.
+    if (!mayServe(node, incarnation) || request?.isAnswered) return;
+    const address = parseShardPush(push.subject);
     if (address === undefined) {
-      this.refuse(replyTo, "UNSUPPORTED");
+      this.refuse(request, "UNSUPPORTED");
       return;
     }
     const misaddressed = this.refusalOf(address);
     if (misaddressed !== undefined) {
-      this.refuse(replyTo, misaddressed);
+      this.refuse(request, misaddressed);
       return;
     }
-    const command = decodePushCommand(payload);
-    if (!command.ok) {
-      this.refuse(replyTo, command.code, command.message);
-      return;
-    }
+    const account = gate.admission.account(address.appToken);
+    const reply = request ?? account.plain;
+    reply.account = account;
     const key = sessionKey(address.appToken, address.uidToken);
-    const accept = { kind: "AcceptPush", command: command.value, reply: replyTo } as const;
-    if (!this.tellSession(key, accept)) this.refuse(replyTo, "OVERLOADED");
+    const limited = gate.limit("push", key, account);
+    if (limited !== undefined) {
+      this.refuse(reply, limited, undefined, gate.retryAfterMs);
+      return;
+    }
+    const command = decodePushCommand(push.payload);
+    if (!command.ok) {
+      this.refuse(reply, command.code, command.message);
+      return;
+    }
+    const shed = gate.shed(command.value, account, sinceMs);
+    if (shed !== undefined) {
+      this.refuse(reply, shed, undefined, gate.retryAfterMs);
+      return;
+    }
+    if (request !== undefined) gate.enter(request);
+    const accept = { kind: "AcceptPush", command: command.value, reply } as const;
+    if (!this.tellSession(key, accept)) this.refuse(reply, "OVERLOADED");
   }
 
   private refusalOf({ appToken, uidToken }: ShardPush): ErrorCode | undefined {
@@ -149,9 +167,14 @@ export class Shard extends Actor<ShardMessage> {
     return undefined;
   }
 
-  private refuse(reply: ReplyTo | undefined, code: ErrorCode, message?: string): void {
+  private refuse(
+    reply: ReplyTo | undefined,
+    code: ErrorCode,
+    message?: string,
+    retryAfterMs?: number,
+  ): void {
     this.refusedPushes++;
-    answerRefused(this.context.node.bus, reply, code, message);
+    answerRefused(this.context.node.bus, reply, code, message, retryAfterMs);
   }
 
   private tellSession(key: SessionKey, message: unknown): boolean {

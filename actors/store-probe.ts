@@ -20,6 +20,8 @@ export class StoreProbe {
     private readonly clock: Clock,
     private readonly inbox: InboxGroup,
     private readonly shards: ReadonlyMap<Shard, ShardContext>,
+    /** Told of each write that came through, with when it began. */
+    private readonly onProven: (startedMs: number) => void = () => undefined,
   ) {
     this.provenMs = clock.monotonicMs();
   }
@@ -33,10 +35,14 @@ export class StoreProbe {
   start(): void {
     if (this.isUnderWay) return;
     this.isUnderWay = true;
+    const startedMs = this.clock.monotonicMs();
     const [first] = this.shards.values();
     const writes = first && [{ shard: first.shard, epoch: first.epoch, sessions: [] }];
     this.inbox.commit(writes ?? []).then(
-      () => this.end(undefined),
+      () => {
+        this.end(undefined);
+        this.onProven(startedMs);
+      },
       (cause) => this.end(cause instanceof Fault ? cause.message : String(cause)),
     );
   }

@@ -1,4 +1,5 @@
 /** An app as the registry (KV bucket `apps`, one key per encoded name) holds it. */
+import { type AppEvents, type AppLimits, readEvents, readLimits } from "./app-settings.js";
 import { isMap } from "./codec.js";
 
 export const appRecordVersion = 1;
@@ -13,13 +14,18 @@ export interface AppRecord {
   /** When an entry leaves the inbox: once all live devices have acked it, or the first. */
   readonly delivery: "each-device" | "first-ack";
   readonly createdAtMs: number;
+  readonly limits?: AppLimits;
+  readonly events?: AppEvents;
 }
 
 export function encodeAppRecord(record: AppRecord): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(record));
 }
 
-/** Undefined for bytes that are no app record of a version this node knows. */
+/**
+ * Undefined for bytes that are no app record of a version this node knows. Fields that are
+ * not known here stay in it, so that whoever writes it back takes none away.
+ */
 export function decodeAppRecord(bytes: Uint8Array): AppRecord | undefined {
   let value: unknown;
   try {
@@ -33,11 +39,14 @@ export function decodeAppRecord(bytes: Uint8Array): AppRecord | undefined {
   const { secrets } = value;
   if (!Array.isArray(secrets) || !secrets.every(isSecret)) return undefined;
   return {
+    ...value,
     v: appRecordVersion,
     app: value.app,
     secrets,
     delivery: value.delivery === "first-ack" ? "first-ack" : "each-device",
     createdAtMs: typeof value.createdAtMs === "number" ? value.createdAtMs : 0,
+    limits: readLimits(value.limits),
+    events: readEvents(value.events),
   };
 }
 

@@ -13,6 +13,11 @@ export const errorTable = {
   WRONG_SHARD: { retryable: false, meaning: "the subject names a shard the user is not in" },
   KEY_REUSED: { retryable: false, meaning: "the idempotency key came with another command" },
   KEYS_FULL: { retryable: true, meaning: "the memory of idempotency keys is at its bound" },
+  RATE_LIMITED: {
+    retryable: true,
+    meaning: "the app or the user is pushed to faster than it may be",
+  },
+  QUOTA_EXCEEDED: { retryable: true, meaning: "the app has as much stored as it may" },
   INBOX_FULL: { retryable: true, meaning: "the user's inbox is at its bound" },
   OVERLOADED: { retryable: true, meaning: "a queue on the way is full" },
   NOT_READY: { retryable: true, meaning: "the shard is being taken over" },
@@ -34,9 +39,12 @@ export interface ErrorAnswer {
   readonly code: ErrorCode;
   readonly message: string;
   readonly retryable: boolean;
+  /** Before that it would be refused again. */
+  readonly retryAfterMs?: number;
 }
 
-export function errorAnswer(code: ErrorCode, message?: string): ErrorAnswer {
+export function errorAnswer(code: ErrorCode, message?: string, retryAfterMs?: number): ErrorAnswer {
   const { retryable, meaning } = errorTable[code];
-  return { ok: false, code, message: message ?? meaning, retryable };
+  const answer = { ok: false, code, message: message ?? meaning, retryable } as const;
+  return retryAfterMs === undefined ? answer : { ...answer, retryAfterMs };
 }

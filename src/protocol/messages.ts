@@ -6,6 +6,7 @@
  * concerns a shard carries the epoch its sender believes in.
  */
 
+import type { ErrorCode } from "./errors.js";
 import type { Start } from "./frames.js";
 import type { PlacementRequest } from "./operator-desk.js";
 import type { Position } from "./position.js";
@@ -56,14 +57,17 @@ export interface AttachAgain {
 // ---- session ----
 
 export interface ReplyTo {
+  /** Empty where no answer is wanted. */
   readonly subject: string;
   readonly encoding: Encoding;
+  /** Called by who is about to answer; false when it was answered before. */
+  claim?(code: ErrorCode | undefined): boolean;
 }
 
 export interface AcceptPush {
   readonly kind: "AcceptPush";
   readonly command: PushCommand;
-  /** Absent for a plain publish. */
+  /** Absent, or with an empty subject, for a plain publish. */
   readonly reply: ReplyTo | undefined;
 }
 

@@ -1,0 +1,150 @@
+/**
+ * What the apps' users have stored in the shards that this node serves. A slow scan goes
+ * round all groups, for ever, a few listings a second for the whole node; what commits
+ * change meanwhile is added to what is known, and to what the scan under way has passed.
+ *
+ * So after one round it is exact, but for a crash between a commit and its note, which
+ * the next round corrects; before it, it is what was stored since the group was opened.
+ */
+import type { InboxGroup } from "../src/ports/inbox-store.js";
+import { appOfKey, type SessionKey, type Shard } from "../src/protocol/shards.js";
+
+export interface InboxTotals {
+  bytes: number;
+  messages: number;
+  /** With something stored, as of the last round. */
+  users: number;
+}
+
+/** Listings a look, and sessions a listing: one is a part of a millisecond. */
+const listingsPerLook = 16;
+const sessionsPerListing = 64;
+/** Of one group and of the node; what more apps have stored is not measured. */
+const appsMax = 10_000;
+
+type ByApp = Map<string, InboxTotals>;
+
+class GroupUsage {
+  /** From the last whole round and what was committed since. */
+  known: ByApp = new Map();
+  /** Of the round under way: all that stands before (`at`, `afterKey`). */
+  passed: ByApp = new Map();
+  at = 0;
+  afterKey = "";
+
+  constructor(
+    readonly inbox: InboxGroup,
+    readonly shards: readonly Shard[],
+  ) {}
+
+  hasPassed(shard: Shard, key: SessionKey): boolean {
+    const at = this.shards.indexOf(shard);
+    return at < this.at || (at === this.at && key <= this.afterKey);
+  }
+}
+
+export class InboxUsage {
+  private readonly groups = new Map<number, GroupUsage>();
+  private readonly total: ByApp = new Map();
+  private isLooking = false;
+  private turn = 0;
+  /** Whole rounds of groups. */
+  rounds = 0;
+
+  opened(group: number, inbox: InboxGroup, shards: readonly Shard[]): void {
+    this.closed(group);
+    this.groups.set(
+      group,
+      new GroupUsage(
+        inbox,
+        [...shards].sort((a, b) => a - b),
+      ),
+    );
+  }
+
+  closed(group: number): void {
+    const usage = this.groups.get(group);
+    if (usage === undefined) return;
+    this.groups.delete(group);
+    for (const [app, totals] of usage.known) add(this.total, app, totals, -1);
+  }
+
+  /** By the app's token. */
+  of(app: string): InboxTotals | undefined {
+    return this.total.get(app);
+  }
+
+  /** A commit has changed what one session holds. */
+  noteCommitted(
+    group: number,
+    shard: Shard,
+    key: SessionKey,
+    bytes: number,
+    messages: number,
+  ): void {
+    const usage = this.groups.get(group);
+    if (usage === undefined || (bytes === 0 && messages === 0)) return;
+    const app = appOfKey(key);
+    const change = { bytes, messages, users: 0 };
+    add(this.total, app, change, 1);
+    add(usage.known, app, change, 1);
+    if (usage.hasPassed(shard, key)) add(usage.passed, app, change, 1);
+  }
+
+  /** A few listings more; one look at a time. A store that fails is asked again later. */
+  async look(): Promise<void> {
+    const groups = [...this.groups.keys()];
+    if (this.isLooking || groups.length === 0) return;
+    this.isLooking = true;
+    try {
+      for (let left = listingsPerLook; left > 0; left--) {
+        const group = groups[this.turn % groups.length] as number;
+        const usage = this.groups.get(group);
+        if (usage === undefined || (await this.list(group, usage))) this.turn++;
+      }
+    } catch {
+      this.turn++;
+    } finally {
+      this.isLooking = false;
+    }
+  }
+
+  /** True when the group's round has ended, or the group has. */
+  private async list(group: number, usage: GroupUsage): Promise<boolean> {
+    const shard = usage.shards[usage.at];
+    if (shard === undefined) return this.endRound(usage);
+    const sizes = await usage.inbox.listSessions(shard, usage.afterKey, sessionsPerListing);
+    if (this.groups.get(group) !== usage) return true;
+    for (const { key, bytes, messages } of sizes) {
+      add(usage.passed, appOfKey(key), { bytes, messages, users: 1 }, 1);
+      usage.afterKey = key;
+    }
+    if (sizes.length === sessionsPerListing) return false;
+    usage.at++;
+    usage.afterKey = "";
+    return usage.at < usage.shards.length ? false : this.endRound(usage);
+  }
+
+  private endRound(usage: GroupUsage): true {
+    for (const [app, totals] of usage.known) add(this.total, app, totals, -1);
+    for (const [app, totals] of usage.passed) add(this.total, app, totals, 1);
+    usage.known = usage.passed;
+    usage.passed = new Map();
+    usage.at = 0;
+    usage.afterKey = "";
+    this.rounds++;
+    return true;
+  }
+}
+
+function add(byApp: ByApp, app: string, change: InboxTotals, sign: 1 | -1): void {
+  const totals = byApp.get(app);
+  if (totals !== undefined) {
+    totals.bytes += sign * change.bytes;
+    totals.messages += sign * change.messages;
+    totals.users += sign * change.users;
+    if (totals.bytes <= 0 && totals.messages <= 0 && totals.users <= 0) byApp.delete(app);
+  } else if (sign === 1 && byApp.size < appsMax) {
+    byApp.set(app, { ...change });
+  }
+}
