@@ -11,6 +11,7 @@
 import { assert, ignoreUnknown } from "../src/base/assert.js";
 import type { SessionRecord } from "../src/ports/inbox-store.js";
 import type { ErrorCode } from "../src/protocol/errors.js";
+import type { StepSession } from "../src/protocol/journal-batch.js";
 import { packRecord } from "../src/protocol/message-record.js";
 import type {
   AcceptPush,
@@ -226,13 +227,15 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   }
 
   private answerKnownKey(keyId: string, push: AcceptPush, inbox: Inbox): boolean {
-    const { bus, clock } = this.context.node;
+    const { node } = this.context;
+    const { bus, clock } = node;
     const known = inbox.findKey(keyId, clock.wallMs());
     if (known === undefined) return false;
     if (known.digest !== digestOf(push.command)) {
       answerRefused(bus, push.reply, "KEY_REUSED");
     } else if (this.outstandingWrites === 0) {
       answerAccepted(bus, push.reply, known.msgId, known.seq, true);
+      node.journal?.duplicate(this.stepSession(inbox), known.seq, known.msgId);
     } else {
       // The first may still be on its way to disk; this answer must not overtake it.
       this.answerOnCommit(push, known.msgId, known.seq, true, this.write());
@@ -290,6 +293,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     for (const { record, target } of write.passing) {
       if (this.mayServe) deliveries.deliverPassing(record, target);
     }
+    this.context.node.journal?.committed(this.stepSession(inbox), write.changes, write.answers);
     deliveries.deliverCommitted(write.append);
     const { waiting } = this;
     if (waiting !== undefined) {
@@ -412,6 +416,11 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   private askToAttach({ edge, connection }: ConnectionRef): void {
     const shards = [this.context.shard];
     this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey, connection });
+  }
+
+  /** As the delivery journal names it. */
+  private stepSession({ generation }: Inbox): StepSession {
+    return { key: this.sessionKey, epoch: this.context.epoch, generation };
   }
 
   // ---- ways out ----

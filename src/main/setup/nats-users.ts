@@ -106,6 +106,7 @@ export function nodeUser(password: string, others: readonly NatsUser[]): NatsUse
       "uplink.>",
       "push.>",
       "lane.>",
+      "journal.*",
       "$KV.>",
       "$JS.API.>",
       "$JS.ACK.>",
