@@ -100,7 +100,7 @@ export class DeliveryJournal {
   take(block: number): PackedBatch | undefined {
     this.isDueTold[block] = 0;
     const isSilent = (this.lost[block] ?? 0) > 0 && (this.writers[block]?.steps ?? 0) === 0;
-    if (isSilent) this.tellLost(block, this.writer(block));
+    if (isSilent) this.writer(block);
     return this.writers[block]?.take();
   }
 
@@ -157,14 +157,13 @@ export class DeliveryJournal {
   }
 
   private writer(block: number): BatchWriter {
-    const present = this.writers[block];
-    if (present === undefined) {
-      const made = new BatchWriter(this.options.nodeId, blockBytesMax);
-      this.writers[block] = made;
-      return made;
+    let writer = this.writers[block];
+    if (writer === undefined) {
+      writer = new BatchWriter(this.options.nodeId, blockBytesMax);
+      this.writers[block] = writer;
     }
-    if (this.lost[block] !== 0 && present.steps === 0) this.tellLost(block, present);
-    return present;
+    if (this.lost[block] !== 0 && writer.steps === 0) this.tellLost(block, writer);
+    return writer;
   }
 
   private tellLost(block: number, writer: BatchWriter): void {

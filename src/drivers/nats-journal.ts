@@ -5,6 +5,7 @@
  * The stream is made when the first batch is to be kept, and looked for again after each
  * failure, so that a node starts, and serves, also where there is no room for it.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import {
   AckPolicy,
@@ -197,6 +198,8 @@ async function readConsumer(
       const storedAtMs = Math.floor(message.info.timestampNanos / 1_000_000);
       if (!onBatch({ bytes: batch, storedAtMs })) return { batches, bytes, end: "enough" };
       if (bytes >= bytesMax || performance.now() > endMs) break;
+      // A node serves while it reads: what was fetched is read a batch a turn.
+      await nextTurn();
     }
   }
   return { batches, bytes, end: "end" };
