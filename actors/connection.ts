@@ -340,11 +340,19 @@ export class Connection extends Actor<ConnectionMessage> {
       prev = seq;
     }
     this.sentSeq = prev;
+    this.edge.node.journal?.written(deliver, this.device, this.edge.address);
   }
 
   private onDeliverPassing({ record, epoch }: DeliverPassing): void {
     if (this.phase !== serving || (epoch ?? this.epoch) !== this.epoch) return;
     this.edge.send(this.id, passingFrame(onlySession, record, this.edge.isText(this.id)));
+    this.notePassing(record);
+  }
+
+  private notePassing(record: Uint8Array): void {
+    const { session: key, epoch, generation, device } = this;
+    if (key === undefined) return;
+    this.edge.node.journal?.passedWritten({ key, epoch, generation }, device, record);
   }
 
   private askResend(position: Position): void {

@@ -8,7 +8,7 @@
  */
 
 import type { StoredEntry } from "../src/ports/inbox-store.js";
-import type { Attach, ToEdge } from "../src/protocol/messages.js";
+import type { Attach, Deliver, ToEdge } from "../src/protocol/messages.js";
 import type { Target } from "../src/protocol/push-command.js";
 import type { SessionKey } from "../src/protocol/shards.js";
 import type { Device } from "./device.js";
@@ -54,12 +54,17 @@ export class Deliveries {
 
   /** At most once: to whoever is connected now. */
   deliverPassing(record: Uint8Array, target: Target | undefined): void {
+    const { epoch, node } = this.context;
+    const session = { key: this.outlet.sessionKey, epoch, generation: this.inbox.generation };
+    let isTaken = false;
     for (const device of this.devices) {
       if (!device.isConnected || !device.isTargetOf(target)) continue;
       const { edge, connection } = device;
-      const { epoch } = this.context;
       this.outlet.tellEdge(edge, { kind: "DeliverPassing", connection, epoch, record });
+      node.journal?.passed(session, device.id, record);
+      isTaken = true;
     }
+    if (!isTaken) node.journal?.passed(session, "", record);
   }
 
   /** Reads the store for each device that is behind and has room; no promise where none is. */
@@ -151,7 +156,7 @@ export class Deliveries {
       records.push(entry.record);
     }
     if (seqs.length === 0) return;
-    this.outlet.tellEdge(device.edge, {
+    const deliver: Deliver = {
       kind: "Deliver",
       connection: device.connection,
       key: this.outlet.sessionKey,
@@ -160,7 +165,9 @@ export class Deliveries {
       prev,
       seqs,
       records,
-    });
+    };
+    this.outlet.tellEdge(device.edge, deliver);
+    this.context.node.journal?.sent(deliver, device.id, device.edge ?? "");
     this.outlet.armAckWait();
   }
 }

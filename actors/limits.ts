@@ -99,6 +99,8 @@ export interface Limits {
   /** Unwell for at least so long, doubling with each relapse up to the second. */
   readonly unwellMs: number;
   readonly unwellMsMax: number;
+  /** Batches of the delivery journal that could not be kept yet; beyond, their steps are lost. */
+  readonly journalUnkeptBytesMax: number;
 }
 
 const second = 1_000;
@@ -179,4 +181,6 @@ export const defaultLimits: Limits = {
   goodProbesMin: 10,
   unwellMs: 30 * second,
   unwellMsMax: 10 * minute,
+  // Some seconds of a node at full load.
+  journalUnkeptBytesMax: 8 * 1024 * 1024,
 };

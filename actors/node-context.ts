@@ -4,11 +4,13 @@ import type { Random } from "../src/base/random.js";
 import type { AppDirectory } from "../src/ports/app-directory.js";
 import type { EdgeTransport } from "../src/ports/edge-transport.js";
 import type { InboxStore } from "../src/ports/inbox-store.js";
+import type { JournalStore } from "../src/ports/journal.js";
 import type { KeyValue } from "../src/ports/key-value.js";
 import type { Log } from "../src/ports/log.js";
 import type { Processes } from "../src/ports/processes.js";
 import type { TokenVerifier } from "../src/ports/tokens.js";
 import type { Bus } from "../src/runtime/ports.js";
+import type { DeliveryJournal } from "./delivery-journal.js";
 import type { Limits } from "./limits.js";
 import type { PlacementView } from "./placement-view.js";
 
@@ -36,6 +38,9 @@ export interface NodeContext {
   readonly transport: EdgeTransport;
   readonly limits: Limits;
   readonly log: Log;
+  /** Absent where steps are not to be journalled; what others wrote can be read all the same. */
+  readonly journal?: DeliveryJournal;
+  readonly journalStore?: JournalStore;
   readonly processes: Processes;
   readonly view: PlacementView;
   /** Ends the process: what it holds can only be had again by another one. */

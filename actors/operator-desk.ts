@@ -12,6 +12,7 @@ import {
   type DeskRequest,
   decodeDeskRequest,
   encodeDesk,
+  type JournalRequest,
   type PlacementRequest,
 } from "../src/protocol/operator-desk.js";
 import { sessionKey, shardOfKey } from "../src/protocol/shards.js";
@@ -23,6 +24,7 @@ import type { AskResult } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import type { ActorSystem } from "../src/runtime/system.js";
+import { answerFromJournal } from "./journal-reader.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import type { ViewSession } from "./session.js";
@@ -33,7 +35,14 @@ interface AnswerOperator {
   readonly reply: string;
 }
 
-export type DeskMessage = AnswerOperator | PlacementChanged;
+/** What the journal had to say, or why it could not. */
+interface JournalRead {
+  readonly kind: "JournalRead";
+  readonly reply: string;
+  readonly answer: DeskAnswer | ErrorAnswer;
+}
+
+export type DeskMessage = AnswerOperator | JournalRead | PlacementChanged;
 
 const deskKind: ActorKind = {
   name: "operator-desk",
@@ -41,12 +50,16 @@ const deskKind: ActorKind = {
   restart: "permanent",
 };
 
-const roots = ["membership", "placement", "shards", "edge", "health"];
+/** Each may hold some 100 MB while it lasts. */
+const journalReadsMax = 2;
+
+const roots = ["membership", "placement", "shards", "edge", "health", "journal"];
 
 export class OperatorDesk extends Actor<DeskMessage> {
   private subscription: BusSubscription | undefined = undefined;
   /** The incarnation whose subject is subscribed. */
   private openAs = "";
+  private journalReads = 0;
 
   constructor(
     private readonly node: NodeContext,
@@ -85,22 +98,59 @@ export class OperatorDesk extends Actor<DeskMessage> {
   }
 
   receive(message: DeskMessage): void | Promise<void> {
-    if (message.kind === "AnswerOperator") return this.onRequest(message);
-    this.open();
+    switch (message.kind) {
+      case "AnswerOperator":
+        return this.onRequest(message);
+      case "JournalRead":
+        this.journalReads -= 1;
+        this.reply(message.reply, message.answer);
+        return;
+      default:
+        this.open();
+    }
   }
 
   private async onRequest({ payload, reply }: AnswerOperator): Promise<void> {
     const request = decodeDeskRequest(payload);
-    const answer = request.ok
-      ? await this.answer(request.value)
-      : errorAnswer(request.code, request.message);
+    if (!request.ok) {
+      this.reply(reply, errorAnswer(request.code, request.message));
+    } else if (request.value.kind === "message" || request.value.kind === "reach") {
+      this.readJournal(request.value, reply);
+    } else {
+      this.reply(reply, await this.answer(request.value));
+    }
+  }
+
+  /** Beside the other questions, which need not wait for it. */
+  private readJournal(request: JournalRequest, reply: string): void {
+    const { journalStore, clock } = this.node;
+    if (journalStore === undefined) {
+      this.reply(reply, errorAnswer("UNSUPPORTED", "there is no journal here"));
+      return;
+    }
+    if (this.journalReads >= journalReadsMax) {
+      this.reply(reply, errorAnswer("OVERLOADED", "others read the journal; try again"));
+      return;
+    }
+    this.journalReads += 1;
+    this.pipe(
+      answerFromJournal(request, journalStore, clock),
+      (answer): JournalRead => ({ kind: "JournalRead", reply, answer }),
+      (error): JournalRead => {
+        const answer = errorAnswer("NOT_READY", (error as Error).message);
+        return { kind: "JournalRead", reply, answer };
+      },
+    );
+  }
+
+  private reply(reply: string, answer: DeskAnswer | ErrorAnswer): void {
     const bytes = encodeDesk(answer);
     const isTooLarge = bytes.length > this.node.bus.payloadMax;
     const tooLarge = () => errorAnswer("BAD_COMMAND", "the answer passes a message; ask for less");
     this.node.bus.publish(reply, isTooLarge ? encodeDesk(tooLarge()) : bytes);
   }
 
-  private async answer(request: DeskRequest) {
+  private async answer(request: Exclude<DeskRequest, JournalRequest>) {
     const actors = this.actors();
     switch (request.kind) {
       case "status":

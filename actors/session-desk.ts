@@ -1,4 +1,5 @@
 /** What the parts of a session share: its inbox, its devices' deliveries, and its ways out. */
+import type { StepSession } from "../src/protocol/journal-batch.js";
 import type { Deliveries, Outlet } from "./deliveries.js";
 import type { Inbox } from "./inbox.js";
 import type { PendingWrite } from "./pending-write.js";
@@ -12,6 +13,8 @@ export interface SessionDesk extends Outlet {
   readonly mayServe: boolean;
   /** Everything that was ever given out is on disk. */
   readonly isSettled: boolean;
+  /** The session as the delivery journal names it. */
+  readonly stepSession: StepSession;
   /** What is stored next; collects until the group takes it. */
   write(): PendingWrite;
 }

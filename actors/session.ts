@@ -11,6 +11,7 @@
  */
 import { assert, ignoreUnknown } from "../src/base/assert.js";
 import type { SessionRecord } from "../src/ports/inbox-store.js";
+import type { StepSession } from "../src/protocol/journal-batch.js";
 import type { AcceptPush, EdgeGone, FromEdge, ToEdge } from "../src/protocol/messages.js";
 import type { SessionKey } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
@@ -174,6 +175,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
     // A predecessor that crashed may have submitted it; its answers are still owed.
     if (write.author === this) this.outstandingWrites--;
     if (this.pending === write) this.pending = undefined;
+    this.context.node.journal?.committed(this.stepSession, write.changes, write.answers);
     this.pushes.finish(write);
     this.leaveIfSettled();
     return this.deliveries.catchUp();
@@ -182,6 +184,12 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
   /** Frozen, and all that was accepted is on disk and answered: the next owner goes on. */
   private leaveIfSettled(): void {
     if (this.isFreezing && this.isSettled) this.stopSelf();
+  }
+
+  /** As the delivery journal names it. */
+  get stepSession(): StepSession {
+    const { generation } = this.inbox;
+    return { key: this.sessionKey, epoch: this.context.epoch, generation };
   }
 
   // ---- ways out ----

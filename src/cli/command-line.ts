@@ -7,8 +7,10 @@ import { Command, CommanderError, Option } from "commander";
 import { refused } from "../base/result.js";
 import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
+import { declareAppReach } from "./app-reach.js";
 import { declareDrain } from "./drain.js";
 import { type CliWorld, Invocation } from "./invocation.js";
+import { declareMessage } from "./message.js";
 import { declareMigrate } from "./migrate.js";
 import { secondsAsMs } from "./names.js";
 import { declareNodes } from "./nodes.js";
@@ -33,6 +35,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
   for (const declare of [
     ...[declarePush, declareStatus, declareTopology, declareActor],
     ...[declareUser, declareApp, declareToken, declareMigrate],
+    ...[declareMessage, declareAppReach],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
   ]) {
     declare(program, invocation);

@@ -52,6 +52,18 @@ export function secondsAsMs(mostSeconds: number): (text: string) => number {
   };
 }
 
+/** For commander: a number with a unit, or `all`, as milliseconds. */
+export function spanAsMs(mostMs: number): (text: string) => number {
+  const units: Record<string, number> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+  return (text) => {
+    if (text === "all") return mostMs;
+    const [, count = "", unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+    const ms = Number(count) * (units[unit] ?? 0);
+    if (ms > 0 && ms <= mostMs) return ms;
+    throw new InvalidArgumentError(`It is like 90s, 10m or 6h, at most ${mostMs / 3_600_000}h.`);
+  };
+}
+
 /** For commander: one of the 4096. */
 export function shardNumber(text: string): number {
   const shard = Number(text);

@@ -56,6 +56,17 @@ const shape = z.object({
   edgeUrl: z.string().optional(),
   /** Serves the demo page and gives its users tokens. */
   demo: z.stringbool().default(false),
+  /** Which shards' steps go into the delivery journal: all, none, or one shard in so many. */
+  journal: z
+    .string()
+    .regex(/^(on|off|sample ([1-9]|[1-5]\d|6[0-4]))$/, "is on, off, or sample and 1 to 64")
+    .default("on"),
+  /** At which the oldest of the journal leaves; the same for all nodes of a datacenter. */
+  journalBytes: z.coerce
+    .number()
+    .int()
+    .min(2 ** 20)
+    .default(2 ** 30),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 

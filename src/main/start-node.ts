@@ -26,6 +26,7 @@ import { demoPages } from "./demo-pages.js";
 import { createHttpServer, type HealthAnswer } from "./http.js";
 import { clusterLeaseMsMin, leaseLimits } from "./lease-limits.js";
 import { openInboxStore } from "./open-inbox-store.js";
+import { type Journalling, openJournal } from "./open-journal.js";
 import type { Settings } from "./settings.js";
 import { readSecretFile } from "./settings.js";
 import { version } from "./version.js";
@@ -119,7 +120,11 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const transport = new WsEdge({ server, path: connectPath, closeDeadlineMs });
   const place = await listen(server, settings);
   const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
-  const outside = { bus, placement, apps, tokens, transport, processes, store: opened.store };
+  const journal = openJournal(settings, nodeId, connection);
+  const outside = {
+    ...{ bus, placement, apps, tokens, transport, processes, store: opened.store },
+    ...journal,
+  };
   context = contextOf(start, { ...outside, view, edgeUrl });
   const system = startActors(context, onFatal);
   const httpUrl = `http://${place}`;
@@ -152,7 +157,8 @@ function healthOf(view: PlacementView): HealthAnswer {
 type Outside = Pick<
   NodeContext,
   "bus" | "placement" | "apps" | "tokens" | "transport" | "processes" | "store" | "view" | "edgeUrl"
->;
+> &
+  Journalling;
 
 /** The one that all actors of the node share: its incarnation changes while it runs. */
 function contextOf(

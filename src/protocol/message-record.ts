@@ -34,6 +34,11 @@ export function packRecord(id: MsgId, command: PushCommand): Uint8Array {
   return record;
 }
 
+/** Without decoding the rest. */
+export function msgIdOfRecord(record: Uint8Array): MsgId {
+  return String.fromCharCode(...record.subarray(1, 17)) as MsgId;
+}
+
 export function unpackRecord(record: Uint8Array): {
   id: MsgId;
   head: MessageHead | null;

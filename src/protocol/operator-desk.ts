@@ -14,7 +14,25 @@ export type DeskRequest =
   | { readonly kind: "actor"; readonly address: string }
   /** Encoded tokens; the node must own the user's shard. */
   | { readonly kind: "user"; readonly app: string; readonly uid: string }
+  | JournalRequest
   | PlacementRequest;
+
+/** From the delivery journal, which any node can read. Each reads no longer than `deadlineMs`. */
+export type JournalRequest =
+  /** One message's path, for so long after it was accepted. */
+  | {
+      readonly kind: "message";
+      readonly id: string;
+      readonly withinMs: number;
+      readonly deadlineMs: number;
+    }
+  /** What became of the messages that an app (encoded) had accepted within so long. */
+  | {
+      readonly kind: "reach";
+      readonly app: string;
+      readonly withinMs: number;
+      readonly deadlineMs: number;
+    };
 
 /** For the leader of the placement; another node answers NOT_LEADER. */
 export type PlacementRequest =
@@ -33,6 +51,9 @@ export interface DeskAnswer {
 
 export const treeDepthMax = 8;
 export const treeChildrenMax = 1_000;
+/** As long as the journal is kept. */
+export const journalWithinMsMax = 72 * 3_600_000;
+export const journalDeadlineMsMax = 300_000;
 
 export function encodeDesk(message: DeskRequest | DeskAnswer | ErrorAnswer): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(message));
@@ -62,6 +83,17 @@ export function decodeDeskRequest(
     case "user":
       if (typeof map.app !== "string" || typeof map.uid !== "string") break;
       return accepted({ kind: "user", app: map.app, uid: map.uid });
+    case "message":
+    case "reach": {
+      const { kind, withinMs, deadlineMs } = map;
+      const name = kind === "message" ? map.id : map.app;
+      if (typeof name !== "string" || !isCount(withinMs, journalWithinMsMax)) break;
+      if (!isCount(deadlineMs, journalDeadlineMsMax)) break;
+      const bounds = { withinMs, deadlineMs };
+      return accepted(
+        kind === "message" ? { kind, id: name, ...bounds } : { kind, app: name, ...bounds },
+      );
+    }
     case "placement":
     case "rebalance-plan":
       return accepted({ kind: map.kind });

@@ -132,6 +132,10 @@ export class FakeFleet implements Fleet {
   trees: Record<string, unknown> = { "dc1-a": treeOf(false), "dc1-b": treeOf(true) };
   pushAnswer: PushAnswer | Fault = { ok: true, id: "01ARZ3NDEKTSV4RR" as MsgId, seq: 4 };
   userAnswer: (DeskAnswer | ErrorAnswer)[] = [{ ok: true, value: aliceSession }];
+  journalAnswers: Record<"message" | "reach", DeskAnswer | ErrorAnswer> = {
+    message: { ok: true, value: messagePath },
+    reach: { ok: true, value: reachCounts },
+  };
   grant: NatsUserGrant = {
     state: "added",
     user: "app-shop",
@@ -160,6 +164,9 @@ export class FakeFleet implements Fleet {
         return this.actor(node, request.address);
       case "user":
         return this.userAnswer.shift() ?? errorAnswer("INTERNAL");
+      case "message":
+      case "reach":
+        return this.journalAnswers[request.kind];
       default:
         return this.askPlacement(node, request);
     }
@@ -227,6 +234,43 @@ export async function fleetWithDemo(): Promise<FakeFleet> {
 function nameOf({ nodeId, incarnation }: NodeName): NodeName {
   return { nodeId, incarnation };
 }
+
+const own = { channel: "own", epoch: 3 };
+
+/** What a node reads of one message in the journal. */
+export const messagePath = {
+  id: "01ARZ3NDEKTSV4RR",
+  app: "demo",
+  uid: "alice",
+  shard: 2462,
+  seq: 4,
+  steps: [
+    { atMs: startedAtMs, sinceMs: 0, node: "dc1-a", step: "stored", ...own },
+    {
+      ...{ atMs: startedAtMs + 2, sinceMs: 2, node: "dc1-b", step: "written", ...own },
+      ...{ device: "phone\u001b[31m", edge: "dc1-b.incb/edge", connection: 7 },
+    },
+    {
+      ...{ atMs: startedAtMs + 60, sinceMs: 60, node: "dc1-a", step: "let-go", ...own },
+      reason: "acked",
+    },
+  ],
+  isAll: true,
+  gaps: [{ atMs: startedAtMs + 5, node: "dc1-b", count: 12 }],
+  read: { batches: 3, bytes: 300, end: "enough", unreadable: 0, isCut: false },
+};
+
+export const reachCounts = {
+  fromMs: startedAtMs,
+  untilMs: startedAtMs + 3_600_000,
+  accepted: 8,
+  letGo: { acked: 5, expired: 1 },
+  passed: 3,
+  passedOn: 2,
+  lostSteps: 0,
+  sample: { blocksRead: 64, blocks: 64, isCut: false },
+  read: { bytes: 300, unreadable: 0 },
+};
 
 /** What the leader says of the placement: four units on each node, one of them busy. */
 export const leaderReport = {

@@ -12,6 +12,8 @@ const calls: readonly string[] = [
   "topology",
   "actor dc1-a/edge",
   "user demo alice",
+  "message 01ARZ3NDEKTSV4RR",
+  "app reach demo --within 15m",
   "shards",
   "app create shop",
   "app show demo",

@@ -30,6 +30,13 @@ describe("settings", () => {
     assert.deepEqual(leaseLimits(settings, false), limitsOf(6_000, 2_000));
   });
 
+  test("the journal is on unless it is told otherwise", () => {
+    assert.deepEqual([read({}).journal, read({}).journalBytes], ["on", 2 ** 30]);
+    for (const journal of ["on", "off", "sample 1", "sample 64"]) {
+      assert.equal(read({ BELFRY_JOURNAL: journal }).journal, journal);
+    }
+  });
+
   test("one NATS server or several are taken, with or without a scheme", () => {
     for (const url of ["127.0.0.1:4222", "nats://a:4222,nats://b:4222", "a, b:4223 ,tls://c"]) {
       assert.equal(read({ BELFRY_NATS_URL: url }).natsUrl, url);
@@ -46,6 +53,10 @@ describe("settings", () => {
     ["BELFRY_LEASE_MS", "1999", /leaseMs \(BELFRY_LEASE_MS\)/],
     ["BELFRY_LEASE_MS", "3s", /leaseMs/],
     ["BELFRY_LEASE_MS", "600001", /leaseMs/],
+    ["BELFRY_JOURNAL", "sample", /journal \(BELFRY_JOURNAL\): is on, off, or sample/],
+    ["BELFRY_JOURNAL", "sample 65", /journal/],
+    ["BELFRY_JOURNAL", "sample 0", /journal/],
+    ["BELFRY_JOURNAL_BYTES", "1000", /journalBytes/],
   ];
   for (const [name, value, said] of wrong) {
     test(`${name}=${value} is refused by name`, () => {

@@ -107,6 +107,7 @@ export function nodeUser(password: string, others: readonly NatsUser[]): NatsUse
       "push.>",
       "lane.>",
       "dead.>",
+      "journal.*",
       "$KV.>",
       "$JS.API.>",
       "$JS.ACK.>",
