@@ -3,7 +3,7 @@
 
 NODE ?= node
 
-.PHONY: run test check sim bench build clean
+.PHONY: run up down test check sim bench build clean
 .DEFAULT_GOAL := run
 
 # A running system in the foreground; NATS_URL=nats://... takes a server that runs.
@@ -11,6 +11,16 @@ NODE ?= node
 run:
 	@$(NODE) scripts/prepare.mjs install build nats && \
 	exec $(NODE) --enable-source-maps dist/src/main/run.js
+
+# A topology in the background; TOPOLOGY=topology/lmdb.yaml or one of your own.
+up:
+	@$(NODE) scripts/prepare.mjs install build && \
+	exec $(NODE) --enable-source-maps dist/src/main/up.js $(TOPOLOGY)
+
+# Stops what `make up` started, and nothing else; what it stored stays.
+down:
+	@$(NODE) scripts/prepare.mjs install build && \
+	exec $(NODE) --enable-source-maps dist/src/main/down.js
 
 # The whole suite; TEST=word only the files whose path holds the word.
 test:

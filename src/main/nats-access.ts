@@ -26,6 +26,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** What is read of the note that `make run` leaves while it runs. */
 const runningShape = z.object({
   natsUrl: z.string(),
+  /** Of the private server. */
+  natsFolder: z.string().optional(),
   operator: z.object({ user: z.string(), pass: z.string(), inboxPrefix: z.string() }).optional(),
 });
 
@@ -48,7 +50,8 @@ export function findNatsAccess(
     );
   }
   const operator = url === running?.natsUrl ? running.operator : undefined;
-  const owned = operator === undefined ? {} : { privateFolder: join(home, "nats") };
+  const owned =
+    operator === undefined ? {} : { privateFolder: running?.natsFolder ?? join(home, "nats") };
   const user = settings.user ?? given(environment, "BELFRY_NATS_USER");
   if (user === undefined && operator !== undefined) {
     const { user, pass, inboxPrefix } = operator;

@@ -1,106 +1,26 @@
 /**
- * A disposable MariaDB with the durability of a real one (each commit is flushed before
- * it is answered, torn pages are caught) and small buffers.
+ * A disposable MariaDB, as durable as a real one; see src/main/setup/private-mariadb.
  *
  *   await using mariadb = await startMariadb();
  */
-import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
-import { createConnection } from "node:net";
-import { userInfo } from "node:os";
-import { dirname, join } from "node:path";
-import { findProgram, ServerProcess } from "./server-process.js";
+import { planMariadb } from "../../src/main/setup/private-mariadb.js";
+import { findProgram } from "../../src/main/setup/private-server.js";
+import { ServerProcess } from "./server-process.js";
 
 export const mariadbUser = "belfry";
 export const mariadbAdmin = "admin";
 export const mariadbPassword = "belfry-test";
 
+const firstStatements = [
+  `create user ${mariadbUser}@'%' identified by '${mariadbPassword}'`,
+  // A database for each test that wants one.
+  `grant all on \`belfry%\`.* to ${mariadbUser}@'%'`,
+  // For what the store's own user may not do: it is only to be subject to it.
+  `create user ${mariadbAdmin}@'%' identified by '${mariadbPassword}'`,
+  `grant all on *.* to ${mariadbAdmin}@'%'`,
+];
+
 export async function startMariadb(more: readonly string[] = []): Promise<ServerProcess> {
   const program = await findProgram("ensure-mariadb.mjs");
-  return ServerProcess.start({
-    name: "mariadb",
-    program,
-    prepare: (folder) => bootstrap(program, folder),
-    isReady: greets,
-    arguments: (folder, port) => [
-      ...common(folder),
-      "--bind-address=127.0.0.1",
-      `--port=${port}`,
-      `--socket=${join(folder, "socket")}`,
-      `--pid-file=${join(folder, "pid")}`,
-      "--skip-name-resolve",
-      "--performance-schema=off",
-      "--innodb-flush-log-at-trx-commit=1",
-      "--innodb-doublewrite=1",
-      "--innodb-buffer-pool-size=128M",
-      ...more,
-    ],
-  });
-}
-
-function common(folder: string): string[] {
-  return [
-    "--no-defaults",
-    `--datadir=${join(folder, "data")}`,
-    `--user=${userInfo().username}`,
-    "--innodb-log-file-size=48M",
-    "--skip-log-bin",
-  ];
-}
-
-/** What mariadb-install-db does, without the Perl and the help texts. */
-async function bootstrap(program: string, folder: string): Promise<void> {
-  await mkdir(join(folder, "data"));
-  const share = shareOf(program);
-  const read = (name: string) => readFile(join(share, name), "utf8");
-  const statements = [
-    "create database mysql;\nuse mysql;\nset @auth_root_socket=null;\n",
-    await read("mysql_system_tables.sql"),
-    await read("mysql_system_tables_data.sql"),
-    `flush privileges;\n`,
-    `create user ${mariadbUser}@'%' identified by '${mariadbPassword}';\n`,
-    // A database for each test that wants one.
-    `grant all on \`belfry%\`.* to ${mariadbUser}@'%';\n`,
-    // For what the store's own user may not do: it is only to be subject to it.
-    `create user ${mariadbAdmin}@'%' identified by '${mariadbPassword}';\n`,
-    `grant all on *.* to ${mariadbAdmin}@'%';\n`,
-  ];
-  const child = spawn(program, [...common(folder), "--bootstrap"], {
-    stdio: ["pipe", "ignore", "pipe"],
-  });
-  let said = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    said += text;
-  });
-  const ended = new Promise<number | null>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("close", resolve);
-  });
-  child.stdin.end(statements.join(""));
-  if ((await ended) !== 0) throw new Error(`MariaDB's first tables failed: ${said.slice(-2_000)}`);
-}
-
-function shareOf(program: string): string {
-  const here = dirname(program);
-  const folders = ["usr/share/mysql", "../share/mysql", "../share/mariadb", "/usr/share/mysql"];
-  const found = folders
-    .map((folder) => (folder.startsWith("/") ? folder : join(here, folder)))
-    .find((folder) => existsSync(join(folder, "mysql_system_tables.sql")));
-  if (found === undefined) throw new Error(`${program} has no mysql_system_tables.sql beside it`);
-  return found;
-}
-
-/** MariaDB speaks first, with its version. */
-function greets(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection({ host: "127.0.0.1", port });
-    const end = (answer: boolean) => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.once("data", (bytes) => end(bytes.includes("MariaDB")));
-    socket.once("error", () => end(false));
-    socket.setTimeout(1_000, () => end(false));
-  });
+  return ServerProcess.start(planMariadb(program, firstStatements, more));
 }

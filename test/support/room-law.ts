@@ -36,6 +36,7 @@ const packages: readonly (readonly [RegExp, readonly Room[]])[] = [
   [/^msgpackr$/, ["protocol", "runtime", "client", "drivers"]],
   [/^commander$/, ["cli", "main"]],
   [/^zod$/, ["protocol", "main"]],
+  [/^yaml$/, ["main"]],
   [/^(pino|hdr-histogram-js|@opentelemetry\/api)$/, ["drivers", "main"]],
 ];
 

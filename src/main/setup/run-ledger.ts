@@ -24,6 +24,8 @@ const identityShape = z.object({ pid: z.number().int().positive(), startedAt: z.
 const ledgerShape = z.object({
   version: z.literal(1),
   owner: identityShape,
+  /** The topology that `make up` started; absent in a run in the foreground. */
+  topology: z.string().optional(),
   /** `make` above the owner; when it was killed, the owner is a leftover as well. */
   launcher: identityShape.optional(),
   processes: z.array(identityShape.extend({ what: z.string() })),
@@ -45,17 +47,20 @@ export class RunLedger {
     private readonly file: string,
     private readonly owner: ProcessIdentity,
     private readonly launcher: ProcessIdentity | undefined,
+    private readonly topology: string | undefined,
   ) {}
 
   /** Stops what a dead run left, then claims the ledger; throws RunInProgress. */
-  static async claim(file: string): Promise<RunLedger> {
+  static async claim(file: string, topology?: string): Promise<RunLedger> {
     await mkdir(dirname(file), { recursive: true });
     await stopLeftovers(file);
     const owner = identify(process.pid);
     assert(owner !== undefined, "this process runs");
     // MAKELEVEL: make started this. Otherwise a shell did, which may well leave first.
-    const launcher = process.env["MAKELEVEL"] === undefined ? undefined : identify(process.ppid);
-    const ledger = new RunLedger(file, owner, launcher);
+    // What runs in the background outlives whoever started it, by its nature.
+    const isBound = topology === undefined && process.env["MAKELEVEL"] !== undefined;
+    const launcher = isBound ? identify(process.ppid) : undefined;
+    const ledger = new RunLedger(file, owner, launcher, topology);
     ledger.write();
     return ledger;
   }
@@ -83,11 +88,42 @@ export class RunLedger {
       version: 1,
       owner: this.owner,
       ...(this.launcher === undefined ? {} : { launcher: this.launcher }),
+      ...(this.topology === undefined ? {} : { topology: this.topology }),
       processes: [...this.processes.values()],
     };
     writeFileSync(`${this.file}.new`, `${JSON.stringify(content, null, 2)}\n`);
     renameSync(`${this.file}.new`, this.file);
   }
+}
+
+export interface NotedRun {
+  readonly pid: number;
+  /** Whether the process that claimed the ledger is still there. */
+  readonly isRunning: boolean;
+  /** Absent in a run in the foreground. */
+  readonly topology?: string;
+}
+
+/** Undefined where no run is noted. */
+export function readNotedRun(file: string): NotedRun | undefined {
+  const content = readLedger(file);
+  if (content === undefined) return undefined;
+  const { owner, topology } = content;
+  const isRunning = isStillRunning(owner);
+  return { pid: owner.pid, isRunning, ...(topology === undefined ? {} : { topology }) };
+}
+
+/**
+ * Stops the noted run: its owner, which stops what it started, and then what is left of
+ * that, each only while its pid is still the process that was noted.
+ */
+export async function stopNotedRun(file: string, graceMs: number): Promise<void> {
+  const content = readLedger(file);
+  if (content === undefined) return;
+  await stopRecorded(content.owner, graceMs);
+  const left = readLedger(file)?.processes ?? content.processes;
+  await Promise.all(left.map((recorded) => stopRecorded(recorded, stopGraceMs)));
+  rmSync(file, { force: true });
 }
 
 async function stopLeftovers(file: string): Promise<void> {
