@@ -1,29 +1,13 @@
 /** Nodes on Redis and MySQL: what the embedded store's nodes do, and a failover between them. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { test } from "node:test";
-import { mariadbPassword, mariadbUser, startMariadb } from "../support/mariadb-server.js";
-import { makeDatabase } from "../support/mysql-database.js";
 import { startPlatform } from "../support/platform.js";
-import { startRedis } from "../support/redis-server.js";
+import { startStoreServers } from "../support/store-servers.js";
 import { until } from "../support/until.js";
 
 test("delivers, keeps for who is away, and goes on at the other node after kill -9", async () => {
-  await using mariadb = await startMariadb();
-  await using redis = await startRedis();
-  const { database } = await makeDatabase(mariadb.port);
-  const passwordFile = join(mariadb.folder, "password");
-  await writeFile(passwordFile, mariadbPassword, { mode: 0o600 });
-  await using platform = await startPlatform({
-    environment: {
-      BELFRY_STORE: "redis-mysql",
-      BELFRY_MYSQL_URL: `mysql://${mariadbUser}@127.0.0.1:${mariadb.port}/${database}`,
-      BELFRY_MYSQL_PASSWORD_FILE: passwordFile,
-      BELFRY_REDIS_URL: `redis://127.0.0.1:${redis.port}`,
-      BELFRY_DATA_FOLDER: "",
-    },
-  });
+  await using servers = await startStoreServers();
+  await using platform = await startPlatform({ environment: servers.environment });
   const storage = new Map<string, string>();
   const kept = {
     get: (key: string) => storage.get(key) ?? null,

@@ -12,8 +12,7 @@ import type { Platform } from "./platform.js";
 const nowhere = "ws://127.0.0.1:1/";
 
 export class EdgeSockets {
-  /** Each open socket's node, by name. */
-  private readonly open = new Map<WebSocket, string>();
+  private readonly open = new Map<WebSocket, { readonly node: string; readonly device: string }>();
   /** How often each device has opened one. */
   private readonly opened = new Map<string, number>();
 
@@ -27,11 +26,16 @@ export class EdgeSockets {
   }
 
   openOn(node: string): number {
-    return [...this.open.values()].filter((name) => name === node).length;
+    return [...this.open.values()].filter((socket) => socket.node === node).length;
   }
 
   openedBy(device: string): number {
     return this.opened.get(device) ?? 0;
+  }
+
+  /** As when the device's machine is gone: nothing more leaves it, an ack neither. */
+  cut(device: string): void {
+    for (const [socket, its] of this.open) if (its.device === device) socket.terminate();
   }
 
   /** The constructor that one device is given. */
@@ -49,7 +53,7 @@ export class EdgeSockets {
   }
 
   private onOpen(device: string, socket: WebSocket, node: string): void {
-    this.open.set(socket, node);
+    this.open.set(socket, { node, device });
     this.opened.set(device, this.openedBy(device) + 1);
   }
 }

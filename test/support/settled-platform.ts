@@ -2,6 +2,7 @@
  * Invariant 6 of DESIGN §10 on real processes, as an operator could see it: sessions'
  * connections are the sockets that are open, and nothing is left in an inbox.
  */
+import type { Device } from "../../src/client/device-client.js";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
 import { type DeskRequest, encodeDesk } from "../../src/protocol/operator-desk.js";
 import { shardOf } from "../../src/protocol/shards.js";
@@ -9,9 +10,21 @@ import { operatorSubject } from "../../src/protocol/subjects.js";
 import { encodeToken } from "../../src/protocol/tokens.js";
 import { addressOn, nodeName } from "../../src/runtime/address.js";
 import type { Member } from "../../topology/placement-table.js";
+import type { EdgeSockets } from "./edge-sockets.js";
 import { readTable } from "./placement-state.js";
 import { app, type Platform } from "./platform.js";
-import type { RecordedDevice, RecordedDevices } from "./recorded-devices.js";
+
+/** Of a load: every device that there is, and the sockets that they have open. */
+export interface LoadDevices {
+  readonly all: readonly LoadDevice[];
+  readonly sockets: EdgeSockets;
+}
+
+interface LoadDevice {
+  readonly uid: string;
+  readonly name: string;
+  readonly device: Device;
+}
 
 interface UserView {
   readonly inbox: { readonly messages: number };
@@ -27,14 +40,14 @@ const deskDeadlineMs = 2_000;
 /** The first thing that is not as it should be; undefined when all is. */
 export async function whatIsUnsettled(
   platform: Platform,
-  devices: RecordedDevices,
+  devices: LoadDevices,
 ): Promise<string | undefined> {
   return (await unsettledEdges(platform, devices)) ?? (await unsettledUsers(platform, devices));
 }
 
 async function unsettledEdges(
   platform: Platform,
-  { sockets }: RecordedDevices,
+  { sockets }: LoadDevices,
 ): Promise<string | undefined> {
   for (const name of platform.nodes.keys()) {
     const status = await askDesk<StatusView>(platform, await memberOf(platform, name), {
@@ -51,7 +64,7 @@ async function unsettledEdges(
 
 async function unsettledUsers(
   platform: Platform,
-  { all }: RecordedDevices,
+  { all }: LoadDevices,
 ): Promise<string | undefined> {
   const table = await readTable(platform);
   const edges = await edgeNames(platform);
@@ -74,7 +87,7 @@ async function unsettledUsers(
 }
 
 function unsettledDevice(
-  recorded: RecordedDevice,
+  recorded: LoadDevice,
   view: UserView,
   edges: ReadonlySet<string>,
 ): string | undefined {
@@ -88,7 +101,7 @@ function unsettledDevice(
   return undefined;
 }
 
-function isOnline({ device }: RecordedDevice): boolean {
+function isOnline({ device }: LoadDevice): boolean {
   return device.state.name === "attached";
 }
 
@@ -99,6 +112,18 @@ async function edgeNames(platform: Platform): Promise<Set<string>> {
     edges.add(addressOn(nodeName(nodeId, incarnation), "edge"));
   }
   return edges;
+}
+
+/** As its session has it; undefined while nobody answers for it. */
+export async function inboxMessagesOf(
+  platform: Platform,
+  uid: string,
+): Promise<number | undefined> {
+  const owner = (await readTable(platform)).ownerOf(shardOf(encodeToken(app), encodeToken(uid)));
+  if (owner?.state !== "serving") return undefined;
+  const request = { kind: "user", app: encodeToken(app), uid: encodeToken(uid) } as const;
+  const view = await askDesk<UserView>(platform, owner, request);
+  return typeof view === "string" ? undefined : view.inbox.messages;
 }
 
 export function memberOf(platform: Platform, name: string): Promise<Member> {

@@ -1,0 +1,31 @@
+/**
+ * Nothing accepted is lost, nothing shown twice or out of order, while nodes, NATS, Redis
+ * and MariaDB are killed and stopped. See test/support/loss-run.ts.
+ */
+import { test } from "node:test";
+import { nodeEnvironment } from "../support/loss-breakages.js";
+import { mariadbFaults, redisFaults } from "../support/loss-faults.js";
+import { openRequests } from "../support/loss-publishers.js";
+import { lineOf } from "../support/loss-report.js";
+import { lossSeed, runLossTest } from "../support/loss-run.js";
+import { startPlatform } from "../support/platform.js";
+import { startStoreServers } from "../support/store-servers.js";
+
+test("loses nothing that was accepted, on Redis and MySQL", async (t) => {
+  const seed = lossSeed();
+  t.diagnostic(`LOSS_SEED=${seed}`);
+  await using servers = await startStoreServers();
+  const { redis, mariadb, environment } = servers;
+  await using platform = await startPlatform({
+    nodes: ["a", "b", "c"],
+    environment: { ...environment, ...nodeEnvironment() },
+    onLog: () => undefined,
+  });
+  const ways = new Map([
+    ["r0", openRequests],
+    ["r1", openRequests],
+  ]);
+  const faults = [...redisFaults(redis), ...mariadbFaults(mariadb)];
+  const plan = { name: "loss-redis-mysql", platform, ways, faults };
+  t.diagnostic(lineOf(await runLossTest(plan, seed)));
+});
