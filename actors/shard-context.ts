@@ -9,6 +9,7 @@ import type { Shard } from "../src/protocol/shards.js";
 import type { PresenceKnown } from "./attach-calls.js";
 import type { CommitQueue } from "./commit-queue.js";
 import type { NodeContext } from "./node-context.js";
+import type { ShardChanges } from "./shard-changes.js";
 
 export interface ShardContext {
   readonly node: NodeContext;
@@ -20,4 +21,5 @@ export interface ShardContext {
   readonly inbox: InboxGroup;
   readonly commits: CommitQueue;
   readonly presence: PresenceKnown;
+  readonly changes: ShardChanges;
 }

@@ -1,5 +1,5 @@
 /**
- * How many servers of a cluster hold a bucket: as many as are wanted where the cluster
+ * How many servers of a cluster hold a bucket or a stream: as many as are wanted where the cluster
  * has them, and never fewer than before.
  */
 import { setTimeout as delay } from "node:timers/promises";
@@ -32,23 +32,47 @@ const pollMs = 50;
 export async function ensureBucket(
   connection: NatsConnection,
   bucket: string,
+  replicas: Replicas,
+): Promise<void> {
+  // Without reads from any replica: one that lags would tell of a lease that is over.
+  const options = { history: 1, allow_direct: false };
+  const make = (count: number) =>
+    new Kvm(connection.client).create(bucket, { ...options, replicas: count });
+  await ensureStream(
+    connection,
+    { stream: `KV_${bucket}`, name: `the bucket ${bucket}`, make },
+    replicas,
+  );
+}
+
+export interface WantedStream {
+  readonly stream: string;
+  /** As a sentence calls it. */
+  readonly name: string;
+  /** On so many servers; throws what the client throws. */
+  readonly make: (replicas: number) => Promise<unknown>;
+}
+
+/** Makes the stream where it is missing. Throws Fault("NATS_UNFIT") and what the client throws. */
+export async function ensureStream(
+  connection: NatsConnection,
+  { stream, name, make }: WantedStream,
   { wanted, onFewer = () => undefined }: Replicas,
 ): Promise<void> {
   const replicas = wanted ?? (connection.isClustered ? onCluster : 1);
   const jsm = await jetstreamManager(connection.client, { timeout: askMs });
-  const stream = `KV_${bucket}`;
   const refuse = (cause: JetStreamApiError, has: number) => {
-    const message = `the bucket ${bucket} is held by ${has} of ${replicas} wanted servers: ${cause.message}`;
+    const message = `${name} is held by ${has} of ${replicas} wanted servers: ${cause.message}`;
     if (wanted !== undefined) throw new Fault("NATS_UNFIT", "not-done", message, { cause });
     onFewer(message);
   };
   const present = await infoOf(jsm, stream);
   if (present === undefined) {
-    const refused = await create(connection, bucket, replicas);
+    const refused = await create(() => make(replicas));
     if (refused === undefined) return;
     if (refused.code !== codes.existsOtherwise) {
       refuse(refused, 0);
-      await create(connection, bucket, 1);
+      await create(() => make(1));
       return;
     }
   }
@@ -60,10 +84,8 @@ export async function ensureBucket(
 }
 
 /** What it was refused with for want of servers, or because another has made it meanwhile. */
-async function create(connection: NatsConnection, bucket: string, replicas: number) {
-  // Without reads from any replica: one that lags would tell of a lease that is over.
-  const options = { history: 1, replicas, allow_direct: false };
-  const refused = await apiError(() => new Kvm(connection.client).create(bucket, options));
+async function create(make: () => Promise<unknown>) {
+  const refused = await apiError(make);
   if (refused === undefined) return undefined;
   const { noPeers, notClustered, existsOtherwise } = codes;
   if ([noPeers, notClustered, existsOtherwise].includes(refused.code)) return refused;

@@ -13,6 +13,7 @@ import { JwtTokens } from "../drivers/jwt-tokens.js";
 import { KvAppDirectory } from "../drivers/kv-app-directory.js";
 import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
+import { openEvents } from "../drivers/nats-events.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
 import type { Replicas } from "../drivers/nats-replicas.js";
 import { pinoLog } from "../drivers/pino-log.js";
@@ -103,6 +104,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   });
   const processes = await systemProcesses();
   const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps", replicas), log);
+  const events = await openEvents(connection, replicas);
   const tokens = new JwtTokens(apps, systemClock, (error) => {
     log.error("a token could not be checked", {
       error: error instanceof Error ? error.stack : String(error),
@@ -119,7 +121,16 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const transport = new WsEdge({ server, path: connectPath, closeDeadlineMs });
   const place = await listen(server, settings);
   const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
-  const outside = { bus, placement, apps, tokens, transport, processes, store: opened.store };
+  const outside = {
+    bus,
+    placement,
+    apps,
+    events,
+    tokens,
+    transport,
+    processes,
+    store: opened.store,
+  };
   context = contextOf(start, { ...outside, view, edgeUrl });
   const system = startActors(context, onFatal);
   const httpUrl = `http://${place}`;
@@ -151,7 +162,16 @@ function healthOf(view: PlacementView): HealthAnswer {
 
 type Outside = Pick<
   NodeContext,
-  "bus" | "placement" | "apps" | "tokens" | "transport" | "processes" | "store" | "view" | "edgeUrl"
+  | "bus"
+  | "placement"
+  | "apps"
+  | "events"
+  | "tokens"
+  | "transport"
+  | "processes"
+  | "store"
+  | "view"
+  | "edgeUrl"
 >;
 
 /** The one that all actors of the node share: its incarnation changes while it runs. */

@@ -1,5 +1,6 @@
 /** An app as the registry (KV bucket `apps`, one key per encoded name) holds it. */
 import { isMap } from "./codec.js";
+import { type EventWishes, readWishes } from "./service-event.js";
 
 export const appRecordVersion = 1;
 /** Two secrets live at a time, so that a rotation needs no moment when both sides switch. */
@@ -13,6 +14,8 @@ export interface AppRecord {
   /** When an entry leaves the inbox: once all live devices have acked it, or the first. */
   readonly delivery: "each-device" | "first-ack";
   readonly createdAtMs: number;
+  /** Which events its services are told; absent is none. */
+  readonly events?: EventWishes;
 }
 
 export function encodeAppRecord(record: AppRecord): Uint8Array {
@@ -32,12 +35,14 @@ export function decodeAppRecord(bytes: Uint8Array): AppRecord | undefined {
   }
   const { secrets } = value;
   if (!Array.isArray(secrets) || !secrets.every(isSecret)) return undefined;
+  const events = readWishes(value.events);
   return {
     v: appRecordVersion,
     app: value.app,
     secrets,
     delivery: value.delivery === "first-ack" ? "first-ack" : "each-device",
     createdAtMs: typeof value.createdAtMs === "number" ? value.createdAtMs : 0,
+    ...(events === undefined ? {} : { events }),
   };
 }
 
