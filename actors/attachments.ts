@@ -37,6 +37,7 @@ export class Attachments {
     // cost a write for each.
     if (isNew || device.connect !== attach.connect) desk.write().isRecordDue = true;
     device.take(attach, node.clock.wallMs());
+    desk.noteConnected();
     const { taken, sent } = attach;
     if (taken !== undefined && inbox.covers(taken)) {
       device.noteTaken(taken.seq);
@@ -53,6 +54,7 @@ export class Attachments {
     if (device === undefined) return;
     device.disconnect(desk.context.node.clock.wallMs());
     desk.write().isRecordDue = true;
+    desk.noteDisconnected();
   }
 
   loseEdge({ edge }: EdgeGone): void {
@@ -60,6 +62,7 @@ export class Attachments {
     for (const device of deliveries.devices) {
       if (device.edge === edge) device.disconnect(context.node.clock.wallMs());
     }
+    this.desk.noteDisconnected();
   }
 
   acked(acked: Acked): void | Promise<void> {
@@ -117,11 +120,15 @@ export class Attachments {
     const { desk } = this;
     const { inbox, deliveries } = desk;
     const { apps, clock } = desk.context.node;
-    const oldSeq = device.ackedSeq;
+    const { ackedSeq: oldSeq, sentSeq } = device;
     if (!device.ackThrough(seq, clock.monotonicMs())) return;
     device.seenAtMs = clock.wallMs();
     const write = desk.write();
-    write.changes.push({ kind: "acked", device: device.id, seq: device.ackedSeq });
+    const ids = desk.wantsReceipt("acked")
+      ? inbox.sentIds(device, oldSeq, Math.min(seq, sentSeq))
+      : [];
+    const named = ids.length === 0 ? {} : { ids };
+    write.changes.push({ kind: "acked", device: device.id, seq: device.ackedSeq, ...named });
     const app = apps.find(decodeToken(appOfKey(desk.sessionKey)) ?? "");
     inbox.trim(deliveries.devices, device, oldSeq, app?.delivery ?? "each-device", write);
     write.isRecordDue = true;

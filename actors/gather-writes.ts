@@ -6,7 +6,10 @@ import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import type { ShardContext } from "./shard-context.js";
 
-/** With a longer MsgID reservation where half of it is used. */
+/**
+ * With how far the shard's changes are published, where that is due, and with a longer MsgID reservation
+ * where half of it is used.
+ */
 export function gatherWrites(
   taken: readonly PendingWrite[],
   contexts: ReadonlyMap<Shard, ShardContext>,
@@ -19,15 +22,28 @@ export function gatherWrites(
     else list.push(write);
   }
   const writes: ShardWrite[] = [];
+  const nowMs = node.clock.monotonicMs();
   for (const [shard, sessions] of byShard) {
     const context = contexts.get(shard) as ShardContext;
     const reserveUntilMs = longerReservation(context.ids, node);
+    const publishedChange = context.changes.positionDue(nowMs);
     writes.push({
       shard,
       epoch: context.epoch,
       sessions,
+      ...(publishedChange === undefined ? {} : { publishedChange }),
       ...(reserveUntilMs === undefined ? {} : { reserveUntilMs }),
     });
+  }
+  return writes;
+}
+
+/** At the end of an ownership: what the next owner need not look at again. */
+export function publishedPositions(contexts: Iterable<ShardContext>): ShardWrite[] {
+  const writes: ShardWrite[] = [];
+  for (const { shard, epoch, changes } of contexts) {
+    if (!changes.isAhead) continue;
+    writes.push({ shard, epoch, publishedChange: changes.published, sessions: [] });
   }
   return writes;
 }

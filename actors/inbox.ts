@@ -18,6 +18,7 @@ import { packRecord } from "../src/protocol/message-record.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
 import { generationCounters, makeGeneration, type Position } from "../src/protocol/position.js";
 import type { PushCommand, Target } from "../src/protocol/push-command.js";
+import { receiptOf } from "./change-events.js";
 import type { Device } from "./device.js";
 import { abandonedEntries, ackedEntries, type DeliveryPolicy, dueBucketMs } from "./inbox-rules.js";
 import { digestOf, KeyMemory } from "./key-memory.js";
@@ -136,6 +137,13 @@ export class Inbox {
     this.drop(ackedEntries(this.entries, devices, device, oldSeq, policy), "acked", write);
   }
 
+  /** Ids of what `device` was sent above `fromSeq`, up to `toSeq`. */
+  sentIds(device: Device, fromSeq: number, toSeq: number): MsgId[] {
+    return this.entries
+      .filter(({ seq, target }) => seq > fromSeq && seq <= toSeq && device.isTargetOf(target))
+      .map(({ id }) => id);
+  }
+
   /** After a device has left. */
   trimAbandoned(devices: readonly Device[], write: PendingWrite): void {
     this.drop(abandonedEntries(this.entries, devices), "acked", write);
@@ -185,7 +193,11 @@ export class Inbox {
       write.messagesAdded--;
       write.drop.push(entry.seq);
     }
-    write.changes.push({ kind: "dropped", seqs: dropped.map((entry) => entry.seq), reason });
+    const seqs = dropped.map((entry) => entry.seq);
+    const receipt = receiptOf(reason);
+    const isTold = receipt !== undefined && write.author.wantsReceipt(receipt);
+    const ids = isTold ? { ids: dropped.map((entry) => entry.id) } : {};
+    write.changes.push({ kind: "dropped", seqs, reason, ...ids });
     // The highest seq may have gone with its entry: the record carries it on.
     write.isRecordDue = true;
   }

@@ -51,6 +51,10 @@ export interface Limits {
   readonly attachedWithinMs: number;
   /** An edge that does not confirm for so long keeps nobody from counting as away. */
   readonly presenceGraceMs: number;
+  /** A user whose last connection is gone for so long is announced as offline. */
+  readonly offlineAfterMs: number;
+  /** Every so often it is looked whether a user announced as online is there: owners may have died. */
+  readonly onlineCheckMs: number;
   readonly tokenGraceMs: number;
   readonly tokenNoticeMs: number;
   readonly closeDeadlineMs: number;
@@ -147,6 +151,10 @@ export const defaultLimits: Limits = {
   attachedWithinMs: 5 * second,
   // A dead node's edge is known to be gone by then: lease and margin are 4 s.
   presenceGraceMs: 10 * second,
+  // A client that changes networks, or whose edge died, is back by then.
+  offlineAfterMs: 10 * second,
+  // A row in the store for each connected user of an app that wants presence, every so often.
+  onlineCheckMs: 5 * minute,
   tokenGraceMs: 30 * second,
   tokenNoticeMs: minute,
   closeDeadlineMs: 5 * second,

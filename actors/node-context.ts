@@ -3,6 +3,7 @@ import type { Clock } from "../src/base/clock.js";
 import type { Random } from "../src/base/random.js";
 import type { AppDirectory } from "../src/ports/app-directory.js";
 import type { EdgeTransport } from "../src/ports/edge-transport.js";
+import type { EventLog } from "../src/ports/event-log.js";
 import type { InboxStore } from "../src/ports/inbox-store.js";
 import type { JournalStore } from "../src/ports/journal.js";
 import type { KeyValue } from "../src/ports/key-value.js";
@@ -34,6 +35,7 @@ export interface NodeContext {
   /** The bucket `placement`. */
   readonly placement: KeyValue;
   readonly apps: AppDirectory;
+  readonly events: EventLog;
   readonly tokens: TokenVerifier;
   readonly transport: EdgeTransport;
   readonly limits: Limits;

@@ -14,6 +14,7 @@ import type {
 import type { ReplyTo } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
 import type { Target } from "../src/protocol/push-command.js";
+import type { ReceiptKind } from "../src/protocol/service-event.js";
 import type { SessionKey, Shard } from "../src/protocol/shards.js";
 
 /** A push whose answer waits for the commit. */
@@ -27,6 +28,8 @@ export interface AwaitingAnswer {
 /** A session as its writes know it. */
 export interface WriteAuthor {
   toRecord(): SessionRecord;
+  /** Whether its app's services are told: then changes name the messages. */
+  wantsReceipt(kind: ReceiptKind): boolean;
   /** The write is on disk; reaches the session also when it was restarted since. */
   committed(write: PendingWrite): void;
 }

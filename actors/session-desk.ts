@@ -1,5 +1,6 @@
 /** What the parts of a session share: its inbox, its devices' deliveries, and its ways out. */
 import type { StepSession } from "../src/protocol/journal-batch.js";
+import type { ReceiptKind } from "../src/protocol/service-event.js";
 import type { Deliveries, Outlet } from "./deliveries.js";
 import type { Inbox } from "./inbox.js";
 import type { PendingWrite } from "./pending-write.js";
@@ -11,6 +12,10 @@ export interface SessionDesk extends Outlet {
   readonly deliveries: Deliveries;
   /** Asked before any effect that neither a commit nor an epoch guards. */
   readonly mayServe: boolean;
+  wantsReceipt(kind: ReceiptKind): boolean;
+  /** A device was attached, or went: services may want to be told. */
+  noteConnected(): void;
+  noteDisconnected(): void;
   /** Everything that was ever given out is on disk. */
   readonly isSettled: boolean;
   /** The session as the delivery journal names it. */

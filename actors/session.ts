@@ -13,11 +13,13 @@ import { assert, ignoreUnknown } from "../src/base/assert.js";
 import type { SessionRecord } from "../src/ports/inbox-store.js";
 import type { StepSession } from "../src/protocol/journal-batch.js";
 import type { AcceptPush, EdgeGone, FromEdge, ToEdge } from "../src/protocol/messages.js";
+import { type ReceiptKind, wantsReceipt } from "../src/protocol/service-event.js";
 import type { SessionKey } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { Address } from "../src/runtime/address.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { AnnouncedPresence, type PresenceHolder } from "./announced-presence.js";
 import { Attachments } from "./attachments.js";
 import { Deliveries } from "./deliveries.js";
 import { Device } from "./device.js";
@@ -27,6 +29,7 @@ import { mayServe } from "./may-serve.js";
 import { type Committed, PendingWrite } from "./pending-write.js";
 import { PushAcceptance } from "./push-acceptance.js";
 import type { SessionDesk } from "./session-desk.js";
+import { wishesOf } from "./shard-changes.js";
 import type { ShardContext } from "./shard-context.js";
 
 export interface ViewSession {
@@ -36,6 +39,10 @@ export interface ViewSession {
 
 interface AckWaitTick {
   readonly kind: "AckWaitTick";
+}
+
+interface PresenceTick {
+  readonly kind: "PresenceTick";
 }
 
 /** From the group's sweep: something of this session was due at `atMs`. */
@@ -50,6 +57,7 @@ export type SessionMessage =
   | EdgeGone
   | Committed
   | AckWaitTick
+  | PresenceTick
   | DueTick
   | ViewSession
   | Freeze;
@@ -63,11 +71,13 @@ const sessionKind: ActorKind = {
 
 const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
 
-export class Session extends Actor<SessionMessage> implements SessionDesk {
+export class Session extends Actor<SessionMessage> implements SessionDesk, PresenceHolder {
   private loadedInbox: Inbox | undefined = undefined;
   private openDeliveries: Deliveries | undefined = undefined;
   private readonly pushes = new PushAcceptance(this);
   private readonly attachments = new Attachments(this);
+  /** Undefined where nobody was ever told of this user. */
+  private announced: AnnouncedPresence | undefined = undefined;
   /** Collects until the group takes it. */
   private pending: PendingWrite | undefined = undefined;
   private outstandingWrites = 0;
@@ -93,6 +103,10 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
     this.loadedInbox = new Inbox(stored, context.node.idcNumber, context.node.random);
     this.openDeliveries = new Deliveries(context, this.loadedInbox, this);
     this.deliveries.devices = (stored?.record.devices ?? []).map((record) => new Device(record));
+    const told = stored?.record.announced;
+    if (told === undefined) return;
+    this.announced = new AnnouncedPresence(context, told, this);
+    this.announced.start();
   }
 
   protected override mayPassivate(): boolean {
@@ -129,8 +143,12 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
         return;
       case "AckWaitTick":
         return this.onAckWaitTick();
+      case "PresenceTick":
+        this.announced?.onTick(this.mayServe);
+        return;
       case "DueTick":
         this.inbox.expire(message.atMs, this.context.node.clock.wallMs(), this.write());
+        this.announced?.onDue(message.atMs);
         return;
       case "ViewSession":
         from?.answer(this.inspect());
@@ -192,6 +210,32 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
     return { key: this.sessionKey, epoch: this.context.epoch, generation };
   }
 
+  // ---- what services are told ----
+
+  wantsReceipt(kind: ReceiptKind): boolean {
+    return wantsReceipt(wishesOf(this.context.node.apps, this.sessionKey) ?? {}, kind);
+  }
+
+  get isAnybodyConnected(): boolean {
+    return this.deliveries.isAnybodyConnected;
+  }
+
+  noteConnected(): void {
+    const { context } = this;
+    if (wishesOf(context.node.apps, this.sessionKey)?.presence === true) {
+      this.announced ??= new AnnouncedPresence(context, undefined, this);
+    }
+    this.announced?.onConnected();
+  }
+
+  noteDisconnected(): void {
+    this.announced?.onDisconnected();
+  }
+
+  armPresence(delayMs: number): void {
+    this.timer(delayMs, { kind: "PresenceTick" });
+  }
+
   // ---- ways out ----
 
   tellEdge(edge: string | undefined, message: ToEdge): void {
@@ -220,10 +264,12 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
   /** As it stands when the group takes the write that wants it. */
   toRecord(): SessionRecord {
     const { inbox, deliveries } = this;
+    const announced = this.announced?.announced;
     return {
       generation: inbox.generation,
       lastSeq: inbox.lastSeq,
       devices: deliveries.devices.map((device) => device.toRecord()),
+      ...(announced === undefined ? {} : { announced }),
     };
   }
 

@@ -10,6 +10,7 @@ import type { PresenceKnown } from "./attach-calls.js";
 import type { CommitQueue } from "./commit-queue.js";
 import type { GroupGate } from "./group-gate.js";
 import type { NodeContext } from "./node-context.js";
+import type { ShardChanges } from "./shard-changes.js";
 
 export interface ShardContext {
   readonly node: NodeContext;
@@ -22,4 +23,5 @@ export interface ShardContext {
   readonly commits: CommitQueue;
   readonly gate: GroupGate;
   readonly presence: PresenceKnown;
+  readonly changes: ShardChanges;
 }

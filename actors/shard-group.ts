@@ -9,7 +9,7 @@
  */
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
-import type { CommitAnswer, InboxGroup, ShardWrite } from "../src/ports/inbox-store.js";
+import type { CommitAnswer, Fence, InboxGroup, ShardWrite } from "../src/ports/inbox-store.js";
 import type { EdgeGone, FenceReported, ProbeGroup } from "../src/protocol/messages.js";
 import { MsgIdSource } from "../src/protocol/msg-id.js";
 import type { Shard as ShardNumber } from "../src/protocol/shards.js";
@@ -20,12 +20,13 @@ import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { Admission, GroupState } from "./admission.js";
 import { AttachCalls } from "./attach-calls.js";
+import { ChangePublisher, type ChangesWaiting, figuresOf } from "./change-publisher.js";
 import { answerDurable, answerUnknown } from "./commit-answers.js";
 import { CommitPace } from "./commit-pace.js";
 import { CommitQueue } from "./commit-queue.js";
 import { DueSweep } from "./due-sweep.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
-import { gatherWrites } from "./gather-writes.js";
+import { gatherWrites, publishedPositions } from "./gather-writes.js";
 import { GroupGate } from "./group-gate.js";
 import type { GroupFigures } from "./load-meter.js";
 import { mayServe } from "./may-serve.js";
@@ -34,6 +35,7 @@ import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
 import { answerRefused } from "./push-answering.js";
 import { type ForSession, type ReceivePush, Shard } from "./shard.js";
+import { ShardChanges } from "./shard-changes.js";
 import type { ShardContext } from "./shard-context.js";
 import { StoreProbe } from "./store-probe.js";
 
@@ -116,6 +118,8 @@ const gatherPushes = 64;
 const gatherMs = 2;
 const sweepEveryMs = 1_000;
 const freezeAgainMs = 50;
+/** The child that is no shard. */
+const publisherKey = "changes";
 
 export class ShardGroup extends Actor<GroupMessage> {
   private readonly contexts = new Map<ShardNumber, ShardContext>();
@@ -202,8 +206,9 @@ export class ShardGroup extends Actor<GroupMessage> {
       // Where an earlier reservation reaches past ours, the first id waits for a longer one.
       const firstIdMs = Math.max(startMs, previousMs);
       const ids = new MsgIdSource(request.shard, node.idcNumber, firstIdMs, reserveUntilMs);
-      this.startShard(request.shard, request.epoch, inbox, ids);
+      this.startShard(request.shard, request.epoch, inbox, ids, answer.value);
     }
+    this.spawn(publisherKey);
     const { group, epochs } = this;
     this.admission.inboxes.opened(group, inbox, [...this.contexts.keys()]);
     this.state.isServing = true;
@@ -218,10 +223,17 @@ export class ShardGroup extends Actor<GroupMessage> {
     log.info("group opened", { group, shards: this.contexts.size });
   }
 
-  private startShard(shard: ShardNumber, epoch: number, inbox: InboxGroup, ids: MsgIdSource): void {
+  private startShard(
+    shard: ShardNumber,
+    epoch: number,
+    inbox: InboxGroup,
+    ids: MsgIdSource,
+    fence: Fence,
+  ): void {
     const { node, incarnation, commits, gate, attachCalls: presence } = this;
+    const changes = new ShardChanges(fence, node.apps);
     const shared = { node, incarnation, inbox, commits, gate, presence };
-    this.contexts.set(shard, { ...shared, shard, epoch, ids });
+    this.contexts.set(shard, { ...shared, shard, epoch, ids, changes });
     this.spawn(shard);
   }
 
@@ -250,7 +262,8 @@ export class ShardGroup extends Actor<GroupMessage> {
       answerUnknown(this.node.bus, this.commits.take());
     } else if (reason === "normal") {
       const left = this.commits.take();
-      await inbox.commit(this.gather(left)).then(
+      const positions = publishedPositions(this.contexts.values());
+      await inbox.commit([...this.gather(left), ...positions]).then(
         (answers) => answerDurable(this.node.bus, left, answers),
         () => answerUnknown(this.node.bus, left),
       );
@@ -273,6 +286,14 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   protected override createChild(key: ActorKey): Actor {
+    if (key === publisherKey) {
+      return new ChangePublisher(
+        this.node,
+        this.incarnation,
+        this.inbox as InboxGroup,
+        this.contexts,
+      );
+    }
     return new Shard(this.contexts.get(key as ShardNumber) as ShardContext);
   }
 
@@ -316,7 +337,7 @@ export class ShardGroup extends Actor<GroupMessage> {
         return;
       case "EdgeGone":
         this.attachCalls.delete(message.edge as Address);
-        for (const key of this.childKeys()) this.tellChild(key, message);
+        for (const key of this.contexts.keys()) this.tellChild(key, message);
         return;
       case "EdgeAppeared":
         this.attachCalls.add(message.edge);
@@ -341,7 +362,7 @@ export class ShardGroup extends Actor<GroupMessage> {
 
   private onFreeze(): void {
     if (this.thawed !== undefined) return;
-    this.thawed = new Set(this.childKeys() as Iterable<ShardNumber>);
+    this.thawed = new Set(this.contexts.keys());
     this.freezeShards();
   }
 
@@ -406,8 +427,8 @@ export class ShardGroup extends Actor<GroupMessage> {
       if (answer !== undefined && !answer.ok) {
         fenced.add(write.shard);
         this.loseShard(write.shard, answer.epoch);
-      } else if (write.reserveUntilMs !== undefined) {
-        this.contexts.get(write.shard)?.ids.extend(write.reserveUntilMs);
+      } else if (answer !== undefined) {
+        this.noteCommitted(write, answer.value.lastChange);
       }
     }
     for (const write of taken) {
@@ -423,11 +444,28 @@ export class ShardGroup extends Actor<GroupMessage> {
     else this.timer(gatherMs, { kind: "CommitTick" });
   }
 
+  private noteCommitted(write: ShardWrite, lastChange: number): void {
+    const { shard, sessions, reserveUntilMs, publishedChange } = write;
+    const context = this.contexts.get(shard);
+    if (context === undefined) return;
+    const { ids, changes } = context;
+    if (reserveUntilMs !== undefined) ids.extend(reserveUntilMs);
+    if (publishedChange !== undefined) {
+      changes.noteStored(publishedChange, this.node.clock.monotonicMs());
+    }
+    const isAtWork = changes.hasWork;
+    changes.noteCommitted(lastChange, sessions);
+    if (isAtWork || !changes.hasWork) return;
+    this.tellChild(publisherKey, { kind: "ChangesWaiting", shard } satisfies ChangesWaiting);
+  }
+
   /** A node whose write is fenced answers nothing: the shard has another owner. */
   private loseShard(shard: ShardNumber, epoch: number): void {
     this.node.log.warn("shard fenced", { shard, epoch });
     this.admission.requests.closeShard(shard);
     this.stopChild(shard);
+    const context = this.contexts.get(shard);
+    if (context !== undefined) context.changes.isOver = true;
     this.noteFence(epoch);
   }
 
@@ -496,7 +534,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   /** What the group has had to do since it was made. */
   figures(): GroupFigures {
     let sessions = 0;
-    for (const key of this.childKeys()) sessions += this.child<Shard>(key)?.sessionCount ?? 0;
+    for (const key of this.contexts.keys()) sessions += this.child<Shard>(key)?.sessionCount ?? 0;
     return { handled: this.handled, sessions };
   }
 
@@ -507,6 +545,7 @@ export class ShardGroup extends Actor<GroupMessage> {
       uncommitted: this.commits.uncommitted,
       uncommittedBound: this.commits.pace.bound,
       circuit: { isOpen: this.state.circuit.isOpen, trips: this.state.circuit.trips },
+      ...figuresOf(this.contexts),
     };
   }
 }

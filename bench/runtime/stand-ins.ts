@@ -28,13 +28,20 @@ export class ForgetfulStore implements InboxStore {
 }
 
 class ForgetfulGroup implements InboxGroup {
+  private readonly lastChanges = new Map<Shard, number>();
+
   async raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]> {
     const value = { previousReservedUntilMs: 0, lastChange: 0, publishedChange: 0 };
     return requests.map(({ epoch }) => ({ ok: true, value, epoch }));
   }
 
   async commit(writes: readonly ShardWrite[]): Promise<readonly CommitAnswer[]> {
-    return writes.map(({ epoch }) => ({ ok: true, value: { lastChange: 1 }, epoch }));
+    return writes.map(({ shard, epoch, sessions }) => {
+      const changes = sessions.reduce((sum, session) => sum + session.changes.length, 0);
+      const lastChange = (this.lastChanges.get(shard) ?? 0) + changes;
+      this.lastChanges.set(shard, lastChange);
+      return { ok: true, value: { lastChange }, epoch };
+    });
   }
 
   async loadSession(): Promise<undefined> {

@@ -1,5 +1,5 @@
 /**
- * How many servers of a cluster hold a bucket: as many as are wanted where the cluster
+ * How many servers of a cluster hold a bucket or a stream: as many as are wanted where the cluster
  * has them, and never fewer than before.
  */
 import { setTimeout as delay } from "node:timers/promises";

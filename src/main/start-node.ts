@@ -13,6 +13,7 @@ import { JwtTokens } from "../drivers/jwt-tokens.js";
 import { KvAppDirectory } from "../drivers/kv-app-directory.js";
 import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
+import { openEvents } from "../drivers/nats-events.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
 import type { Replicas } from "../drivers/nats-replicas.js";
 import { pinoLog } from "../drivers/pino-log.js";
@@ -104,6 +105,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   });
   const processes = await systemProcesses();
   const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps", replicas), log);
+  const events = await openEvents(connection, replicas);
   const tokens = new JwtTokens(apps, systemClock, (error) => {
     log.error("a token could not be checked", {
       error: error instanceof Error ? error.stack : String(error),
@@ -122,7 +124,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
   const journal = openJournal(settings, nodeId, connection);
   const outside = {
-    ...{ bus, placement, apps, tokens, transport, processes, store: opened.store },
+    ...{ bus, placement, apps, events, tokens, transport, processes, store: opened.store },
     ...journal,
   };
   context = contextOf(start, { ...outside, view, edgeUrl });
@@ -156,7 +158,16 @@ function healthOf(view: PlacementView): HealthAnswer {
 
 type Outside = Pick<
   NodeContext,
-  "bus" | "placement" | "apps" | "tokens" | "transport" | "processes" | "store" | "view" | "edgeUrl"
+  | "bus"
+  | "placement"
+  | "apps"
+  | "events"
+  | "tokens"
+  | "transport"
+  | "processes"
+  | "store"
+  | "view"
+  | "edgeUrl"
 > &
   Journalling;
 

@@ -15,6 +15,7 @@ export interface AppRecord {
   readonly delivery: "each-device" | "first-ack";
   readonly createdAtMs: number;
   readonly limits?: AppLimits;
+  /** Which events its services are told; absent is none. */
   readonly events?: AppEvents;
 }
 

@@ -4,11 +4,22 @@
  * Names are raw here and encoded by these functions, except where a parameter is
  * called a token or a key. Subjects that services use are public (docs/api.md).
  */
-import type { SessionKey, Shard } from "./shards.js";
+import type { MsgId } from "./msg-id.js";
+import type { PresenceKind } from "./service-event.js";
+import { appOfKey, type SessionKey, type Shard, uidOfKey } from "./shards.js";
 import { encodeToken } from "./tokens.js";
 
 export function pushUserSubject(app: string, uid: string): string {
   return `push.${encodeToken(app)}.user.${encodeToken(uid)}`;
+}
+
+/** Of an app whose token is the key's; services of that app subscribe `event.<app>.>`. */
+export function receiptSubject(key: SessionKey, id: MsgId): string {
+  return `event.${appOfKey(key)}.receipt.${id}`;
+}
+
+export function presenceSubject(key: SessionKey, presence: PresenceKind): string {
+  return `event.${appOfKey(key)}.user.${uidOfKey(key)}.${presence}`;
 }
 
 /** What NATS maps a user push to; the owner of the shard subscribes `shardWildcard`. */

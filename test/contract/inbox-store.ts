@@ -10,7 +10,12 @@ import type {
   SessionRecord,
   SessionWrite,
 } from "../../src/ports/inbox-store.js";
-import { partitionCount, type SessionKey, type Shard, sessionKey } from "../../src/protocol/shards.js";
+import {
+  partitionCount,
+  type SessionKey,
+  type Shard,
+  sessionKey,
+} from "../../src/protocol/shards.js";
 import { changeContract, dueContract } from "./inbox-indexes.js";
 import {
   alice,

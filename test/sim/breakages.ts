@@ -16,6 +16,7 @@ import type { InboxGroup } from "../../src/ports/inbox-store.js";
 import { EpochFloor } from "../../topology/epoch-floor.js";
 import { PlacementTable } from "../../topology/placement-table.js";
 import { type Breakage, patch, together } from "./breakage.js";
+import { eventBreakages } from "./event-breakages.js";
 import { moveBreakages } from "./move-breakages.js";
 import { tableInTwoParts } from "./table-in-two-parts.js";
 
@@ -280,4 +281,5 @@ export const breakages: readonly Breakage[] = [
       ),
   },
   ...moveBreakages,
+  ...eventBreakages,
 ];

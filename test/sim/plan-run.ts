@@ -33,6 +33,8 @@ export const simLimits: Limits = {
   reserveMs: 4_000,
   storeStallMaxMs: 4_000,
   unwellMs: 3_000,
+  offlineAfterMs: 1_500,
+  onlineCheckMs: 8_000,
 };
 
 /** Every how many milliseconds one of a kind comes, in a seed that has many of it. */

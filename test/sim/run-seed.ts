@@ -9,6 +9,7 @@ import type { Member } from "../../topology/placement-table.js";
 import { AskChecks } from "./ask-checks.js";
 import type { Breakage } from "./breakage.js";
 import { Calm } from "./calm.js";
+import { EventChecks } from "./event-checks.js";
 import { History } from "./history.js";
 import { LeaseChecks } from "./lease-checks.js";
 import { ModelDevice } from "./model-device.js";
@@ -34,6 +35,7 @@ import {
   wrongAccepted,
 } from "./settled-checks.js";
 import { SimBusServer } from "./sim-bus.js";
+import { SimEvents } from "./sim-events.js";
 import { SimKeyValueServer } from "./sim-key-value.js";
 import { type RunningSimNode, SimNode } from "./sim-node.js";
 import { SimOperator } from "./sim-operator.js";
@@ -77,7 +79,13 @@ const settleWithinMs = 45_000;
 const lookEveryMs = 250;
 
 const apps: ReadonlyMap<string, AppRecord> = new Map([
-  ["each", { v: 1, app: "each", secrets: [], delivery: "each-device", createdAtMs: 0 }],
+  [
+    "each",
+    {
+      ...{ v: 1, app: "each", secrets: [], delivery: "each-device", createdAtMs: 0 },
+      events: { receipts: true, presence: true },
+    },
+  ],
   ["first", { v: 1, app: "first", secrets: [], delivery: "first-ack", createdAtMs: 0 }],
 ]);
 
@@ -110,6 +118,8 @@ class SimRun implements Settling {
   private readonly server: SimBusServer;
   private readonly keyValue: SimKeyValueServer;
   private readonly store: SimStore;
+  private readonly events: SimEvents;
+  readonly eventChecks: EventChecks;
   private readonly placement: PlacementChecks;
   private readonly leases: LeaseChecks;
   private readonly asks: AskChecks;
@@ -136,6 +146,8 @@ class SimRun implements Settling {
     this.server = new SimBusServer(world, plan.serverCount);
     this.keyValue = new SimKeyValueServer(world);
     this.store = new SimStore(world, plan.groupCount);
+    this.events = new SimEvents(world);
+    this.eventChecks = new EventChecks(world, apps);
     this.keyValue.uncomparedKeys = breakage?.uncomparedKeys ?? [];
     if (breakage?.breakGroup !== undefined) this.store.breakGroup = breakage.breakGroup;
     this.ledger = new PushLedger(world, () => this.mayDouble());
@@ -168,7 +180,8 @@ class SimRun implements Settling {
     keyValue.watchers.push(placement, leases, {
       onWrite: (by, key) => key === "table" && nemesis.onMoment("table", [by]),
     });
-    store.watchers.push(history, {
+    this.events.watchers.push(this.eventChecks);
+    store.watchers.push(history, this.eventChecks, {
       onRaised: (by) => nemesis.onMoment("raise", [by]),
       onCommitted: (by) => nemesis.onMoment("commit", [by]),
     });
@@ -237,6 +250,7 @@ class SimRun implements Settling {
     this.nemesis.start();
     await this.runUntil(bootMs + plan.faultsMs);
     this.nemesis.end();
+    this.events.mend();
     await this.ownAll(world.nowMs);
     await this.moveInCalm();
     for (const publisher of this.publishers) publisher.isWanted = false;
@@ -315,7 +329,7 @@ class SimRun implements Settling {
   }
 
   private makeNodes(): SimNode[] {
-    const { world, plan, server, keyValue, store } = this;
+    const { world, plan, server, keyValue, store, events } = this;
     const { breakage } = this.options;
     const livingProcesses = new Set<string>();
     return Array.from({ length: plan.nodeCount }, (_, index) => {
@@ -326,6 +340,7 @@ class SimRun implements Settling {
         store,
         limits: plan.limits,
         apps,
+        events,
         ...(breakage?.breakClock === undefined ? {} : { breakClock: breakage.breakClock }),
         ...(breakage?.breakKeyValue === undefined ? {} : { breakKeyValue: breakage.breakKeyValue }),
         isOneMachine: plan.isOneMachine,
@@ -387,6 +402,8 @@ class SimRun implements Settling {
       accepted: sum(({ accepted }) => accepted.length),
       ...this.history.counts,
       ...this.ledger.counts,
+      ...this.eventChecks.counts,
+      repeatedEvents: this.events.repeats,
       ...this.leases.counts,
       asked: this.asks.asked,
       moves: this.field.operator.moves,

@@ -8,6 +8,7 @@ import { type Shard, sessionKey, shardCount, shardOfKey } from "../../src/protoc
 import { shardWildcard } from "../../src/protocol/subjects.js";
 import { type Address, addressOn } from "../../src/runtime/address.js";
 import { unboundedIn } from "./bound-checks.js";
+import type { EventChecks } from "./event-checks.js";
 import type { History } from "./history.js";
 import type { ModelDevice } from "./model-device.js";
 import type { ModelPublisher } from "./model-publisher.js";
@@ -19,6 +20,7 @@ export interface Settling {
   readonly devices: readonly ModelDevice[];
   readonly publishers: readonly ModelPublisher[];
   readonly history: History;
+  readonly eventChecks: EventChecks;
 }
 
 interface DeviceView {
@@ -35,6 +37,7 @@ export function whatIsUnsettled(sim: Settling): string | undefined {
   return (
     unsettledDevices(sim, running) ??
     unsettledInboxes(sim) ??
+    untoldEvents(sim) ??
     unsettledRequests(sim, running) ??
     unsettledPlacement(running)
   );
@@ -129,6 +132,11 @@ function unsettledInboxes({ history, devices }: Settling): string | undefined {
     }
   }
   return undefined;
+}
+
+function untoldEvents({ eventChecks, history, devices }: Settling): string | undefined {
+  const online = devices.map(({ plan }) => sessionKey(plan.app, plan.uid));
+  return eventChecks.untold(history, online);
 }
 
 function unsettledRequests(

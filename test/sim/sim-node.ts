@@ -18,6 +18,7 @@ import { pingSubject } from "../../src/protocol/subjects.js";
 import { ActorSystem } from "../../src/runtime/system.js";
 import { decodeNodeRecord, nodeKey } from "../../topology/node-record.js";
 import type { SimBus, SimBusServer } from "./sim-bus.js";
+import type { SimEvents } from "./sim-events.js";
 import type { SimKeyValue, SimKeyValueServer } from "./sim-key-value.js";
 import { SimProcess } from "./sim-process.js";
 import type { SimStore } from "./sim-store.js";
@@ -31,6 +32,7 @@ export interface SimSurroundings {
   readonly store: SimStore;
   readonly limits: Limits;
   readonly apps: ReadonlyMap<string, AppRecord>;
+  readonly events: SimEvents;
   readonly isOneMachine: boolean;
   /** By `processStart`. */
   readonly livingProcesses: Set<string>;
@@ -164,7 +166,7 @@ export class SimNode {
   }
 
   private run(process: SimProcess, bus: SimBus, placement: SimKeyValue, incarnation: string): void {
-    const { world, limits, store, apps, breakClock, breakKeyValue } = this.around;
+    const { world, limits, store, apps, events, breakClock, breakKeyValue } = this.around;
     const clock = breakClock?.(process) ?? process;
     const transport = new SimTransport(world, process, limits.closeDeadlineMs);
     const giveUp = (reason: string): void => {
@@ -187,6 +189,7 @@ export class SimNode {
       store: store.connect(process),
       placement: breakKeyValue?.(placement) ?? placement,
       apps: { find: (app) => apps.get(app) },
+      events: events.connect(process),
       tokens: { verify: async (token) => accepted(this.claims(token, process)) },
       transport,
       limits,

@@ -9,6 +9,7 @@ import { PlacementView } from "../../actors/placement-view.js";
 import type { Cancel, Clock } from "../../src/base/clock.js";
 import { accepted } from "../../src/base/result.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
+import { MemoryEvents } from "../../src/drivers/memory-events.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
 import { MemoryKeyValue } from "../../src/drivers/memory-key-value.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
@@ -124,6 +125,7 @@ export class HealthBench {
       bus: this.bus,
       store,
       placement: this.placement,
+      events: new MemoryEvents(this.clock),
       apps: {
         find: (app) => ({ v: 1, app, secrets: [], delivery: "each-device", createdAtMs: 0 }),
       },

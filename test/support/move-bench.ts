@@ -7,6 +7,7 @@ import type { NodeContext } from "../../actors/node-context.js";
 import { PlacementView } from "../../actors/placement-view.js";
 import { ShardHost } from "../../actors/shard-host.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
+import { MemoryEvents } from "../../src/drivers/memory-events.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
 import type { InboxStore } from "../../src/ports/inbox-store.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
@@ -131,6 +132,7 @@ export class MoveBench {
       bus,
       store: this.storeFor(nodeId),
       placement: never,
+      events: new MemoryEvents(this.clock),
       apps: {
         find: (app) => ({ v: 1, app, secrets: [], delivery: "each-device", createdAtMs: 0 }),
       },

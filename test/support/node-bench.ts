@@ -8,10 +8,12 @@ import { spawnNode } from "../../actors/node-tree.js";
 import { nodeNameOf, PlacementView } from "../../actors/placement-view.js";
 import { accepted } from "../../src/base/result.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
+import { MemoryEvents } from "../../src/drivers/memory-events.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
 import { MemoryKeyValue } from "../../src/drivers/memory-key-value.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
+import type { EventWishes } from "../../src/protocol/service-event.js";
 import { type Shard, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { shardPushSubject } from "../../src/protocol/subjects.js";
 import { ActorSystem } from "../../src/runtime/system.js";
@@ -39,10 +41,13 @@ interface DeviceView {
 export class NodeBench {
   readonly clock = new VirtualClock();
   readonly server = new MemoryBus(this.clock);
+  readonly events = new MemoryEvents(this.clock);
   readonly bucket = new MemoryKeyValue(this.clock);
   readonly inboxes = new MemoryInbox(groupCount);
   readonly store = new HeldStore(this.inboxes, this.clock);
   readonly crashes: string[] = [];
+  /** Of every app. */
+  wishes: EventWishes = {};
   readonly nodes: BenchNode[] = [];
   private readonly limits: Limits;
   private chance = 0;
@@ -79,8 +84,16 @@ export class NodeBench {
       bus,
       store: this.store.connect(name, process),
       placement: new ProcessKeyValue(this.bucket, process),
+      events: this.events,
       apps: {
-        find: (app) => ({ v: 1, app, secrets: [], delivery: "each-device", createdAtMs: 0 }),
+        find: (app) => ({
+          v: 1,
+          app,
+          secrets: [],
+          delivery: "each-device",
+          createdAtMs: 0,
+          events: this.wishes,
+        }),
       },
       tokens: {
         verify: async (token) => accepted({ ...JSON.parse(token), jti: "", exp: 2 ** 40 }),

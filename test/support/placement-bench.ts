@@ -157,6 +157,7 @@ export class PlacementBench {
       bus,
       store: new MemoryInbox(unitCount),
       placement: onlyAlive(this.bucket, node),
+      events: never,
       apps: { find: () => undefined },
       tokens: never,
       transport: never,

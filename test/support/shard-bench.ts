@@ -7,12 +7,14 @@ import type { NodeContext } from "../../actors/node-context.js";
 import { PlacementView } from "../../actors/placement-view.js";
 import { ShardHost } from "../../actors/shard-host.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
+import { MemoryEvents } from "../../src/drivers/memory-events.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
 import type { AppRecord } from "../../src/protocol/app-record.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { Attach, FromEdge, ToEdge, ToSession } from "../../src/protocol/messages.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
+import type { EventWishes } from "../../src/protocol/service-event.js";
 import {
   type SessionKey,
   type Shard,
@@ -52,6 +54,7 @@ export class ShardBench {
   readonly clock = new VirtualClock();
   readonly bus = new MemoryBus(this.clock);
   readonly store: MemoryInbox;
+  readonly events = new MemoryEvents(this.clock);
   readonly toEdge: ToEdge[] = [];
   readonly crashes: string[] = [];
   readonly system: ActorSystem;
@@ -59,6 +62,7 @@ export class ShardBench {
   private epoch = 1;
   private replies = 0;
   delivery: AppRecord["delivery"] = "each-device";
+  wishes: EventWishes = {};
 
   private constructor(limits: Partial<Limits>, store: MemoryInbox, chance: number) {
     this.store = store;
@@ -81,6 +85,7 @@ export class ShardBench {
       store,
       placement: never as never,
       apps: { find: (app) => (app === "demo" ? this.appRecord() : undefined) },
+      events: this.events,
       tokens: never as never,
       transport: never as never,
       limits: { ...defaultLimits, ...limits },
@@ -110,7 +115,14 @@ export class ShardBench {
   }
 
   private appRecord(): AppRecord {
-    return { v: 1, app: "demo", secrets: [], delivery: this.delivery, createdAtMs: 0 };
+    return {
+      v: 1,
+      app: "demo",
+      secrets: [],
+      delivery: this.delivery,
+      createdAtMs: 0,
+      events: this.wishes,
+    };
   }
 
   /** All shards, each under the next epoch. */

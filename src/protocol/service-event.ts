@@ -1,0 +1,75 @@
+/**
+ * What services are told of messages and users (docs/api.md, Events): the payload of an
+ * event, who wants which, and the id under which a repeated one is known.
+ */
+import { isMap } from "./codec.js";
+import type { MsgId } from "./msg-id.js";
+import type { Shard } from "./shards.js";
+
+export const eventVersion = 1;
+
+/** What becomes of a stored message; `bound`: the inbox was full, and it had to make room. */
+export const receiptKinds = [
+  "stored",
+  "acked",
+  "expired",
+  "collapsed",
+  "bound",
+  "undeliverable",
+  "recalled",
+] as const;
+
+export type ReceiptKind = (typeof receiptKinds)[number];
+export type PresenceKind = "online" | "offline" | "foreground" | "background";
+
+/** Absent is none: most apps want no events, and what nobody wants costs nothing. */
+export interface EventWishes {
+  /** All of them, none, or the kinds in the list. */
+  readonly receipts?: boolean | readonly string[];
+  readonly presence?: boolean;
+}
+
+export interface ServiceEvent {
+  readonly v: number;
+  readonly kind: ReceiptKind | PresenceKind;
+  /** Of the message; absent in presence events. */
+  readonly id?: MsgId;
+  readonly app: string;
+  readonly uid: string;
+  /** Which of the user's devices acked. */
+  readonly device?: string;
+  readonly seq?: number;
+  /** When it was made of the change, by the clock of the node that published it. */
+  readonly atMs: number;
+  readonly shard: Shard;
+  /** Of the owner that published it. */
+  readonly epoch: number;
+  /** The number of the change in the shard's log: it orders the shard's events. */
+  readonly n: number;
+  /** Of several events of one change. */
+  readonly index: number;
+}
+
+export function wantsReceipt({ receipts }: EventWishes, kind: ReceiptKind): boolean {
+  return typeof receipts === "object" ? receipts.includes(kind) : receipts === true;
+}
+
+/** What does not read counts as absent. */
+export function readWishes(value: unknown): EventWishes | undefined {
+  if (!isMap(value)) return undefined;
+  const { receipts, presence } = value;
+  const isList = Array.isArray(receipts) && receipts.every((kind) => typeof kind === "string");
+  return {
+    ...(isList || typeof receipts === "boolean" ? { receipts } : {}),
+    ...(typeof presence === "boolean" ? { presence } : {}),
+  };
+}
+
+/** The same for every owner of the shard, so that the log knows a repeated one. */
+export function eventId(idc: string, shard: Shard, n: number, index: number): string {
+  return `${idc}-${shard}-${n}-${index}`;
+}
+
+export function encodeEvent(event: ServiceEvent): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(event));
+}
