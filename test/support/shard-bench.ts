@@ -9,6 +9,7 @@ import { ShardHost } from "../../actors/shard-host.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
 import { MemoryEvents } from "../../src/drivers/memory-events.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
+import type { Due } from "../../src/ports/inbox-store.js";
 import type { AppRecord } from "../../src/protocol/app-record.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
@@ -59,7 +60,7 @@ export class ShardBench {
   readonly crashes: string[] = [];
   readonly system: ActorSystem;
   private readonly node: NodeContext;
-  private epoch = 1;
+  private epoch = 0;
   private replies = 0;
   delivery: AppRecord["delivery"] = "each-device";
   wishes: EventWishes = {};
@@ -128,7 +129,8 @@ export class ShardBench {
   /** All shards, each under the next epoch. */
   async giveShards(): Promise<void> {
     const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
-    this.node.view.table = PlacementTable.empty().withOwner(all, member, this.epoch - 1);
+    this.node.view.table = PlacementTable.empty().withOwner(all, member, this.epoch);
+    this.epoch += 1;
     this.system.tell(addressOn("dc1-t.i", "shards"), { kind: "PlacementChanged" });
     await this.clock.advanceAndSettle(10);
   }
@@ -206,6 +208,28 @@ export class ShardBench {
 
   bodies(connection: number): unknown[] {
     return this.delivered(connection).map(([, , body]) => body);
+  }
+
+  /** Its connections are gone without a word. */
+  loseEdge(edge: string): void {
+    for (let group = 0; group < this.store.groupCount; group++) {
+      this.system.tell(addressOn("dc1-t.i", `shards/${group}`), { kind: "EdgeGone", edge });
+    }
+  }
+
+  async recordOf(uid: string) {
+    const key = sessionKey("demo", uid);
+    const shard = shardOfKey(key);
+    const group = await this.store.openGroup(this.store.groupOf(shard));
+    return (await group.loadSession(shard, key))?.record;
+  }
+
+  async dueOf(uid: string): Promise<readonly Due[]> {
+    const key = sessionKey("demo", uid);
+    const shard = shardOfKey(key);
+    const group = await this.store.openGroup(this.store.groupOf(shard));
+    const due = await group.readDue(shard, Number.MAX_SAFE_INTEGER, 100);
+    return due.filter((one) => one.key === key);
   }
 
   async inbox(uid: string): Promise<readonly number[]> {
