@@ -485,11 +485,13 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   override inspect(): Record<string, unknown> {
+    const heldBack = this.child<ChangePublisher>(publisherKey)?.heldBack;
     return {
       shards: this.contexts.size,
       commits: this.commitCount,
       uncommitted: this.commits.uncommitted,
       ...figuresOf(this.contexts),
+      ...(heldBack === undefined ? {} : { heldBack }),
     };
   }
 }
