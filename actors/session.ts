@@ -91,7 +91,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
     const stored = await context.inbox.loadSession(context.shard, this.sessionKey);
     this.loadedInbox = new Inbox(stored, context.node.idcNumber, context.node.random);
     this.openDeliveries = new Deliveries(context, this.loadedInbox, this);
-    this.deliveries.devices = (stored?.record.devices ?? []).map((record) => new Device(record));
+    this.deliveries.devices = (stored?.record.devices ?? []).map(
+      (record) => new Device(record, context.node.limits),
+    );
   }
 
   protected override mayPassivate(): boolean {
@@ -129,7 +131,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
       case "AckWaitTick":
         return this.onAckWaitTick();
       case "DueTick":
-        this.inbox.expire(message.atMs, this.context.node.clock.wallMs(), this.write());
+        this.onDueTick(message.atMs);
         return;
       case "ViewSession":
         from?.answer(this.inspect());
@@ -159,11 +161,15 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
     return this.outstandingWrites === 0;
   }
 
+  private onDueTick(atMs: number): void {
+    this.inbox.expire(atMs, this.context.node.clock.wallMs(), this.write());
+    this.attachments.look();
+  }
+
   private onAckWaitTick(): void | Promise<void> {
     this.isAckWaitArmed = false;
     if (!this.mayServe) return;
-    this.deliveries.resendOverdue();
-    return this.deliveries.catchUp();
+    return this.attachments.resendOverdue();
   }
 
   get mayServe(): boolean {
@@ -188,6 +194,10 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
 
   tellEdge(edge: string | undefined, message: ToEdge): void {
     if (edge !== undefined) this.tell(edge as Address, message);
+  }
+
+  noteAttempt(): void {
+    this.write().isRecordDue = true;
   }
 
   armAckWait(): void {

@@ -20,4 +20,13 @@ export interface ShardContext {
   readonly inbox: InboxGroup;
   readonly commits: CommitQueue;
   readonly presence: PresenceKnown;
+  /** Of all shards of the group since it was made. */
+  readonly figures: DeliveryFigures;
+}
+
+/** What operators are to see of what was not delivered. */
+export interface DeliveryFigures {
+  setAside: number;
+  /** Dropped by the bound of their inbox. */
+  bound: number;
 }

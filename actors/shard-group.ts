@@ -31,7 +31,7 @@ import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
 import { refusePush } from "./push-answering.js";
 import { type ForSession, type ReceivePush, Shard } from "./shard.js";
-import type { ShardContext } from "./shard-context.js";
+import type { DeliveryFigures, ShardContext } from "./shard-context.js";
 import { StoreProbe } from "./store-probe.js";
 
 /** A message for one shard of the group. */
@@ -121,6 +121,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private highestFence = 0;
   private dueSweep: DueSweep | undefined = undefined;
   private commitCount = 0;
+  private readonly undelivered: DeliveryFigures = { setAside: 0, bound: 0 };
   private handled = 0;
   private probe: StoreProbe | undefined = undefined;
   /** Shards that still have sessions; undefined while the group does not freeze. */
@@ -199,8 +200,9 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   private startShard(shard: ShardNumber, epoch: number, inbox: InboxGroup, ids: MsgIdSource): void {
-    const { node, incarnation, commits, attachCalls: presence } = this;
-    this.contexts.set(shard, { node, incarnation, shard, epoch, ids, inbox, commits, presence });
+    const { node, incarnation, commits, attachCalls: presence, undelivered: figures } = this;
+    const own = { node, incarnation, shard, epoch, ids };
+    this.contexts.set(shard, { ...own, inbox, commits, presence, figures });
     this.spawn(shard);
   }
 
@@ -450,6 +452,7 @@ export class ShardGroup extends Actor<GroupMessage> {
       shards: this.contexts.size,
       commits: this.commitCount,
       uncommitted: this.commits.uncommitted,
+      ...this.undelivered,
     };
   }
 }
