@@ -101,7 +101,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     const stored = await context.inbox.loadSession(context.shard, this.sessionKey);
     this.loadedInbox = new Inbox(stored, context.node.idcNumber, context.node.random);
     this.openDeliveries = new Deliveries(context, this.loadedInbox, this);
-    this.deliveries.devices = (stored?.record.devices ?? []).map((record) => new Device(record));
+    this.deliveries.devices = (stored?.record.devices ?? []).map(
+      (record) => new Device(record, context.node.limits),
+    );
     const told = stored?.record.announced;
     if (told === undefined) return;
     this.announced = new AnnouncedPresence(context, told, this);
@@ -146,7 +148,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
         this.announced?.onTick(this.mayServe);
         return;
       case "DueTick":
-        this.inbox.expire(message.atMs, this.context.node.clock.wallMs(), this.write());
+        this.onDueTick(message.atMs);
         this.announced?.onDue(message.atMs);
         return;
       case "ViewSession":
@@ -177,11 +179,15 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     return this.outstandingWrites === 0;
   }
 
+  private onDueTick(atMs: number): void {
+    this.inbox.expire(atMs, this.context.node.clock.wallMs(), this.write());
+    this.attachments.look();
+  }
+
   private onAckWaitTick(): void | Promise<void> {
     this.isAckWaitArmed = false;
     if (!this.mayServe) return;
-    this.deliveries.resendOverdue();
-    return this.deliveries.catchUp();
+    return this.attachments.resendOverdue();
   }
 
   get mayServe(): boolean {
@@ -232,6 +238,10 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
 
   tellEdge(edge: string | undefined, message: ToEdge): void {
     if (edge !== undefined) this.tell(edge as Address, message);
+  }
+
+  noteAttempt(): void {
+    this.write().isRecordDue = true;
   }
 
   armAckWait(): void {

@@ -33,7 +33,7 @@ import { nodeNameOf } from "./placement-view.js";
 import { refusePush } from "./push-answering.js";
 import { type ForSession, type ReceivePush, Shard } from "./shard.js";
 import { ShardChanges } from "./shard-changes.js";
-import type { ShardContext } from "./shard-context.js";
+import type { DeliveryFigures, ShardContext } from "./shard-context.js";
 import { StoreProbe } from "./store-probe.js";
 
 /** A message for one shard of the group. */
@@ -125,6 +125,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private highestFence = 0;
   private dueSweep: DueSweep | undefined = undefined;
   private commitCount = 0;
+  private readonly undelivered: DeliveryFigures = { setAside: 0, bound: 0 };
   private handled = 0;
   private probe: StoreProbe | undefined = undefined;
   /** Shards that still have sessions; undefined while the group does not freeze. */
@@ -210,10 +211,16 @@ export class ShardGroup extends Actor<GroupMessage> {
     ids: MsgIdSource,
     fence: Fence,
   ): void {
-    const { node, incarnation, commits, attachCalls: presence } = this;
-    const changes = new ShardChanges(fence, node.apps);
-    const shared = { node, incarnation, inbox, commits, presence };
-    this.contexts.set(shard, { ...shared, shard, epoch, ids, changes });
+    const { node, incarnation, commits, attachCalls: presence, undelivered: figures } = this;
+    const own = {
+      node,
+      incarnation,
+      shard,
+      epoch,
+      ids,
+      changes: new ShardChanges(fence, node.apps),
+    };
+    this.contexts.set(shard, { ...own, inbox, commits, presence, figures });
     this.spawn(shard);
   }
 
@@ -492,6 +499,7 @@ export class ShardGroup extends Actor<GroupMessage> {
       uncommitted: this.commits.uncommitted,
       ...figuresOf(this.contexts),
       ...(heldBack === undefined ? {} : { heldBack }),
+      ...this.undelivered,
     };
   }
 }
