@@ -12,10 +12,14 @@ import type { Acked, Attach, ConnectionRef, EdgeGone, Resend } from "../src/prot
 import { appOfKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import type { Device } from "./device.js";
-import { admitDevice } from "./device-admission.js";
+import { admitDevice, type RemovedDevice } from "./device-admission.js";
+import { nextLook, retiredDevices } from "./device-life.js";
 import type { SessionDesk } from "./session-desk.js";
 
 export class Attachments {
+  /** When this owner has had it stored that the devices are to be looked at; 0: not yet. */
+  private nextLookMs = 0;
+
   constructor(private readonly desk: SessionDesk) {}
 
   attach(attach: Attach): void | Promise<void> {
@@ -38,12 +42,14 @@ export class Attachments {
     if (isNew || device.connect !== attach.connect) desk.write().isRecordDue = true;
     device.take(attach, node.clock.wallMs());
     desk.noteConnected();
+    this.planLook();
     const { taken, sent } = attach;
     if (taken !== undefined && inbox.covers(taken)) {
       device.noteTaken(taken.seq);
       this.noteAck(device, taken.seq);
     }
     const wasSentSeq = sent !== undefined && inbox.covers(sent) ? sent.seq : 0;
+    if (wasSentSeq <= device.ackedSeq) this.setAsideFirst(device);
     deliveries.attachAt(device, Math.max(device.ackedSeq, wasSentSeq));
     return deliveries.catchUp();
   }
@@ -58,11 +64,46 @@ export class Attachments {
   }
 
   loseEdge({ edge }: EdgeGone): void {
-    const { deliveries, context } = this.desk;
-    for (const device of deliveries.devices) {
-      if (device.edge === edge) device.disconnect(context.node.clock.wallMs());
+    const { desk } = this;
+    for (const device of desk.deliveries.devices) {
+      if (device.edge !== edge) continue;
+      device.disconnect(desk.context.node.clock.wallMs());
+      desk.write().isRecordDue = true;
     }
     this.desk.noteDisconnected();
+  }
+
+  /** Begins again behind the cursor of each device that owes an ack for too long. */
+  resendOverdue(): void | Promise<void> {
+    const { deliveries } = this.desk;
+    for (const device of deliveries.overdue()) this.sendAgain(device);
+    return deliveries.catchUp();
+  }
+
+  /** Something was due: who is connected is seen now, and who was unseen for too long goes. */
+  look(): void {
+    const { desk } = this;
+    const { deliveries, context } = desk;
+    const { clock, limits } = context.node;
+    if (deliveries.devices.length === 0) return;
+    const nowMs = clock.wallMs();
+    let isRecordDue = false;
+    for (const device of deliveries.devices) {
+      if (!device.isConnected || nowMs - device.seenAtMs < limits.deviceSeenEveryMs / 2) continue;
+      device.seenAtMs = nowMs;
+      isRecordDue = true;
+    }
+    // Who is connected may not have been attached here yet.
+    const retired = context.presence.isKnown
+      ? retiredDevices(deliveries.devices, nowMs, limits)
+      : [];
+    if (retired.length > 0) {
+      this.removeDevices(retired.map((device) => ({ device, reason: "retired" })));
+      isRecordDue = true;
+    }
+    if (isRecordDue) desk.write().isRecordDue = true;
+    if (nowMs >= this.nextLookMs) this.nextLookMs = 0;
+    this.planLook();
   }
 
   acked(acked: Acked): void | Promise<void> {
@@ -73,6 +114,7 @@ export class Attachments {
     }
     const { inbox, deliveries } = this.desk;
     if (acked.position.generation !== inbox.generation) return;
+    this.wakeStalled(device, acked.position.seq);
     // An ack above what this attach was sent cannot be true of it.
     this.noteAck(device, Math.min(acked.position.seq, device.sentSeq));
     return deliveries.catchUp();
@@ -86,6 +128,10 @@ export class Attachments {
       this.askToAttach(resend);
       return;
     }
+    if (!device.attempts.mayRepeat()) {
+      if (!device.attempts.isStalled) this.sendAgain(device);
+      return desk.deliveries.catchUp();
+    }
     const { position } = resend;
     const isKnown = desk.inbox.covers(position) && position.seq <= device.sentSeq;
     const fromSeq = isKnown ? Math.max(device.ackedSeq, position.seq) : device.ackedSeq;
@@ -97,18 +143,64 @@ export class Attachments {
     return this.desk.deliveries.devices.find((device) => device.isServedOn(ref));
   }
 
-  private addDevice(device: Device, removed: readonly Device[]): void {
-    const { desk } = this;
-    const { inbox, deliveries } = desk;
-    const write = desk.write();
-    for (const old of removed) {
-      this.closeReplaced(old.edge, old.connection);
-      write.changes.push({ kind: "device-removed", device: old.id, reason: "retired" });
-    }
-    const kept = deliveries.devices.filter((other) => !removed.includes(other));
-    deliveries.devices = kept.concat(device);
-    if (removed.length > 0) inbox.trimAbandoned(deliveries.devices, write);
+  private addDevice(device: Device, removed: readonly RemovedDevice[]): void {
+    const { deliveries } = this.desk;
+    const write = this.desk.write();
+    deliveries.devices = deliveries.devices.concat(device);
+    if (removed.length > 0) this.removeDevices(removed);
     write.changes.push({ kind: "device-added", device: device.id, platform: device.platform });
+  }
+
+  private removeDevices(removed: readonly RemovedDevice[]): void {
+    const { inbox, deliveries } = this.desk;
+    const write = this.desk.write();
+    for (const { device, reason } of removed) {
+      this.closeReplaced(device.edge, device.connection);
+      write.changes.push({ kind: "device-removed", device: device.id, reason });
+    }
+    const gone = removed.map(({ device }) => device);
+    deliveries.devices = deliveries.devices.filter((device) => !gone.includes(device));
+    inbox.trimAbandoned(gone, deliveries.devices, write);
+  }
+
+  /** Once an owner, and then at each look: a due time stands in the store while there are devices. */
+  private planLook(): void {
+    const { desk } = this;
+    if (this.nextLookMs > 0) return;
+    const { clock, limits } = desk.context.node;
+    const look = nextLook(desk.deliveries.devices, clock.wallMs(), limits);
+    if (look === undefined) return;
+    this.nextLookMs = desk.inbox.noteLook(look.atMs, look.spanMs, desk.write());
+  }
+
+  /** An attempt: what has used up all of them is passed over first. */
+  private sendAgain(device: Device): void {
+    this.setAsideFirst(device);
+    this.desk.deliveries.attachAt(device, device.ackedSeq);
+  }
+
+  private setAsideFirst(device: Device): void {
+    const { inbox, deliveries, context, sessionKey } = this.desk;
+    const { clock, log } = context.node;
+    const first = inbox.firstFor(device, clock.wallMs());
+    if (first === undefined || !device.attempts.isUsedUpBy(first.seq)) return;
+    device.setAside(first.seq);
+    const write = this.desk.write();
+    write.isRecordDue = true;
+    const isDropped = inbox.setAside(first, deliveries.devices, write);
+    context.figures.setAside++;
+    const { isStalled } = device.attempts;
+    log.warn("message set aside", {
+      ...{ session: sessionKey, device: device.id, id: first.id, isDropped, isStalled },
+    });
+  }
+
+  /** It took all that it was sent, and only said so too late. */
+  private wakeStalled(device: Device, seq: number): void {
+    if (!device.attempts.isStalled || seq < device.ackedSeq) return;
+    device.attempts.wake();
+    this.desk.armAckWait();
+    this.desk.write().isRecordDue = true;
   }
 
   private closeReplaced(edge: string | undefined, connection: number): void {

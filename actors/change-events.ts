@@ -26,6 +26,7 @@ const receiptOfDrop: Readonly<Record<DropReason, ReceiptKind | undefined>> = {
   collapsed: "collapsed",
   bound: "bound",
   "set-aside": "undeliverable",
+  abandoned: "undeliverable",
   recalled: "recalled",
 };
 

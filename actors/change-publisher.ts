@@ -302,12 +302,18 @@ export class ChangePublisher extends Actor<PublisherMessage> {
     }
   }
 
+  /** What keeps the log from taking events; undefined while it takes them. */
+  get heldBack(): string | undefined {
+    return this.lastFault;
+  }
+
   override inspect(): Record<string, unknown> {
+    const { heldBack } = this;
     return {
       published: this.publishedCount,
       underWay: this.underWay.size,
       ...figuresOf(this.contexts),
-      ...(this.lastFault === undefined ? {} : { heldBack: this.lastFault }),
+      ...(heldBack === undefined ? {} : { heldBack }),
     };
   }
 }

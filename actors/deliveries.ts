@@ -21,6 +21,8 @@ export interface Outlet {
   tellEdge(edge: string | undefined, message: ToEdge): void;
   /** Something was sent that must be acked in time. */
   armAckWait(): void;
+  /** Something was sent again: how often is to be stored. */
+  noteAttempt(): void;
 }
 
 const attachAgainMs = 2_000;
@@ -96,29 +98,23 @@ export class Deliveries {
     return isSame && this.context.node.clock.monotonicMs() - device.attachedAtMs < attachAgainMs;
   }
 
-  /** Begins again behind the cursor of each device that owes an ack for too long. */
-  resendOverdue(): void {
+  /** Who owes an ack for too long; a stalled device may owe it for ever. */
+  overdue(): Device[] {
     const { clock, limits } = this.context.node;
-    for (const device of this.devices) {
-      if (!device.isConnected || device.ackedSeq >= device.sentSeq) continue;
-      this.outlet.armAckWait();
-      if (clock.monotonicMs() - device.sentAtMs < limits.ackWaitMs) continue;
-      this.attachAt(device, device.ackedSeq);
-    }
+    const owing = this.devices.filter(
+      (device) => device.isConnected && device.isUnderWay && !device.attempts.isStalled,
+    );
+    if (owing.length > 0) this.outlet.armAckWait();
+    const nowMs = clock.monotonicMs();
+    return owing.filter((device) => nowMs - device.sentAtMs >= limits.ackWaitMs);
   }
 
   private isBehind(device: Device): boolean {
-    return device.isConnected && device.passedSeq < this.inbox.committedSeq && this.hasRoom(device);
-  }
-
-  private hasRoom(device: Device): boolean {
-    const { windowMessagesMax, windowBytesMax } = this.context.node.limits;
-    return device.roomMessages(windowMessagesMax) > 0 && device.roomBytes(windowBytesMax) > 0;
+    return device.isConnected && device.passedSeq < this.inbox.committedSeq && device.hasRoom;
   }
 
   private async readAndSend(): Promise<void> {
     const { context, outlet } = this;
-    const { windowMessagesMax, windowBytesMax } = context.node.limits;
     for (const device of this.devices) {
       while (this.isBehind(device)) {
         const passedSeq = device.passedSeq;
@@ -126,8 +122,8 @@ export class Deliveries {
           context.shard,
           outlet.sessionKey,
           passedSeq,
-          device.roomMessages(windowMessagesMax),
-          device.roomBytes(windowBytesMax),
+          device.roomMessages,
+          device.roomBytes,
         );
         this.send(device, entries);
         // Nothing is left behind it: everything up to here was dropped.
@@ -145,17 +141,19 @@ export class Deliveries {
     const prev = device.sentSeq;
     const seqs: number[] = [];
     const records: Uint8Array[] = [];
+    let isAttempt = false;
     for (const entry of entries) {
       if (entry.expiresAtMs <= wallMs || !device.isTargetOf(entry.target)) {
         device.notePassed(entry.seq);
         continue;
       }
-      if (!this.hasRoom(device)) break;
-      device.noteSent(entry.seq, entry.record.length, nowMs);
+      if (!device.hasRoom) break;
+      if (device.noteSent(entry.seq, entry.record.length, nowMs)) isAttempt = true;
       seqs.push(entry.seq);
       records.push(entry.record);
     }
     if (seqs.length === 0) return;
+    if (isAttempt) this.outlet.noteAttempt();
     const deliver: Deliver = {
       kind: "Deliver",
       connection: device.connection,

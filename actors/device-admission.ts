@@ -6,6 +6,7 @@
 import type { Start } from "../src/protocol/frames.js";
 import type { Attach } from "../src/protocol/messages.js";
 import { Device } from "./device.js";
+import { retiredDevices } from "./device-life.js";
 import type { Inbox } from "./inbox.js";
 import type { NodeContext } from "./node-context.js";
 
@@ -15,8 +16,14 @@ export type DeviceAdmission =
       readonly kind: "admitted";
       readonly device: Device;
       readonly isNew: boolean;
-      readonly removed: readonly Device[];
+      readonly removed: readonly RemovedDevice[];
     };
+
+export interface RemovedDevice {
+  readonly device: Device;
+  /** Unseen for too long, or the longest unseen of too many. */
+  readonly reason: "retired" | "oldest";
+}
 
 /** A lower connect counter than the device's is a connection that was replaced meanwhile. */
 export function admitDevice(
@@ -31,27 +38,32 @@ export function admitDevice(
     if (attach.connect < known.connect) return { kind: "outdated" };
     return { kind: "admitted", device: known, isNew: false, removed: [] };
   }
-  const device = new Device({
+  const record = {
     id: attach.device,
     platform: attach.platform,
     connect: attach.connect,
     ackedSeq: startSeq(attach, inbox),
     seenAtMs: nowMs,
-  });
-  return { kind: "admitted", device, isNew: true, removed: retired(devices, nowMs, node) };
+  };
+  const device = new Device(record, node.limits);
+  return { kind: "admitted", device, isNew: true, removed: displaced(devices, nowMs, node) };
 }
 
 /** Devices unseen for too long, and the oldest ones beyond the bound. */
-function retired(devices: readonly Device[], nowMs: number, node: NodeContext): Device[] {
-  const { devicesMax, deviceUnseenMs } = node.limits;
-  const byAge = [...devices].sort(
-    (a, b) => Number(a.isConnected) - Number(b.isConnected) || a.seenAtMs - b.seenAtMs,
-  );
-  const unseen = byAge.filter(
-    (device) => !device.isConnected && nowMs - device.seenAtMs > deviceUnseenMs,
-  );
-  const left = byAge.filter((device) => !unseen.includes(device));
-  return [...unseen, ...left.slice(0, Math.max(0, left.length - devicesMax + 1))];
+function displaced(
+  devices: readonly Device[],
+  nowMs: number,
+  { limits }: NodeContext,
+): RemovedDevice[] {
+  const unseen = retiredDevices(devices, nowMs, limits);
+  const left = devices
+    .filter((device) => !unseen.includes(device))
+    .sort((a, b) => Number(a.isConnected) - Number(b.isConnected) || a.seenAtMs - b.seenAtMs);
+  const oldest = left.slice(0, Math.max(0, left.length - limits.devicesMax + 1));
+  return [
+    ...unseen.map((device) => ({ device, reason: "retired" as const })),
+    ...oldest.map((device) => ({ device, reason: "oldest" as const })),
+  ];
 }
 
 /**

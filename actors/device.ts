@@ -10,6 +10,8 @@
 import type { DeviceRecord } from "../src/ports/inbox-store.js";
 import type { Attach, ConnectionRef } from "../src/protocol/messages.js";
 import type { Target } from "../src/protocol/push-command.js";
+import { Attempts } from "./attempts.js";
+import type { Limits } from "./limits.js";
 
 export class Device {
   readonly id: string;
@@ -28,8 +30,12 @@ export class Device {
   /** When the oldest unacked message was sent, monotonic. */
   sentAtMs = 0;
   attachedAtMs = 0;
+  readonly attempts: Attempts;
 
-  constructor(record: DeviceRecord) {
+  constructor(
+    record: DeviceRecord,
+    private readonly limits: Limits,
+  ) {
     this.id = record.id;
     this.platform = record.platform;
     this.connect = record.connect;
@@ -37,6 +43,7 @@ export class Device {
     this.seenAtMs = record.seenAtMs;
     this.sentSeq = record.ackedSeq;
     this.passedSeq = record.ackedSeq;
+    this.attempts = new Attempts(record, limits);
   }
 
   get isConnected(): boolean {
@@ -57,12 +64,21 @@ export class Device {
     return target.platform === undefined || target.platform === this.platform;
   }
 
-  roomMessages(messagesMax: number): number {
-    return messagesMax - this.unackedCount;
+  /** Something was sent, by this owner or the one before, and is not acked. */
+  get isUnderWay(): boolean {
+    return this.ackedSeq < this.sentSeq;
   }
 
-  roomBytes(bytesMax: number): number {
-    return bytesMax - this.unackedBytes;
+  get roomMessages(): number {
+    return this.attempts.windowAt(this.ackedSeq, this.isUnderWay) - this.unackedCount;
+  }
+
+  get roomBytes(): number {
+    return this.limits.windowBytesMax - this.unackedBytes;
+  }
+
+  get hasRoom(): boolean {
+    return this.roomMessages > 0 && this.roomBytes > 0;
   }
 
   /** Served on the connection of this attach from now on. */
@@ -72,6 +88,7 @@ export class Device {
     this.connect = attach.connect;
     this.platform = attach.platform;
     this.seenAtMs = nowWallMs;
+    this.attempts.noteAttached();
     this.rewind(this.ackedSeq);
   }
 
@@ -96,7 +113,12 @@ export class Device {
     this.unackedBytes = 0;
   }
 
-  noteSent(seq: number, bytes: number, nowMs: number): void {
+  /** True: it is an attempt that is to be stored. */
+  noteSent(seq: number, bytes: number, nowMs: number): boolean {
+    const { attempts } = this;
+    let isAttempt = false;
+    if (this.isUnderWay) attempts.noteNext(seq);
+    else isAttempt = attempts.noteFirst(seq);
     if (this.unacked === undefined) {
       this.unacked = [];
       this.sentAtMs = nowMs;
@@ -105,6 +127,14 @@ export class Device {
     this.unackedBytes += bytes;
     this.sentSeq = seq;
     this.passedSeq = seq;
+    return isAttempt;
+  }
+
+  /** Its cursor goes over `seq`, which it never acked; sending goes on behind it. */
+  setAside(seq: number): void {
+    this.ackedSeq = seq;
+    this.attempts.noteSetAside();
+    this.rewind(seq);
   }
 
   /** Everything up to `seq` was considered; entries for other devices count as acked here. */
@@ -129,6 +159,7 @@ export class Device {
       this.sentAtMs = nowMs;
     }
     if (this.unacked === undefined && seq >= this.sentSeq) this.ackedSeq = this.passedSeq;
+    this.attempts.noteAck(this.ackedSeq, this.sentSeq);
     return true;
   }
 
@@ -139,6 +170,7 @@ export class Device {
       connect: this.connect,
       ackedSeq: this.ackedSeq,
       seenAtMs: this.seenAtMs,
+      ...this.attempts.toRecord(),
     };
   }
 
@@ -147,6 +179,7 @@ export class Device {
       ...this.toRecord(),
       sentSeq: this.sentSeq,
       unacked: this.unackedCount,
+      isStalled: this.attempts.isStalled,
       connection: this.isConnected ? `${this.edge}/${this.connection}` : null,
     };
   }

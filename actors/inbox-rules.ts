@@ -37,14 +37,24 @@ export function ackedEntries(
   return acked;
 }
 
-/** What nobody needs any more once a device has left: all others it is for have passed it. */
+/**
+ * What nobody needs any more once `removed` have left: those that stay have passed it, or it
+ * was for none of them. A user without any device keeps all, for the first one that comes.
+ */
 export function abandonedEntries(
   entries: readonly EntrySummary[],
+  removed: readonly Cursor[],
   devices: readonly Cursor[],
 ): EntrySummary[] {
+  if (devices.length === 0) return [];
   return entries.filter((entry) => {
-    const targets = devices.filter((device) => device.isTargetOf(entry.target));
-    return targets.length > 0 && targets.every((device) => device.ackedSeq >= entry.seq);
+    const wasPinned = removed.some(
+      (device) => device.ackedSeq < entry.seq && device.isTargetOf(entry.target),
+    );
+    const isNeeded = devices.some(
+      (device) => device.ackedSeq < entry.seq && device.isTargetOf(entry.target),
+    );
+    return wasPinned && !isNeeded;
   });
 }
 

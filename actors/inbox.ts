@@ -144,14 +144,36 @@ export class Inbox {
       .map(({ id }) => id);
   }
 
-  /** After a device has left. */
-  trimAbandoned(devices: readonly Device[], write: PendingWrite): void {
-    this.drop(abandonedEntries(this.entries, devices), "acked", write);
+  /** After devices have left; of those that stay, at least one is to be left. */
+  trimAbandoned(removed: readonly Device[], devices: readonly Device[], write: PendingWrite): void {
+    this.drop(abandonedEntries(this.entries, removed, devices), "abandoned", write);
+  }
+
+  /** The first on disk that the device has not acked and that is still worth sending to it. */
+  firstFor(device: Device, wallMs: number): EntrySummary | undefined {
+    return this.entries.find(
+      ({ seq, target, expiresAtMs }) =>
+        seq > device.ackedSeq &&
+        seq <= this.committedSeq &&
+        expiresAtMs > wallMs &&
+        device.isTargetOf(target),
+    );
+  }
+
+  /** One device's cursor has gone over it unacked: it goes, unless another still needs it. */
+  setAside(entry: EntrySummary, devices: readonly Device[], write: PendingWrite): boolean {
+    const isNeeded = devices.some(
+      (other) => other.ackedSeq < entry.seq && other.isTargetOf(entry.target),
+    );
+    if (!isNeeded) this.drop([entry], "set-aside", write);
+    return !isNeeded;
   }
 
   /** What was due in the bucket `atMs`: expired entries and keys. */
   expire(atMs: number, wallMs: number, write: PendingWrite): void {
     write.removeDue.push(atMs);
+    // After a clock was set back the same bucket may be needed again.
+    if (atMs === this.lastDueMs) this.lastDueMs = 0;
     // The wall clock may have been set back since: what is in this bucket is due all the same.
     const dueMs = Math.max(atMs, wallMs);
     this.drop(
@@ -159,7 +181,14 @@ export class Inbox {
       "expired",
       write,
     );
-    if (this.keys !== undefined) write.forget.push(...this.keys.forgetExpired(wallMs));
+    if (this.keys !== undefined) write.forget.push(...this.keys.forgetDue(dueMs));
+  }
+
+  /** The session is to be looked at then. Returns when that will be: late by up to an hour. */
+  noteLook(atMs: number, spanMs: number, write: PendingWrite): number {
+    const bucket = dueBucketMs(atMs, spanMs);
+    write.addDue.push(bucket);
+    return bucket;
   }
 
   /** A newer push replaces those of its key that are for the same devices. */

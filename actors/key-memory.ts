@@ -30,7 +30,14 @@ export class KeyMemory {
     return expired;
   }
 
-  /** Insertion order is order of expiry, since the window is one. */
+  /** All of them, in whatever order clocks of before have put them. */
+  forgetDue(dueMs: number): string[] {
+    const due = [...this.byId.values()].filter((key) => key.untilMs <= dueMs).map(({ id }) => id);
+    for (const id of due) this.byId.delete(id);
+    return due;
+  }
+
+  /** Those in front: insertion order is order of expiry, but for clocks that were set back. */
   forgetExpired(nowMs: number): string[] {
     const expired: string[] = [];
     for (const key of this.byId.values()) {

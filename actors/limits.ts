@@ -8,8 +8,14 @@ export interface Limits {
   readonly inboxBytesMax: number;
   readonly devicesMax: number;
   readonly deviceUnseenMs: number;
+  /** What is stored of when a connected device was seen is at most so old. */
+  readonly deviceSeenEveryMs: number;
   /** Unacked for so long while connected: sent again. */
   readonly ackWaitMs: number;
+  /** Sent so often without an ack, over all attaches and owners: set aside. */
+  readonly attemptsMax: number;
+  /** So many in a row were set aside for a device: it is stalled, and sent no more. */
+  readonly setAsideMax: number;
   /** Idempotency keys that one session remembers, and for how long. */
   readonly keysMax: number;
   readonly keyWindowMs: number;
@@ -118,7 +124,10 @@ export const defaultLimits: Limits = {
   inboxBytesMax: 16 * 1024 * 1024,
   devicesMax: 20,
   deviceUnseenMs: 30 * day,
+  deviceSeenEveryMs: day,
   ackWaitMs: 30 * second,
+  attemptsMax: 5,
+  setAsideMax: 3,
   keysMax: 1_000,
   keyWindowMs: 10 * minute,
   uncommittedMax: 20_000,

@@ -102,7 +102,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     const stored = await context.inbox.loadSession(context.shard, this.sessionKey);
     this.loadedInbox = new Inbox(stored, context.node.idcNumber, context.node.random);
     this.openDeliveries = new Deliveries(context, this.loadedInbox, this);
-    this.deliveries.devices = (stored?.record.devices ?? []).map((record) => new Device(record));
+    this.deliveries.devices = (stored?.record.devices ?? []).map(
+      (record) => new Device(record, context.node.limits),
+    );
     const told = stored?.record.announced;
     if (told === undefined) return;
     this.announced = new AnnouncedPresence(context, told, this);
@@ -147,7 +149,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
         this.announced?.onTick(this.mayServe);
         return;
       case "DueTick":
-        this.inbox.expire(message.atMs, this.context.node.clock.wallMs(), this.write());
+        this.onDueTick(message.atMs);
         this.announced?.onDue(message.atMs);
         return;
       case "ViewSession":
@@ -178,11 +180,15 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     return this.outstandingWrites === 0;
   }
 
+  private onDueTick(atMs: number): void {
+    this.inbox.expire(atMs, this.context.node.clock.wallMs(), this.write());
+    this.attachments.look();
+  }
+
   private onAckWaitTick(): void | Promise<void> {
     this.isAckWaitArmed = false;
     if (!this.mayServe) return;
-    this.deliveries.resendOverdue();
-    return this.deliveries.catchUp();
+    return this.attachments.resendOverdue();
   }
 
   get mayServe(): boolean {
@@ -240,6 +246,10 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
 
   tellEdge(edge: string | undefined, message: ToEdge): void {
     if (edge !== undefined) this.tell(edge as Address, message);
+  }
+
+  noteAttempt(): void {
+    this.write().isRecordDue = true;
   }
 
   armAckWait(): void {

@@ -24,4 +24,13 @@ export interface ShardContext {
   readonly gate: GroupGate;
   readonly presence: PresenceKnown;
   readonly changes: ShardChanges;
+  /** Of all shards of the group since it was made. */
+  readonly figures: DeliveryFigures;
+}
+
+/** What operators are to see of what was not delivered. */
+export interface DeliveryFigures {
+  setAside: number;
+  /** Dropped by the bound of their inbox. */
+  bound: number;
 }

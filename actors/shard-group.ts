@@ -36,7 +36,7 @@ import { nodeNameOf } from "./placement-view.js";
 import { answerRefused } from "./push-answering.js";
 import { type ForSession, type ReceivePush, Shard } from "./shard.js";
 import { ShardChanges } from "./shard-changes.js";
-import type { ShardContext } from "./shard-context.js";
+import type { DeliveryFigures, ShardContext } from "./shard-context.js";
 import { StoreProbe } from "./store-probe.js";
 
 /** A message for one shard of the group. */
@@ -136,6 +136,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private highestFence = 0;
   private dueSweep: DueSweep | undefined = undefined;
   private commitCount = 0;
+  private readonly undelivered: DeliveryFigures = { setAside: 0, bound: 0 };
   private handled = 0;
   private probe: StoreProbe | undefined = undefined;
   /** Shards that still have sessions; undefined while the group does not freeze. */
@@ -230,9 +231,9 @@ export class ShardGroup extends Actor<GroupMessage> {
     ids: MsgIdSource,
     fence: Fence,
   ): void {
-    const { node, incarnation, commits, gate, attachCalls: presence } = this;
+    const { node, incarnation, commits, gate, attachCalls: presence, undelivered: figures } = this;
     const changes = new ShardChanges(fence, node.apps);
-    const shared = { node, incarnation, inbox, commits, gate, presence };
+    const shared = { node, incarnation, inbox, commits, gate, presence, figures };
     this.contexts.set(shard, { ...shared, shard, epoch, ids, changes });
     this.spawn(shard);
   }
@@ -539,6 +540,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   }
 
   override inspect(): Record<string, unknown> {
+    const heldBack = this.child<ChangePublisher>(publisherKey)?.heldBack;
     return {
       shards: this.contexts.size,
       commits: this.commitCount,
@@ -546,6 +548,8 @@ export class ShardGroup extends Actor<GroupMessage> {
       uncommittedBound: this.commits.pace.bound,
       circuit: { isOpen: this.state.circuit.isOpen, trips: this.state.circuit.trips },
       ...figuresOf(this.contexts),
+      ...(heldBack === undefined ? {} : { heldBack }),
+      ...this.undelivered,
     };
   }
 }

@@ -8,6 +8,7 @@
  * last run of the bare ones batches acks too. Latency is from the moment a push was
  * due to its frame in the device's process.
  *
+ *   BENCH_RECEIPTS=1       the app's services are told of each push: two events a push
  *   BENCH_PROFILE=folder   also profiles the nodes during one run, prints what is hot
  */
 import { mkdirSync, readFileSync } from "node:fs";

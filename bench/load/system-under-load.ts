@@ -45,7 +45,9 @@ export class BelfryUnderLoad implements SystemUnderLoad {
   ): Promise<BelfryUnderLoad> {
     const environment = preload === undefined ? {} : { NODE_OPTIONS: `--import=${preload}` };
     const folder = temporaryFolder();
-    const platform = await startPlatform({ nodes, environment, folder: folder.path });
+    // BENCH_RECEIPTS=1: services are told of each message that it was stored and acked.
+    const events = process.env["BENCH_RECEIPTS"] === "1" ? { receipts: true } : {};
+    const platform = await startPlatform({ nodes, environment, folder: folder.path, events });
     return new BelfryUnderLoad(platform, folder);
   }
 

@@ -13,7 +13,7 @@ import { walk } from "./walk.js";
 
 /** Root, its children, the groups, their shards: shards count their sessions. */
 const depthToShards = 3;
-/** Beyond it (one group per shard, as networked stores have) commits are not added up. */
+/** Beyond it (one group per shard, as networked stores have) groups are not added up. */
 const groupsAskedMax = 64;
 
 export function declareStatus(program: Command, invocation: Invocation): void {
@@ -54,6 +54,7 @@ async function status(fleet: Fleet, clock: Clock): Promise<Outcome> {
 async function statusOf(fleet: Fleet, placement: Placement, node: FleetNode, nowMs: number) {
   const heard = await hearStatus(fleet, node);
   const own = heard.isUp ? heard.value : undefined;
+  const groups = heard.isUp ? await askGroups(fleet, node, own) : null;
   return {
     ...node,
     uptimeMs: Math.max(0, nowMs - node.startedAtMs),
@@ -66,7 +67,10 @@ async function statusOf(fleet: Fleet, placement: Placement, node: FleetNode, now
     ).length,
     connections: numberAt(own, "edge", "connections"),
     sessions: heard.isUp ? await countSessions(fleet, node) : null,
-    commits: heard.isUp ? await countCommits(fleet, node, own) : null,
+    commits: groups && sumOf(groups, "commits"),
+    unpublished: groups && sumOf(groups, "unpublished"),
+    lost: groups && sumOf(groups, "lost"),
+    heldBack: groups?.map((group) => fieldAt(group, "detail", "heldBack")).find(Boolean) ?? null,
     deadLetters: sumAt(own, "counters", "deadLetters"),
     crashes: numberAt(own, "counters", "crashes"),
     restarts: numberAt(own, "counters", "restarts"),
@@ -84,22 +88,26 @@ async function countSessions(fleet: Fleet, node: FleetNode): Promise<number | nu
   return countKinds(heard.value)["session"] ?? 0;
 }
 
-async function countCommits(
+/** What each says of itself; null where they are too many to be asked. */
+async function askGroups(
   fleet: Fleet,
   node: FleetNode,
   status: unknown,
-): Promise<number | null> {
+): Promise<readonly unknown[] | null> {
   const groups = listAt(status, "shards", "groups");
   if (groups.length > groupsAskedMax) return null;
-  const counts = await Promise.all(
+  return Promise.all(
     groups.map(async (group) => {
       const address = `${fullName(node)}/shards/${group}`;
       const heard = await hear(() => fleet.ask(node, { kind: "actor", address }));
-      // A group that is being opened again has no figures yet.
-      return heard.isUp ? (numberAt(heard.value, "detail", "commits") ?? 0) : 0;
+      return heard.isUp ? heard.value : undefined;
     }),
   );
-  return counts.reduce((total, count) => total + count, 0);
+}
+
+/** A group that is being opened again has no figures yet. */
+function sumOf(groups: readonly unknown[], field: string): number {
+  return groups.reduce<number>((sum, group) => sum + (numberAt(group, "detail", field) ?? 0), 0);
 }
 
 type NodeStatus = Awaited<ReturnType<typeof statusOf>>;
@@ -127,12 +135,28 @@ function describe(
   if (unreadable.length > 0) {
     head.push(["unreadable", { text: unreadable.join(", "), style: "red" }]);
   }
+  const changes = changesCell(nodes);
+  if (changes !== undefined) head.push(["changes", changes]);
   const titles = headings(
     ...["NODE", "STATE", "UP", "VERSION", "LEASE", "CONNECTIONS", "SESSIONS", "SHARDS"],
     ...["COMMITS", "DEAD", "CRASHES", "RESTARTS"],
   );
   const body = nodes.length === 0 ? "no nodes" : table([titles, ...nodes.map(rowOf)], paint);
   return `${table(head, paint)}\n\n${body}`;
+}
+
+/** Undefined while all that happened was told to whom it concerns. */
+function changesCell(nodes: readonly NodeStatus[]): Row[number] | undefined {
+  const sum = (of: (node: NodeStatus) => number | null) =>
+    nodes.reduce((total, node) => total + (of(node) ?? 0), 0);
+  const [unpublished, lost] = [sum((node) => node.unpublished), sum((node) => node.lost)];
+  const heldBack = nodes.map((node) => node.heldBack).find((reason) => typeof reason === "string");
+  const because = typeof heldBack === "string" ? `, held back: ${heldBack}` : "";
+  if (lost > 0) {
+    return { text: `${lost} lost, ${unpublished} unpublished${because}`, style: "red" };
+  }
+  if (because !== "") return { text: `${unpublished} unpublished${because}`, style: "yellow" };
+  return undefined;
 }
 
 function rowOf(node: NodeStatus): Row {

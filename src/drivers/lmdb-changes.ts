@@ -24,6 +24,7 @@ const dropReasons: readonly DropReason[] = [
   "bound",
   "set-aside",
   "recalled",
+  "abandoned",
 ];
 /** Likewise; also a session's record has it (lmdb-records.ts). */
 export const presences: readonly Presence[] = ["offline", "online", "foreground", "background"];

@@ -78,7 +78,9 @@ export function putSessionRecord(batch: WriteBatch, record: SessionRecord): void
     batch.text(id).text(platform).f64(connect).f64(ackedSeq).f64(seenAtMs);
   }
   for (const { attempts = 0, triedSeq = 0 } of record.devices) batch.f64(attempts).f64(triedSeq);
-  batch.u8(presences.indexOf(record.announced ?? "offline")).endPut();
+  batch.u8(presences.indexOf(record.announced ?? "offline"));
+  for (const { setAside = 0 } of record.devices) batch.f64(setAside);
+  batch.endPut();
 }
 
 export function readSessionRecord(bytes: Uint8Array): SessionRecord {
@@ -103,6 +105,10 @@ export function readSessionRecord(bytes: Uint8Array): SessionRecord {
     if (attempts > 0) devices[index] = { ...device, attempts, triedSeq };
   }
   const announced = presences[reader.u8()];
+  for (let at = 0; at < devices.length && !reader.isAtEnd; at++) {
+    const setAside = reader.f64();
+    if (setAside > 0) devices[at] = { ...(devices[at] as DeviceRecord), setAside };
+  }
   if (announced === undefined || announced === "offline") return { generation, lastSeq, devices };
   return { generation, lastSeq, devices, announced };
 }

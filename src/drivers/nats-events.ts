@@ -5,18 +5,11 @@
  * The stream is made at start, and again when it is found missing. What the services
  * subscribe is the subjects themselves, on which each event passes once, as it is stored.
  */
-import {
-  DiscardPolicy,
-  JetStreamApiError,
-  type JetStreamClient,
-  jetstream,
-  jetstreamManager,
-  RetentionPolicy,
-  StorageType,
-} from "@nats-io/jetstream";
-import { RequestError } from "@nats-io/transport-node";
+import { DiscardPolicy, jetstreamManager, RetentionPolicy, StorageType } from "@nats-io/jetstream";
+import { createInbox, headers, type Msg } from "@nats-io/transport-node";
 import { Fault } from "../base/result.js";
 import { duplicateWindowMs, type EventLog, type LoggedEvent } from "../ports/event-log.js";
+import { isMap } from "../protocol/codec.js";
 import type { NatsConnection } from "./nats-connection.js";
 import { ensureReplicated, type Replicas } from "./nats-replicas.js";
 
@@ -28,15 +21,20 @@ const nanosPerMs = 1_000_000;
 /** An event that the stream's leader took to its grave is not answered at all. */
 const publishMs = 2_000;
 const askMs = 5_000;
-/** Between two looks for a stream that is missing. */
-const remakeMs = 5_000;
+/** Between two looks for a stream that may be missing. */
+const lookMs = 5_000;
 
-/** Makes the stream where it is missing. Throws Fault("NATS_UNFIT") and what the client throws. */
+/**
+ * Makes the stream where it is missing. Where the server has no room for it now, pushes are
+ * served all the same: `onFewer` is told, and it is made as soon as there is an event.
+ */
 export async function openEvents(
   connection: NatsConnection,
   replicas: Replicas = {},
 ): Promise<EventLog> {
-  await ensureEvents(connection, replicas);
+  await ensureEvents(connection, replicas).catch((cause) => {
+    replicas.onFewer?.(`there is no stream ${eventStream}: ${(cause as Error).message}`);
+  });
   return new NatsEvents(connection, replicas);
 }
 
@@ -63,54 +61,88 @@ async function makeStream(connection: NatsConnection, replicas: number): Promise
 }
 
 class NatsEvents implements EventLog {
-  private readonly js: JetStreamClient;
-  private remadeMs = 0;
+  private readonly inbox: string;
+  private readonly waiting = new Map<string, (isDuplicate: boolean) => void>();
+  private count = 0;
+  private askedMs = 0;
 
   constructor(
     private readonly connection: NatsConnection,
     private readonly replicas: Replicas,
   ) {
-    this.js = jetstream(connection.client, { timeout: publishMs });
+    const { client, inboxPrefix } = connection;
+    this.inbox = createInbox(inboxPrefix);
+    client.subscribe(`${this.inbox}.*`, {
+      callback: (error, message) => {
+        if (error === null) this.onAnswer(message);
+      },
+    });
   }
 
   async publish({ subject, id, payload }: LoggedEvent): Promise<{ readonly isDuplicate: boolean }> {
+    const { client } = this.connection;
+    const sent = headers();
+    sent.set("Nats-Msg-Id", id);
+    sent.set("Nats-Expected-Stream", eventStream);
+    const reply = `${this.inbox}.${this.count++}`;
     try {
-      const { duplicate } = await this.connection.whileConnected(() =>
-        this.js.publish(subject, payload, {
-          msgID: id,
-          timeout: publishMs,
-          expect: { streamName: eventStream },
-        }),
-      );
-      return { isDuplicate: duplicate };
+      const isDuplicate = await this.connection.whileConnected(() => {
+        const answered = this.answerOn(reply);
+        client.publish(subject, payload, { reply, headers: sent });
+        return answered;
+      });
+      return { isDuplicate };
     } catch (cause) {
-      if (isMissing(cause)) this.remake();
-      throw asFault(cause);
+      const outcome = cause instanceof Fault ? cause.outcome : "unknown";
+      if (this.connection.isConnected) this.lookForStream();
+      const message = `an event was not taken: ${(cause as Error).message}`;
+      throw new Fault("EVENTS_UNAVAILABLE", outcome, message, { cause });
     }
   }
 
+  private answerOn(reply: string): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const end = setTimeout(() => {
+        this.waiting.delete(reply);
+        reject(new Fault("TIMEOUT", "unknown", `no answer within ${publishMs} ms`));
+      }, publishMs);
+      this.waiting.set(reply, (isDuplicate) => {
+        this.waiting.delete(reply);
+        clearTimeout(end);
+        resolve(isDuplicate);
+      });
+    });
+  }
+
+  /**
+   * A service that subscribes the event may answer it as well, and what it says must not
+   * count, nor hold up those of other apps: whatever is not the stream's word is not heard.
+   */
+  private onAnswer({ subject, data }: Msg): void {
+    const resolve = this.waiting.get(subject);
+    if (resolve === undefined) return;
+    const ack = readAck(data);
+    if (ack !== undefined) resolve(ack.isDuplicate);
+  }
+
   /** An operator may have deleted it, or the server come back without its data. */
-  private remake(): void {
+  private lookForStream(): void {
     const nowMs = performance.now();
-    if (nowMs - this.remadeMs < remakeMs) return;
-    this.remadeMs = nowMs;
+    if (nowMs - this.askedMs < lookMs) return;
+    this.askedMs = nowMs;
     // What it fails with the next event tells, too.
     ensureEvents(this.connection, this.replicas).catch(() => undefined);
   }
 }
 
-/** The client's own error for it is made of a "no responders". */
-function isMissing(cause: unknown): boolean {
-  const { cause: inner } = cause as { readonly cause?: unknown };
-  return inner instanceof RequestError && inner.isNoResponders();
-}
-
-/** What the server refused, and what nobody took, was not stored. */
-function asFault(cause: unknown): Fault {
-  if (cause instanceof Fault) {
-    return new Fault("EVENTS_UNAVAILABLE", cause.outcome, cause.message, { cause });
+/** Undefined for anything but a PubAck of the stream of events. */
+function readAck(data: Uint8Array): { readonly isDuplicate: boolean } | undefined {
+  let answer: unknown;
+  try {
+    answer = JSON.parse(new TextDecoder().decode(data));
+  } catch {
+    return undefined;
   }
-  const isRefused = cause instanceof JetStreamApiError || isMissing(cause);
-  const message = `an event was not taken: ${(cause as Error).message}`;
-  return new Fault("EVENTS_UNAVAILABLE", isRefused ? "not-done" : "unknown", message, { cause });
+  if (!isMap(answer) || answer.stream !== eventStream || !Number.isInteger(answer.seq)) return;
+  return { isDuplicate: answer.duplicate === true };
 }

@@ -144,6 +144,8 @@ export interface DeviceRecord {
   /** How often what is above `ackedSeq`, up to `triedSeq`, was sent without being acked; absent is 0. */
   readonly attempts?: number;
   readonly triedSeq?: number;
+  /** Messages in a row that were set aside for it, since its last ack; absent is 0. */
+  readonly setAside?: number;
 }
 
 export interface StoredEntry {
@@ -210,8 +212,18 @@ export type Change =
   /** The user was erased: nothing of before is to be kept anywhere. */
   | { readonly kind: "erased" };
 
-/** `set-aside`: sent too often without an ack. `bound`: the inbox was full. */
-export type DropReason = "acked" | "expired" | "collapsed" | "bound" | "set-aside" | "recalled";
+/**
+ * `set-aside`: sent too often without an ack. `bound`: the inbox was full. `abandoned`: the
+ * devices that had not acked it are gone.
+ */
+export type DropReason =
+  | "acked"
+  | "expired"
+  | "collapsed"
+  | "bound"
+  | "set-aside"
+  | "recalled"
+  | "abandoned";
 
 export interface SessionSize {
   readonly key: SessionKey;

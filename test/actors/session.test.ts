@@ -390,8 +390,8 @@ describe("delivering", () => {
     const bench = await ShardBench.start({ ackWaitMs: 1_000 });
     await bench.attach("alice", 1);
     await bench.pushAll("alice", numbers(2));
-    await bench.clock.advanceAndSettle(2_500);
-    assert.deepEqual(bench.bodies(1).slice(0, 4), [0, 1, 0, 1]);
+    await bench.clock.advanceAndSettle(1_500);
+    assert.deepEqual(bench.bodies(1), [0, 1, 0, 1]);
     await bench.ack("alice", 1, 2);
     const count = bench.bodies(1).length;
     await bench.clock.advanceAndSettle(10_000);

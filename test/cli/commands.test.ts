@@ -136,6 +136,9 @@ describe("status", () => {
       connections: 5,
       sessions: 2,
       commits: 21,
+      unpublished: 0,
+      lost: 0,
+      heldBack: null,
       deadLetters: 3,
       crashes: 1,
       restarts: 1,
@@ -157,6 +160,21 @@ describe("status", () => {
     const text = await runCli(fleet, ["status"]);
     match(text.out, /dc1-b\.incb +silent +- +0\.1\.0 +- +- +- +2048/);
     match(text.out, /dc1-a\.inca \* +up +1m0s/);
+  });
+
+  test("says what services were not told, and why", async () => {
+    const fleet = await fleetWithDemo();
+    match((await runCli(fleet, ["status"])).out, /^(?!.*changes)/s);
+    const heldBack = "the log is away";
+    fleet.groupDetail = { commits: 21, unpublished: 7, lost: 0, heldBack };
+    match(
+      (await runCli(fleet, ["status"])).out,
+      /changes +\d+ unpublished, held back: the log is away/,
+    );
+    fleet.groupDetail = { commits: 21, unpublished: 7, lost: 3 };
+    match((await runCli(fleet, ["status"])).out, /changes +\d+ lost, \d+ unpublished/);
+    const { nodes } = (await runCli(fleet, ["status", "--json"])).document;
+    deepEqual([nodes[0].unpublished, nodes[0].lost, nodes[0].heldBack], [7, 3, null]);
   });
 
   test("ends with 3, and still shows the picture, when no node answers", async () => {

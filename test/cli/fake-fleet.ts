@@ -200,9 +200,12 @@ export class FakeFleet implements Fleet {
     return { ok: true, value: { node: nodeId, isDraining, changed } };
   }
 
+  /** What the one group says of itself. */
+  groupDetail: Record<string, unknown> = { commits: 21, unpublished: 0, lost: 0 };
+
   private actor(node: NodeName, address: string): DeskAnswer | ErrorAnswer {
     const path = address.slice(fullName(node).length + 1);
-    if (path === "shards/0") return { ok: true, value: { address, detail: { commits: 21 } } };
+    if (path === "shards/0") return { ok: true, value: { address, detail: this.groupDetail } };
     return path === "edge" ? { ok: true, value: { address } } : errorAnswer("NOT_FOUND");
   }
 

@@ -82,7 +82,7 @@ const session: fc.Arbitrary<Session> = fc.record({
   forget: few(keyId),
   addDue: few(fc.nat(5)),
   removeDue: few(fc.nat(5)),
-  changes: few(fc.nat(8)),
+  changes: few(fc.nat(9)),
 });
 
 const write: fc.Arbitrary<Write> = fc.record({
@@ -239,6 +239,7 @@ export class Subject {
       devices: devices.map((id, at) => ({
         ...{ id, platform: "web", connect: at, ackedSeq: this.step, seenAtMs: 2 ** 41 },
         ...(at === 1 ? { attempts: this.step, triedSeq: this.step + 1 } : {}),
+        ...(at === 0 && this.step % 3 === 1 ? { setAside: this.step } : {}),
       })),
       ...(this.step % 2 === 0 ? { announced: "online" as const } : {}),
     };
@@ -266,6 +267,7 @@ export class Subject {
       { kind: "dropped", seqs: [step], reason: "set-aside", ids: [entry(step).id] },
       { kind: "announced", presence: "foreground" },
       { kind: "erased" },
+      { kind: "dropped", seqs: [step], reason: "abandoned" },
     ];
     return kinds[kind] as Change;
   }

@@ -4,7 +4,7 @@
  */
 import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { jetstreamManager, StorageType } from "@nats-io/jetstream";
+import { AckPolicy, jetstreamManager, StorageType } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import { connect, type Msg, type NatsConnection } from "@nats-io/transport-node";
 import { isReservedAppName, renderUsers } from "../../src/main/setup/nats-users.js";
@@ -13,6 +13,7 @@ import { sessionKey, shardOf } from "../../src/protocol/shards.js";
 import { operatorSubject, pushUserSubject, shardPushSubject } from "../../src/protocol/subjects.js";
 import { encodeToken } from "../../src/protocol/tokens.js";
 import { type NatsFixture, startNats } from "../support/nats-server.js";
+import { until } from "../support/until.js";
 
 const operatorAddress = operatorSubject("idc1-a", "i1");
 /** An app whose name a subject, a configuration and a shell would each like to read otherwise. */
@@ -160,6 +161,52 @@ describe("an app's NATS user", () => {
     const ack = await service.request("lane.high.a.user.alice", "{}", { timeout: 2000 });
     equal(ack.json<{ stream: string }>().stream, "LANES");
     await service.close();
+  });
+
+  test("takes its stored events from a consumer that an operator made, and no other's", async () => {
+    const manager = await jetstreamManager(node);
+    await manager.streams.add({
+      name: "EVENTS",
+      subjects: ["event.>"],
+      storage: StorageType.File,
+    });
+    const stored = (subject: string) => node.request(subject, "{}", { timeout: 2000 });
+    for (const subject of ["event.a.receipt.1", "event.b.receipt.2", "event.a.receipt.3"]) {
+      await stored(subject);
+    }
+    await manager.consumers.add("EVENTS", {
+      durable_name: "a",
+      filter_subject: "event.a.>",
+      deliver_subject: "_INBOX_a.events",
+      ack_policy: AckPolicy.Explicit,
+    });
+    const service = await connectAs(nats.credentials.app("a"));
+    const seen: string[] = [];
+    service.subscribe("_INBOX_a.events", {
+      callback: (_, message) => {
+        seen.push(message.subject);
+        // Its acknowledgement: an answer to what was received, which it may give.
+        message.respond("+ACK");
+      },
+    });
+    await until("all of its events were acknowledged", async () => {
+      const { ack_floor, num_pending } = await manager.consumers.info("EVENTS", "a");
+      return num_pending === 0 && ack_floor.consumer_seq === 2;
+    });
+    deepEqual(seen, ["event.a.receipt.1", "event.a.receipt.3"]);
+    for (const request of [
+      "$JS.API.STREAM.INFO.EVENTS",
+      "$JS.API.STREAM.MSG.GET.EVENTS",
+      "$JS.API.DIRECT.GET.EVENTS.event.b.receipt.2",
+      "$JS.API.CONSUMER.CREATE.EVENTS.mine.event.b.>",
+      "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.mine",
+      "$JS.API.CONSUMER.MSG.NEXT.EVENTS.a",
+      "event.a.receipt.4",
+    ]) {
+      equal((await publishRefusals(service, request)).length, 1, request);
+    }
+    await service.close();
+    await manager.streams.delete("EVENTS");
   });
 
   test("receives its events and answers its uplinks, once each", async () => {

@@ -74,7 +74,7 @@ export class History implements StoreWatcher {
   private readonly ids = new Map<string, { readonly key: SessionKey; readonly seq: number }>();
   readonly counts = {
     ...{ stored: 0, shown: 0, fenced: 0 },
-    ...{ acked: 0, expired: 0, collapsed: 0, bound: 0, "set-aside": 0, recalled: 0 },
+    ...{ acked: 0, expired: 0, collapsed: 0, bound: 0, "set-aside": 0, recalled: 0, abandoned: 0 },
   };
 
   constructor(

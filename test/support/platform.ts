@@ -27,6 +27,7 @@ import {
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { decodeMsgId } from "../../src/protocol/msg-id.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
+import type { EventWishes } from "../../src/protocol/service-event.js";
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { pushUserSubject } from "../../src/protocol/subjects.js";
 import { decodeNodeRecord, type NodeRecord, nodeKey } from "../../topology/node-record.js";
@@ -42,6 +43,8 @@ export interface PlatformOptions {
   /** Kept at the end where given. */
   readonly folder?: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** What the app's services are told; nothing unless given. */
+  readonly events?: EventWishes;
   /** Takes each line that a node logs, which otherwise go to standard error. */
   readonly onLog?: OnLog;
 }
@@ -91,7 +94,8 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
       options.environment ?? {},
       options.onLog,
     );
-    await platform.registerApp({});
+    const { events } = options;
+    await platform.registerApp(events === undefined ? {} : { events });
     const names = options.nodes ?? ["a", "b"];
     await Promise.all(names.map((name) => platform.startNode(name)));
     if (names.length > 0) await platform.untilPlaced();

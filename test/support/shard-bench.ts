@@ -9,6 +9,13 @@ import { ShardHost } from "../../actors/shard-host.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
 import { MemoryEvents } from "../../src/drivers/memory-events.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
+import type {
+  Change,
+  DeviceRecord,
+  Due,
+  InboxGroup,
+  StoredSession,
+} from "../../src/ports/inbox-store.js";
 import type { AppRecord } from "../../src/protocol/app-record.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
@@ -27,6 +34,7 @@ import { Actor } from "../../src/runtime/actor.js";
 import { addressOn } from "../../src/runtime/address.js";
 import type { ActorKind } from "../../src/runtime/kind.js";
 import { ActorSystem } from "../../src/runtime/system.js";
+import type { NodeRecord } from "../../topology/node-record.js";
 import { PlacementTable } from "../../topology/placement-table.js";
 import { VirtualClock } from "./virtual-clock.js";
 
@@ -59,7 +67,7 @@ export class ShardBench {
   readonly crashes: string[] = [];
   readonly system: ActorSystem;
   private readonly node: NodeContext;
-  private epoch = 1;
+  private epoch = 0;
   private replies = 0;
   delivery: AppRecord["delivery"] = "each-device";
   wishes: EventWishes = {};
@@ -128,9 +136,9 @@ export class ShardBench {
   /** All shards, each under the next epoch. */
   async giveShards(): Promise<void> {
     const all = Array.from({ length: shardCount }, (_, shard) => shard as Shard);
-    this.node.view.table = PlacementTable.empty().withOwner(all, member, this.epoch - 1);
-    this.system.tell(addressOn("dc1-t.i", "shards"), { kind: "PlacementChanged" });
-    await this.clock.advanceAndSettle(10);
+    this.node.view.table = PlacementTable.empty().withOwner(all, member, this.epoch);
+    this.epoch += 1;
+    await this.tellPlacementChanged();
   }
 
   /** The request is sent now; the promise is its answer once time has moved on. */
@@ -208,11 +216,61 @@ export class ShardBench {
     return this.delivered(connection).map(([, , body]) => body);
   }
 
+  async dueOf(uid: string): Promise<readonly Due[]> {
+    const key = sessionKey("demo", uid);
+    const due = await (await this.groupOf(key)).readDue(
+      shardOfKey(key),
+      Number.MAX_SAFE_INTEGER,
+      100,
+    );
+    return due.filter((one) => one.key === key);
+  }
+
   async inbox(uid: string): Promise<readonly number[]> {
-    const key: SessionKey = sessionKey("demo", uid);
-    const shard = shardOfKey(key);
-    const group = await this.store.openGroup(this.store.groupOf(shard));
-    const stored = await group.loadSession(shard, key);
+    const stored = await this.stored(uid);
     return stored?.entries.map((entry) => entry.seq) ?? [];
+  }
+
+  async devices(uid: string): Promise<readonly DeviceRecord[]> {
+    return (await this.stored(uid))?.record.devices ?? [];
+  }
+
+  async stored(uid: string): Promise<StoredSession | undefined> {
+    const key = sessionKey("demo", uid);
+    return (await this.groupOf(key)).loadSession(shardOfKey(key), key);
+  }
+
+  /** Those of one kind, in order, as the store has logged them. */
+  async changesOf<Kind extends Change["kind"]>(
+    uid: string,
+    kind: Kind,
+  ): Promise<readonly Extract<Change, { kind: Kind }>[]> {
+    const key = sessionKey("demo", uid);
+    const changes = await (await this.groupOf(key)).readChanges(shardOfKey(key), 0, 10_000);
+    return changes
+      .filter((numbered) => numbered.key === key)
+      .flatMap(({ change }) => (change.kind === kind ? [change] : []) as never[]);
+  }
+
+  groupOf(key: SessionKey): Promise<InboxGroup> {
+    return this.store.openGroup(this.store.groupOf(shardOfKey(key)));
+  }
+
+  /** The edge comes up: it is called to attach, and never confirms. */
+  async callEdge(): Promise<void> {
+    this.node.view.nodes.set(member.nodeId, member as NodeRecord);
+    await this.tellPlacementChanged();
+  }
+
+  /** The edge is gone, with all its connections. */
+  async loseEdge(): Promise<void> {
+    await this.callEdge();
+    this.node.view.nodes.delete(member.nodeId);
+    await this.tellPlacementChanged();
+  }
+
+  private async tellPlacementChanged(): Promise<void> {
+    this.system.tell(addressOn("dc1-t.i", "shards"), { kind: "PlacementChanged" });
+    await this.clock.advanceAndSettle(10);
   }
 }

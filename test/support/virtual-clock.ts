@@ -20,13 +20,18 @@ export class VirtualClock implements Clock {
 
   constructor(
     startMs = 1_000,
-    private readonly wallStartMs = Date.UTC(2026, 0, 1),
+    private wallStartMs = Date.UTC(2026, 0, 1),
   ) {
     this.nowMs = startMs;
   }
 
   wallMs(): number {
     return this.wallStartMs + this.nowMs;
+  }
+
+  /** Somebody sets the wall clock. */
+  jumpWall(byMs: number): void {
+    this.wallStartMs += byMs;
   }
 
   monotonicMs(): number {
