@@ -5,6 +5,7 @@
  */
 import type {
   CommitAnswer,
+  DeviceRecord,
   DropReason,
   FenceAnswer,
   FenceRequest,
@@ -15,7 +16,7 @@ import { unpackValue } from "../../src/protocol/codec.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { Position } from "../../src/protocol/position.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import { type SessionKey, type Shard, sessionKey } from "../../src/protocol/shards.js";
+import { type SessionKey, type Shard, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { isEcho, type Payload, payloadName } from "./payload.js";
 import type { PushLedger } from "./push-ledger.js";
 import type { StoreWatcher } from "./sim-store.js";
@@ -42,7 +43,7 @@ interface SessionHistory {
   lastSeq: number;
   lastId: string;
   /** As the store holds them. */
-  devices: readonly { readonly id: string; readonly ackedSeq: number }[];
+  devices: readonly DeviceRecord[];
 }
 
 interface ShardHistory {
@@ -55,6 +56,10 @@ interface DeviceHistory {
   readonly shown: Set<string>;
   /** How often each seq was sent to it, since the user was last erased. */
   readonly sent: Map<number, number>;
+  /** How often it, or its edge, asked to be sent something again. */
+  repeats: number;
+  /** Tried while it was stalled: those sendings do not count. */
+  readonly trials: Set<number>;
   readonly numbers: Map<string, number>;
   taken: Position | undefined;
   /** The highest that a session ever sent it, for those that ack what they did not show. */
@@ -72,7 +77,11 @@ export interface HistoryRules {
   /** The latest that any node's clock has shown. */
   readonly latestWallMs: () => number;
   readonly attemptsMax: number;
+  readonly setAsideMax: number;
 }
+
+/** While the store stalls. */
+const attemptsInFlight = 3;
 
 export class History implements StoreWatcher {
   readonly sessions = new Map<SessionKey, SessionHistory>();
@@ -149,7 +158,9 @@ export class History implements StoreWatcher {
     for (const seq of write.remove === true ? [] : (write.drop ?? [])) {
       this.world.check(dropped.has(seq), 2, () => `${write.key} ${seq} was dropped without a word`);
     }
-    if (write.record !== undefined) this.checkCursors(write.key, session);
+    if (write.record === undefined) return;
+    this.checkCursors(write.key, session);
+    for (const device of session.devices) this.checkAttempts(write.key, session, device);
   }
 
   private noteStored(write: SessionWrite, session: SessionHistory, seq: number, id: string): void {
@@ -197,6 +208,7 @@ export class History implements StoreWatcher {
     for (const [name, device] of this.devices) {
       if (!name.startsWith(`${key}/`)) continue;
       device.sent.clear();
+      device.trials.clear();
       device.sentSeq = 0;
     }
   }
@@ -299,6 +311,40 @@ export class History implements StoreWatcher {
         );
       }
     }
+  }
+
+  /**
+   * Invariant 2: what is sent again and again is known to be, whoever owns the shard. An owner
+   * that dies may forget one attempt; some are on their way to the disk.
+   */
+  private checkAttempts(key: SessionKey, session: SessionHistory, device: DeviceRecord): void {
+    const { attempts = 0, triedSeq = 0, setAside = 0, ackedSeq, id } = device;
+    const wallMs = this.rules.latestWallMs();
+    const first = [...session.entries.values()].find(
+      (entry) =>
+        entry.seq > ackedSeq &&
+        entry.dropped === undefined &&
+        entry.expiresAtMs > wallMs &&
+        isFor(entry, id),
+    );
+    if (first === undefined) return;
+    const { sent, repeats, trials } = this.deviceNamed(`${key}/${id}`);
+    if (setAside >= this.rules.setAsideMax) trials.add(first.seq);
+    if (trials.has(first.seq)) return;
+    const owners = this.shards.get(shardOfKey(key))?.epoch ?? 0;
+    const inWholeWindows = Math.floor(this.rules.attemptsMax / 2);
+    const known = triedSeq >= first.seq ? attempts : 0;
+    const most = known + 1 + inWholeWindows + owners + repeats + attemptsInFlight;
+    const times = sent.get(first.seq) ?? 0;
+    this.world.check(
+      times <= most,
+      2,
+      () => `${key} ${id} was sent ${first.seq} ${times} times, and ${known} are stored`,
+    );
+  }
+
+  noteRepeat(key: SessionKey, device: string): void {
+    this.deviceNamed(`${key}/${device}`).repeats++;
   }
 
   // ---- the answers ----
@@ -417,6 +463,8 @@ export class History implements StoreWatcher {
     const made: DeviceHistory = {
       shown: new Set(),
       sent: new Map(),
+      repeats: 0,
+      trials: new Set(),
       numbers: new Map(),
       taken: undefined,
       sentSeq: 0,

@@ -26,7 +26,7 @@ import {
   type RunPlan,
 } from "./plan-run.js";
 import { PushLedger } from "./push-ledger.js";
-import { type Told, watchSessions, watchSettingAside } from "./session-watch.js";
+import { type Told, watchRepeats, watchSessions, watchSettingAside } from "./session-watch.js";
 import {
   isServed,
   type Settling,
@@ -78,6 +78,8 @@ const settleWithinMs = 45_000;
 const lookEveryMs = 250;
 /** Every so many seeds somebody takes messages back and erases users. */
 const serviceEverySeeds = 4;
+/** Every so many seeds a device acks nothing until the faults are over. */
+const deafEverySeeds = 3;
 
 const apps: ReadonlyMap<string, AppRecord> = new Map([
   ["each", { v: 1, app: "each", secrets: [], delivery: "each-device", createdAtMs: 0 }],
@@ -151,8 +153,9 @@ class SimRun implements Settling {
     if (breakage?.breakGroup !== undefined) this.store.breakGroup = breakage.breakGroup;
     this.ledger = new PushLedger(world, () => this.mayDouble());
     const policyOf = (key: SessionKey) => apps.get(appOfKey(key))?.delivery ?? "each-device";
-    const { attemptsMax } = plan.limits;
-    const rules = { policyOf, latestWallMs: () => this.latestWall(), attemptsMax };
+    const { attemptsMax, setAsideMax } = plan.limits;
+    const latestWallMs = () => this.latestWall();
+    const rules = { policyOf, latestWallMs, attemptsMax, setAsideMax };
     this.history = new History(world, rules, this.ledger);
     const { leaseMs, leaseMarginMs: marginMs } = plan.limits;
     const groupSize = shardCount / plan.groupCount;
@@ -204,6 +207,7 @@ class SimRun implements Settling {
       watchConnections(),
       watchSessions((told) => this.onTold(told)),
       watchSettingAside((key, device, seq) => this.history.noteSetAside(key, device, seq)),
+      watchRepeats((key, device) => this.history.noteRepeat(key, device)),
       this.asks.watch(),
     ];
     return () => {
@@ -252,10 +256,13 @@ class SimRun implements Settling {
     await this.runUntil(bootMs);
     for (const publisher of this.publishers) publisher.start();
     this.service?.start();
+    const deaf = world.seed % deafEverySeeds === 1 ? this.devices[0] : undefined;
+    if (deaf !== undefined) deaf.isSilent = true;
     this.nemesis.start();
     await this.runUntil(bootMs + plan.faultsMs);
     this.nemesis.end();
     if (this.service !== undefined) this.service.isWanted = false;
+    deaf?.speak();
     await this.ownAll(world.nowMs);
     await this.moveInCalm();
     for (const publisher of this.publishers) publisher.isWanted = false;

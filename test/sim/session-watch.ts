@@ -63,6 +63,21 @@ export function watchSettingAside(
   );
 }
 
+/** Called when a device, or its edge, asks for something again. Returns the way back. */
+export function watchRepeats(onRepeat: (key: SessionKey, device: string) => void): () => void {
+  return patch<Attachments["resend"]>(
+    Attachments.prototype,
+    "resend",
+    (was) =>
+      function (this: Attachments, resend) {
+        const { deliveries, sessionKey } = this["desk"];
+        const device = deliveries.devices.find((one) => one.isServedOn(resend));
+        if (device !== undefined) onRepeat(sessionKey, device.id);
+        return was.call(this, resend);
+      },
+  );
+}
+
 interface WatchedSession {
   readonly deliveries: { readonly devices: readonly WatchedDevice[] } | undefined;
   readonly context: { readonly node: { readonly bus: unknown } };
