@@ -71,6 +71,13 @@ export class AnnouncedPresence {
     this.storeDue(this.context.node.limits.offlineAfterMs);
   }
 
+  /** The user goes, and with the record what was told of it: nobody else would take it back. */
+  onErased(write: PendingWrite): void {
+    if (!this.isOnline) return;
+    this.presence = "offline";
+    write.changes.push({ kind: "announced", presence: "offline" });
+  }
+
   /** The time that `armPresence` was given is over. `mayServe`: this node still has its lease. */
   onTick(mayServe: boolean): void {
     this.isArmed = false;

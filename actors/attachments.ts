@@ -128,15 +128,22 @@ export class Attachments {
       this.askToAttach(resend);
       return;
     }
-    if (!device.attempts.mayRepeat()) {
-      if (!device.attempts.isStalled) this.sendAgain(device);
-      return desk.deliveries.catchUp();
-    }
+    // Who asks again and again is sent it again when its ack is overdue.
+    if (device.isUnderWay && !device.attempts.mayRepeat()) return;
     const { position } = resend;
+    // Below the cursor too: what lies between will not be sent to it any more, and a base
+    // above what it has would be asked about for ever.
     const isKnown = desk.inbox.covers(position) && position.seq <= device.sentSeq;
-    const fromSeq = isKnown ? Math.max(device.ackedSeq, position.seq) : device.ackedSeq;
-    desk.deliveries.attachAt(device, fromSeq);
+    desk.deliveries.attachAt(device, isKnown ? position.seq : device.ackedSeq);
     return desk.deliveries.catchUp();
+  }
+
+  /** The user was erased: whoever is connected as that user is to sign in anew. */
+  closeErased(): void {
+    for (const { edge, connection } of this.desk.deliveries.devices) {
+      this.desk.tellEdge(edge, { kind: "CloseConnection", connection, close: "ERASED" });
+    }
+    this.nextLookMs = 0;
   }
 
   private servedOn(ref: ConnectionRef): Device | undefined {

@@ -23,6 +23,7 @@ import {
   messageFrame,
   passingFrame,
   protocolVersion,
+  recalledFrame,
   refusedFrame,
   type Start,
   welcomeFrame,
@@ -33,6 +34,7 @@ import type {
   Deliver,
   DeliverPassing,
   FromEdge,
+  Recalled,
   ToSession,
   WrongOwner,
 } from "../src/protocol/messages.js";
@@ -79,6 +81,7 @@ export type ConnectionMessage =
   | Attached
   | Deliver
   | DeliverPassing
+  | Recalled
   | CloseConnection
   | WrongOwner
   | Closed;
@@ -141,6 +144,9 @@ export class Connection extends Actor<ConnectionMessage> {
         return;
       case "DeliverPassing":
         this.onDeliverPassing(message);
+        return;
+      case "Recalled":
+        this.onRecalled(message);
         return;
       case "TokenVerified":
         this.onTokenVerified(message);
@@ -353,6 +359,11 @@ export class Connection extends Actor<ConnectionMessage> {
     const { session: key, epoch, generation, device } = this;
     if (key === undefined) return;
     this.edge.node.journal?.passedWritten({ key, epoch, generation }, device, record);
+  }
+
+  private onRecalled({ ids, epoch }: Recalled): void {
+    if (this.phase !== serving || epoch !== this.epoch) return;
+    this.sendFrame(recalledFrame(onlySession, ids));
   }
 
   private askResend(position: Position): void {

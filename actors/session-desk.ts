@@ -20,6 +20,11 @@ export interface SessionDesk extends Outlet {
   readonly isSettled: boolean;
   /** The session as the delivery journal names it. */
   readonly stepSession: StepSession;
+  /** Its user's erasure is on its way to disk: until then nothing else may be stored. */
+  readonly isErasing: boolean;
+  readonly presence: "connected" | "away" | "unknown";
+  /** `write` erases the user; then the session begins anew. */
+  beginErasure(write: PendingWrite): void;
   /** What is stored next; collects until the group takes it. */
   write(): PendingWrite;
 }

@@ -5,14 +5,18 @@
  * Its epoch was fenced before it was made; its pushes come by way of the group's intake.
  */
 import { unreachable } from "../src/base/assert.js";
+import { accepted, type Result } from "../src/base/result.js";
 import type { ErrorCode } from "../src/protocol/errors.js";
+import { decodeInboxRequest } from "../src/protocol/inbox-request.js";
 import type {
+  AcceptPush,
   AttachAgain,
   EdgeGone,
   FromEdge,
   ProbeShard,
   ReceivedPush,
   ReplyTo,
+  ServeInbox,
 } from "../src/protocol/messages.js";
 import { decodePushCommand } from "../src/protocol/push-command.js";
 import { type SessionKey, sessionKey, shardOf } from "../src/protocol/shards.js";
@@ -138,24 +142,28 @@ export class Shard extends Actor<ShardMessage> {
     const reply = request ?? account.plain;
     reply.account = account;
     const key = sessionKey(address.appToken, address.uidToken);
-    const limited = gate.limit("push", key, account);
+    const limited = gate.limit(address.verb, key, account);
     if (limited !== undefined) {
       this.refuse(reply, limited, undefined, gate.retryAfterMs);
       return;
     }
-    const command = decodePushCommand(push.payload);
-    if (!command.ok) {
-      this.refuse(reply, command.code, command.message);
+    const { payload } = push;
+    const decoded =
+      address.verb === "push" ? acceptPush(payload, reply) : serveInbox(payload, reply);
+    if (!decoded.ok) {
+      this.refuse(reply, decoded.code, decoded.message);
       return;
     }
-    const shed = gate.shed(command.value, account, sinceMs);
-    if (shed !== undefined) {
-      this.refuse(reply, shed, undefined, gate.retryAfterMs);
-      return;
+    const { value } = decoded;
+    if (value.kind === "AcceptPush") {
+      const shed = gate.shed(value.command, account, sinceMs);
+      if (shed !== undefined) {
+        this.refuse(reply, shed, undefined, gate.retryAfterMs);
+        return;
+      }
     }
     if (request !== undefined) gate.enter(request);
-    const accept = { kind: "AcceptPush", command: command.value, reply } as const;
-    if (!this.tellSession(key, accept)) this.refuse(reply, "OVERLOADED");
+    if (!this.tellSession(key, value)) this.refuse(reply, "OVERLOADED");
   }
 
   private refusalOf({ appToken, uidToken }: ShardPush): ErrorCode | undefined {
@@ -211,4 +219,20 @@ export class Shard extends Actor<ShardMessage> {
       refusedPushes: this.refusedPushes,
     };
   }
+}
+
+function acceptPush(
+  payload: Uint8Array,
+  reply: ReplyTo | undefined,
+): Result<AcceptPush, ErrorCode> {
+  const command = decodePushCommand(payload);
+  return command.ok ? accepted({ kind: "AcceptPush", command: command.value, reply }) : command;
+}
+
+function serveInbox(
+  payload: Uint8Array,
+  reply: ReplyTo | undefined,
+): Result<ServeInbox, ErrorCode> {
+  const request = decodeInboxRequest(payload);
+  return request.ok ? accepted({ kind: "ServeInbox", request: request.value, reply }) : request;
 }

@@ -9,6 +9,7 @@ import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
 import { declareAppReach } from "./app-reach.js";
 import { declareDrain } from "./drain.js";
+import { declareInbox } from "./inbox.js";
 import { type CliWorld, Invocation } from "./invocation.js";
 import { declareMessage } from "./message.js";
 import { declareMigrate } from "./migrate.js";
@@ -34,7 +35,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
   const invocation = new Invocation(world, program, asksForJson(args));
   for (const declare of [
     ...[declarePush, declareStatus, declareTopology, declareActor],
-    ...[declareUser, declareApp, declareToken, declareMigrate],
+    ...[declareUser, declareInbox, declareApp, declareToken, declareMigrate],
     ...[declareMessage, declareAppReach],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
   ]) {

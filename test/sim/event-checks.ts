@@ -137,7 +137,9 @@ export class EventChecks implements StoreWatcher, EventWatcher {
       if (this.apps.get(appOfKey(key))?.events?.receipts !== true) continue;
       for (const { id, seq, dropped } of entries.values()) {
         const kinds = this.receipts.get(id);
-        const ended = dropped === undefined ? "stored" : (receiptOf(dropped) ?? "acked");
+        // Who is erased is not told of any more, message by message.
+        const isOver = dropped !== undefined && dropped !== "erased";
+        const ended = isOver ? (receiptOf(dropped) ?? "acked") : "stored";
         if (!kinds?.has("stored") || !kinds.has(ended)) {
           return `${key} ${seq} was ${dropped}, and its receipts say ${[...(kinds ?? [])].join(", ")}`;
         }
