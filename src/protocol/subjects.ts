@@ -11,6 +11,20 @@ export function pushUserSubject(app: string, uid: string): string {
   return `push.${encodeToken(app)}.user.${encodeToken(uid)}`;
 }
 
+/** Of a durable lane: its stream takes it, and answers with a PubAck. */
+export function laneUserSubject(lane: string, app: string, uid: string): string {
+  return `lane.${lane}.${encodeToken(app)}.user.${encodeToken(uid)}`;
+}
+
+/** What services subscribe of an app: receipts of all messages, presence of all users. */
+export function receiptsWildcard(app: string): string {
+  return `event.${encodeToken(app)}.receipt.>`;
+}
+
+export function presenceWildcard(app: string): string {
+  return `event.${encodeToken(app)}.user.>`;
+}
+
 /** What NATS maps a user push to; the owner of the shard subscribes `shardWildcard`. */
 export function shardPushSubject(shard: Shard, key: SessionKey): string {
   return `shard.${shard}.push.${key}`;
