@@ -227,7 +227,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
   }
 
   private answerKnownKey(keyId: string, push: AcceptPush, inbox: Inbox): boolean {
-    const { node } = this.context;
+    const { node, shard } = this.context;
     const { bus, clock } = node;
     const known = inbox.findKey(keyId, clock.wallMs());
     if (known === undefined) return false;
@@ -235,7 +235,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
       answerRefused(bus, push.reply, "KEY_REUSED");
     } else if (this.outstandingWrites === 0) {
       answerAccepted(bus, push.reply, known.msgId, known.seq, true);
-      node.journal?.duplicate(this.stepSession(inbox), known.seq, known.msgId);
+      node.journal?.duplicate(shard, this.stepSession(inbox), known.seq, known.msgId);
     } else {
       // The first may still be on its way to disk; this answer must not overtake it.
       this.answerOnCommit(push, known.msgId, known.seq, true, this.write());
@@ -293,7 +293,8 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     for (const { record, target } of write.passing) {
       if (this.mayServe) deliveries.deliverPassing(record, target);
     }
-    this.context.node.journal?.committed(this.stepSession(inbox), write.changes, write.answers);
+    const { node, shard } = this.context;
+    node.journal?.committed(shard, this.stepSession(inbox), write.changes, write.answers);
     deliveries.deliverCommitted(write.append);
     const { waiting } = this;
     if (waiting !== undefined) {
