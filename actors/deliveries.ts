@@ -57,17 +57,17 @@ export class Deliveries {
 
   /** At most once: to whoever is connected now. */
   deliverPassing(record: Uint8Array, target: Target | undefined): void {
-    const { epoch, node } = this.context;
+    const { epoch, node, shard } = this.context;
     const session = { key: this.outlet.sessionKey, epoch, generation: this.inbox.generation };
     let isTaken = false;
     for (const device of this.devices) {
       if (!device.isConnected || !device.isTargetOf(target)) continue;
       const { edge, connection } = device;
       this.outlet.tellEdge(edge, { kind: "DeliverPassing", connection, epoch, record });
-      node.journal?.passed(session, device.id, record);
+      node.journal?.passed(shard, session, device.id, record);
       isTaken = true;
     }
-    if (!isTaken) node.journal?.passed(session, "", record);
+    if (!isTaken) node.journal?.passed(shard, session, "", record);
   }
 
   /** To whoever is connected and may have been sent them. */
@@ -179,7 +179,7 @@ export class Deliveries {
       records,
     };
     this.outlet.tellEdge(device.edge, deliver);
-    this.context.node.journal?.sent(deliver, device.id, device.edge ?? "");
+    this.context.node.journal?.sent(this.context.shard, deliver, device.id, device.edge ?? "");
     this.outlet.armAckWait();
   }
 }

@@ -13,7 +13,7 @@ import { BatchWriter, type PackedBatch } from "../src/protocol/journal-batch-wri
 import { msgIdOfRecord } from "../src/protocol/message-record.js";
 import type { Deliver } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
-import { type SessionKey, shardOfKey } from "../src/protocol/shards.js";
+import { type Shard, shardOfKey } from "../src/protocol/shards.js";
 import type { AwaitingAnswer } from "./pending-write.js";
 
 /** A buffer is taken when it holds so much; beyond the second, steps are dropped and counted. */
@@ -41,11 +41,12 @@ export class DeliveryJournal {
 
   /** Of the owner: what is on disk now, and what was answered with it. */
   committed(
+    shard: Shard,
     session: StepSession,
     changes: readonly Change[],
     answers: readonly AwaitingAnswer[],
   ): void {
-    const block = this.blockFor(session.key);
+    const block = this.blockFor(shard);
     if (block === undefined) return;
     const atMs = this.options.clock.wallMs();
     for (const change of changes) this.noteChange(block, atMs, session, change);
@@ -55,26 +56,26 @@ export class DeliveryJournal {
   }
 
   /** Of the owner: a push under a known key was answered without a write. */
-  duplicate(session: StepSession, seq: number, id: MsgId): void {
-    const block = this.blockFor(session.key);
+  duplicate(shard: Shard, session: StepSession, seq: number, id: MsgId): void {
+    const block = this.blockFor(shard);
     if (block === undefined) return;
     const atMs = this.options.clock.wallMs();
     this.kept(block, this.writer(block).duplicate(atMs, session, seq, id));
   }
 
   /** Of the owner: stored messages on their way to the edge of a device. */
-  sent(deliver: Deliver, device: string, edge: string): void {
-    this.delivery("sent", deliver, device, edge);
+  sent(shard: Shard, deliver: Deliver, device: string, edge: string): void {
+    this.delivery("sent", shard, deliver, device, edge);
   }
 
   /** Of the edge: the same, handed to the socket. */
   written(deliver: Deliver, device: string, edge: string): void {
-    this.delivery("written", deliver, device, edge);
+    this.delivery("written", shardOfKey(deliver.key), deliver, device, edge);
   }
 
   /** Of the owner: an at-most-once message on its way to one device; "" where nobody took it. */
-  passed(session: StepSession, device: string, record: Uint8Array): void {
-    const block = this.blockFor(session.key);
+  passed(shard: Shard, session: StepSession, device: string, record: Uint8Array): void {
+    const block = this.blockFor(shard);
     if (block === undefined) return;
     const atMs = this.options.clock.wallMs();
     const id = msgIdOfRecord(record);
@@ -83,7 +84,7 @@ export class DeliveryJournal {
 
   /** Of the edge: the same, handed to the socket. */
   passedWritten(session: StepSession, device: string, record: Uint8Array): void {
-    const block = this.blockFor(session.key);
+    const block = this.blockFor(shardOfKey(session.key));
     if (block === undefined) return;
     const atMs = this.options.clock.wallMs();
     const id = msgIdOfRecord(record);
@@ -104,8 +105,14 @@ export class DeliveryJournal {
     return this.writers[block]?.take();
   }
 
-  private delivery(kind: "sent" | "written", deliver: Deliver, device: string, edge: string): void {
-    const block = this.blockFor(deliver.key);
+  private delivery(
+    kind: "sent" | "written",
+    shard: Shard,
+    deliver: Deliver,
+    device: string,
+    edge: string,
+  ): void {
+    const block = this.blockFor(shard);
     if (block === undefined) return;
     const atMs = this.options.clock.wallMs();
     const { connection, seqs } = deliver;
@@ -150,8 +157,7 @@ export class DeliveryJournal {
   }
 
   /** Undefined where the shard is not in the sample. Every block has its share of it. */
-  private blockFor(key: SessionKey): number | undefined {
-    const shard = shardOfKey(key);
+  private blockFor(shard: Shard): number | undefined {
     const isSampled = Math.floor(shard / blockCount) % this.options.sampleOneIn === 0;
     return isSampled ? blockOf(shard) : undefined;
   }

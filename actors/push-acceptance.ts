@@ -128,7 +128,8 @@ export class PushAcceptance {
       answerRefused(bus, push.reply, "KEY_REUSED");
     } else if (desk.isSettled) {
       answerAccepted(bus, push.reply, known.msgId, known.seq, true);
-      desk.context.node.journal?.duplicate(desk.stepSession, known.seq, known.msgId);
+      const { node, shard } = desk.context;
+      node.journal?.duplicate(shard, desk.stepSession, known.seq, known.msgId);
     } else {
       // The first may still be on its way to disk; this answer must not overtake it.
       this.answerOnCommit(push, known.msgId, known.seq, true, desk.write());

@@ -239,7 +239,8 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     // A predecessor that crashed may have submitted it; its answers are still owed.
     if (write.author === this) this.outstandingWrites--;
     if (this.pending === write) this.pending = undefined;
-    this.context.node.journal?.committed(this.stepSession, write.changes, write.answers);
+    const { node, shard } = this.context;
+    node.journal?.committed(shard, this.stepSession, write.changes, write.answers);
     if (write === this.erasure) this.beginAnew();
     this.pushes.finish(write);
     for (const reply of write.replies) answerInbox(this.context.node.bus, reply);

@@ -17,18 +17,27 @@ import type { InboxErased, InboxListed, InboxRecalled } from "../protocol/inbox-
 import { decodeInboxRequest } from "../protocol/inbox-request.js";
 import type { PushAccepted, PushAnswer } from "../protocol/push-answer.js";
 import {
-  decodePushCommand,
-  type Fallback,
-  type Kind,
-  type Notification,
-  type Priority,
-  type Pull,
-  type Target,
-} from "../protocol/push-command.js";
-import { inboxUserSubject, pushUserSubject } from "../protocol/subjects.js";
-import { encodeToken, uidTokenBytesMax } from "../protocol/tokens.js";
-import { Backoff, type BackoffLimits } from "./backoff.js";
+  inboxUserSubject,
+  presenceWildcard,
+  pushUserSubject,
+  receiptsWildcard,
+} from "../protocol/subjects.js";
+import type { BackoffLimits } from "./backoff.js";
+import { type Lane, LaneClient } from "./lane-client.js";
 import { platformClock, platformRandom } from "./platform.js";
+import { type BatchAnswer, type BatchOptions, runBatch, type UserPush } from "./push-batch.js";
+import { encodePush, isBadUid, type Push } from "./push-encoding.js";
+import { type Repetition, repeat } from "./repetition.js";
+import { requestBytes, type ServiceConnection } from "./service-connection.js";
+import {
+  EventFeed,
+  type EventOptions,
+  type EventSubscription,
+  type PresenceEvent,
+  type Receipt,
+  readPresence,
+  readReceipt,
+} from "./service-events.js";
 
 export type { ErrorAnswer, ErrorCode } from "../protocol/errors.js";
 export type {
@@ -39,36 +48,18 @@ export type {
   InboxRecalled,
 } from "../protocol/inbox-answer.js";
 export type { PushAccepted, PushAnswer } from "../protocol/push-answer.js";
-
-/** What is used of a NATS connection; the one of `@nats-io/transport-node` fits. */
-export interface ServiceConnection {
-  request(
-    subject: string,
-    payload: Uint8Array,
-    options: { timeout: number },
-  ): Promise<{ readonly data: Uint8Array }>;
-  publish(subject: string, payload: Uint8Array): void;
-}
-
-/** A push command; fields, bounds and defaults are in docs/api.md. */
-export interface Push {
-  /** Anything msgpack can carry, bytes too; at most 64 KiB encoded. */
-  readonly body?: unknown;
-  /** Idempotency key, at most 64 bytes, good for 10 minutes. */
-  readonly id?: string;
-  readonly qos?: 0 | 1;
-  /** Seconds, at most 30 days. */
-  readonly ttl?: number;
-  readonly collapse?: string;
-  readonly type?: string;
-  readonly target?: Target;
-  readonly pull?: Pull;
-  readonly enc?: string;
-  readonly kind?: Kind;
-  readonly notification?: Notification;
-  readonly fallback?: Fallback | false;
-  readonly priority?: Priority;
-}
+export type { Lane, LaneAccepted } from "./lane-client.js";
+export type { BatchAnswer, BatchOptions, UserPush } from "./push-batch.js";
+export type { Push } from "./push-encoding.js";
+export type { ServiceConnection } from "./service-connection.js";
+export type {
+  EventOptions,
+  EventSubscription,
+  PresenceEvent,
+  PresenceKind,
+  Receipt,
+  ReceiptKind,
+} from "./service-events.js";
 
 export interface ServiceOptions {
   readonly connection: ServiceConnection;
@@ -104,6 +95,24 @@ export interface Service {
     options?: { readonly deadlineMs?: number },
   ): Promise<PushAnswer>;
   /**
+   * Each like `pushReliably`, with so many in flight; of one user one at a time, in the order
+   * given. Resolves to one answer a push, in order, each with its idempotency `key`; does not
+   * reject. What had no answer, or was not sent, before the batch's deadline is TIMEOUT.
+   */
+  pushMany(pushes: readonly UserPush[], options?: BatchOptions): Promise<BatchAnswer[]>;
+  /** A durable lane by its name: `high`, `normal`, `low`, or one of the app's own. */
+  lane(name: string): Lane;
+  /** What becomes of the app's messages, as it happens; see docs/api.md for who gets which. */
+  receipts(
+    handler: (receipt: Receipt) => void | Promise<void>,
+    options?: EventOptions,
+  ): EventSubscription;
+  /** Which users come and go, as it happens. */
+  presence(
+    handler: (event: PresenceEvent) => void | Promise<void>,
+    options?: EventOptions,
+  ): EventSubscription;
+  /**
    * A plain publish: no answer, and lost when no owner listens at this moment (as safe
    * as core NATS is). Returns the refusal of a command that would be refused by its
    * form, else undefined.
@@ -135,29 +144,29 @@ const timeoutMsDefault = 5_000;
 const deadlineMsDefault = 30_000;
 const deadlineMsMax = 9 * 60_000;
 const keyLength = 26;
+const notSent = "not sent before the deadline of its batch";
 
 interface Encoded {
   readonly subject: string;
   readonly payload: Uint8Array;
 }
 
-type Attempt = { readonly answer: PushAnswer } | { readonly fault: Fault };
-
 class ServiceClient implements Service {
-  private readonly timeoutMs: number;
-  private readonly clock: Clock;
-  private readonly random: Random;
+  private readonly repetition: Omit<Repetition, "endMs">;
 
   constructor(private readonly options: ServiceOptions) {
-    this.timeoutMs = options.timeoutMs ?? timeoutMsDefault;
-    this.clock = options.clock ?? platformClock;
-    this.random = options.random ?? platformRandom;
+    this.repetition = {
+      clock: options.clock ?? platformClock,
+      random: options.random ?? platformRandom,
+      backoff: { baseMs: 100, capMs: 2_000, ...options.backoff },
+      timeoutMs: options.timeoutMs ?? timeoutMsDefault,
+    };
   }
 
   async push(uid: string, push: Push): Promise<PushAnswer> {
     const encoded = this.encode(uid, push);
     if ("ok" in encoded) return encoded;
-    return this.request(encoded, this.timeoutMs);
+    return this.request(encoded, this.repetition.timeoutMs);
   }
 
   async pushReliably(
@@ -165,24 +174,37 @@ class ServiceClient implements Service {
     push: Push,
     { deadlineMs = deadlineMsDefault }: { readonly deadlineMs?: number } = {},
   ): Promise<PushAnswer> {
-    // Encoded once: the same key with other bytes would be refused.
-    const id = push.id ?? randomToken(this.random, keyLength);
-    const encoded = this.encode(uid, { ...push, id });
-    if ("ok" in encoded) return encoded;
-    const endMs = this.clock.monotonicMs() + Math.min(deadlineMs, deadlineMsMax);
-    const backoff = new Backoff(this.random, {
-      baseMs: 100,
-      capMs: 2_000,
-      ...this.options.backoff,
+    const id = push.id ?? this.makeKey();
+    return this.pushUntil(uid, { ...push, id }, this.endAfter(deadlineMs));
+  }
+
+  pushMany(pushes: readonly UserPush[], options: BatchOptions = {}): Promise<BatchAnswer[]> {
+    const endMs = this.endAfter(options.deadlineMs ?? deadlineMsDefault);
+    return runBatch(pushes, options, async ({ uid, push }) => {
+      const key = push.id ?? this.makeKey();
+      return { ...(await this.pushInBatch(uid, { ...push, id: key }, endMs)), key };
     });
-    for (;;) {
-      const leftMs = Math.max(1, endMs - this.clock.monotonicMs());
-      const attempt = await this.attempt(encoded, Math.min(this.timeoutMs, leftMs));
-      if ("answer" in attempt && isFinal(attempt.answer)) return attempt.answer;
-      const pauseMs = backoff.nextMs();
-      if (this.clock.monotonicMs() + pauseMs >= endMs) return conclude(attempt);
-      await new Promise<void>((resolve) => void this.clock.after(pauseMs, resolve));
-    }
+  }
+
+  lane(name: string): Lane {
+    const { connection, app } = this.options;
+    return new LaneClient(name, { connection, app, repetition: this.repetition });
+  }
+
+  receipts(
+    handler: (receipt: Receipt) => void | Promise<void>,
+    options: EventOptions = {},
+  ): EventSubscription {
+    const { connection, app } = this.options;
+    return new EventFeed(connection, receiptsWildcard(app), readReceipt, handler, options);
+  }
+
+  presence(
+    handler: (event: PresenceEvent) => void | Promise<void>,
+    options: EventOptions = {},
+  ): EventSubscription {
+    const { connection, app } = this.options;
+    return new EventFeed(connection, presenceWildcard(app), readPresence, handler, options);
   }
 
   publish(uid: string, push: Push): ErrorAnswer | undefined {
@@ -216,60 +238,50 @@ class ServiceClient implements Service {
     const read = decodeInboxRequest(payload);
     if (!read.ok) return errorAnswer(read.code, read.message);
     const subject = inboxUserSubject(this.options.app, uid);
-    return this.request<Answer>({ subject, payload }, this.timeoutMs);
+    return this.request<Answer>({ subject, payload }, this.repetition.timeoutMs);
+  }
+
+  private async pushUntil(uid: string, push: Push, endMs: number): Promise<PushAnswer> {
+    // Encoded once: the same key with other bytes would be refused.
+    const encoded = this.encode(uid, push);
+    if ("ok" in encoded) return encoded;
+    return repeat({ ...this.repetition, endMs }, (timeoutMs) => this.request(encoded, timeoutMs));
+  }
+
+  /** A fault of the connection is one push's answer, not the end of the batch. */
+  private async pushInBatch(uid: string, push: Push, endMs: number): Promise<PushAnswer> {
+    if (this.repetition.clock.monotonicMs() >= endMs) return errorAnswer("TIMEOUT", notSent);
+    try {
+      return await this.pushUntil(uid, push, endMs);
+    } catch (error) {
+      if (error instanceof Fault) return errorAnswer("TIMEOUT", error.message);
+      throw error;
+    }
+  }
+
+  private endAfter(deadlineMs: number): number {
+    return this.repetition.clock.monotonicMs() + Math.min(deadlineMs, deadlineMsMax);
+  }
+
+  private makeKey(): string {
+    return randomToken(this.repetition.random, keyLength);
   }
 
   /** Checks here what the platform would refuse: a plain publish hears of nothing. */
   private encode(uid: string, push: Push): Encoded | ErrorAnswer {
-    if (isBadUid(uid)) return errorAnswer("BAD_UID");
-    const given = Object.entries(push).filter(([, value]) => value !== undefined);
-    let payload: Uint8Array;
-    try {
-      payload = packValue(Object.fromEntries(given));
-    } catch (cause) {
-      return errorAnswer("BAD_COMMAND", `the push cannot be encoded: ${String(cause)}`);
-    }
-    const read = decodePushCommand(payload);
-    if (!read.ok) return errorAnswer(read.code, read.message);
+    const payload = encodePush(uid, push);
+    if ("ok" in payload) return payload;
     return { subject: pushUserSubject(this.options.app, uid), payload };
-  }
-
-  private async attempt(encoded: Encoded, timeoutMs: number): Promise<Attempt> {
-    try {
-      return { answer: await this.request(encoded, timeoutMs) };
-    } catch (error) {
-      if (error instanceof Fault) return { fault: error };
-      throw error;
-    }
   }
 
   private async request<Answer = PushAccepted>(
     { subject, payload }: Encoded,
     timeout: number,
   ): Promise<Answer | ErrorAnswer> {
-    let data: Uint8Array;
-    try {
-      ({ data } = await this.options.connection.request(subject, payload, { timeout }));
-    } catch (cause) {
-      if (isNoResponders(cause)) return errorAnswer("NOT_READY", "nobody serves this user now");
-      if (errorName(cause) === "TimeoutError") return errorAnswer("TIMEOUT");
-      throw new Fault("BUS", "unknown", `the request failed: ${String(cause)}`, { cause });
-    }
-    return readAnswer<Answer>(data);
+    const data = await requestBytes(this.options.connection, subject, payload, { timeout });
+    if (data === "no-responders") return errorAnswer("NOT_READY", "nobody serves this user now");
+    return data === "timeout" ? errorAnswer("TIMEOUT") : readAnswer<Answer>(data);
   }
-}
-
-function isBadUid(uid: string): boolean {
-  return uid === "" || encodeToken(uid).length > uidTokenBytesMax;
-}
-
-function isFinal(answer: PushAnswer): boolean {
-  return answer.ok || !answer.retryable;
-}
-
-function conclude(attempt: Attempt): PushAnswer {
-  if ("fault" in attempt) throw attempt.fault;
-  return attempt.answer;
 }
 
 function readAnswer<Answer>(data: Uint8Array): Answer | ErrorAnswer {
@@ -284,28 +296,16 @@ function readAnswer<Answer>(data: Uint8Array): Answer | ErrorAnswer {
   }
   if (answer.ok) return answer as Answer;
   // A later platform may have codes that this SDK does not know.
-  const { code, message, retryable } = answer;
+  const { code, message, retryable, retryAfterMs } = answer;
   return {
     ok: false,
     code: String(code) as ErrorCode,
     message: String(message),
     retryable: retryable ?? isRetryable(String(code)),
+    ...(typeof retryAfterMs === "number" ? { retryAfterMs } : {}),
   } as ErrorAnswer;
 }
 
 function isRetryable(code: string): boolean {
   return code in errorTable && errorTable[code as ErrorCode].retryable;
-}
-
-/** nats-core wraps it in a RequestError; older clients used the code 503. */
-function isNoResponders(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if ((error as { code?: unknown }).code === "503") return true;
-  return error.name.startsWith("NoResponders") || isNoResponders(error.cause);
-}
-
-function errorName(error: unknown): string {
-  if (!(error instanceof Error)) return "";
-  if (error.name === "TimeoutError" || error.cause === undefined) return error.name;
-  return errorName(error.cause);
 }

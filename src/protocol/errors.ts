@@ -22,6 +22,8 @@ export const errorTable = {
   OVERLOADED: { retryable: true, meaning: "a queue on the way is full" },
   NOT_READY: { retryable: true, meaning: "the shard is being taken over" },
   STORE_UNAVAILABLE: { retryable: true, meaning: "the store did not confirm; the fate is unknown" },
+  LANE_UNKNOWN: { retryable: false, meaning: "no stream takes what is published on this lane" },
+  LANE_FULL: { retryable: true, meaning: "the lane's stream is at its bound" },
   NOT_FOUND: { retryable: false, meaning: "what was asked for does not exist" },
   NOT_LEADER: { retryable: true, meaning: "this node does not lead the placement; ask who does" },
   LAST_NODE: { retryable: false, meaning: "no other node would be left to take what this one has" },

@@ -5,6 +5,7 @@
  */
 import { batchVersion, msgIdLength, type StepSession, stepKinds } from "./journal-batch.js";
 import type { MsgId } from "./msg-id.js";
+import type { SessionKey } from "./shards.js";
 
 const textBytesMax = 255;
 /** Of one step with a session and two texts that are all new. */
@@ -26,6 +27,13 @@ export class BatchWriter {
   private lastMs = 0;
   private readonly texts = new Map<string, number>();
   private readonly sessions = new Map<string, number>();
+  /** Steps of one session often follow each other, and most edges are one. */
+  private lastKey = "";
+  private lastEpoch = 0;
+  private lastGeneration = 0;
+  private lastSessionNumber = 0;
+  private lastEdge = "";
+  private lastEdgeNumber = 0;
   private readonly epochs: number[] = [];
   private readonly generations: number[] = [];
 
@@ -135,6 +143,8 @@ export class BatchWriter {
     this.stepCount = 0;
     this.texts.clear();
     this.sessions.clear();
+    this.lastKey = "";
+    this.lastEdge = "";
     this.epochs.length = 0;
     this.generations.length = 0;
     return { bytes, steps };
@@ -162,12 +172,26 @@ export class BatchWriter {
   }
 
   private session({ key, epoch, generation }: StepSession): void {
+    const isLast =
+      key === this.lastKey && epoch === this.lastEpoch && generation === this.lastGeneration;
+    if (isLast) {
+      this.number(this.lastSessionNumber);
+      return;
+    }
+    this.lastSessionNumber = this.introduce(key, epoch, generation);
+    this.lastKey = key;
+    this.lastEpoch = epoch;
+    this.lastGeneration = generation;
+  }
+
+  /** Writes its number, and all of it where it is new. */
+  private introduce(key: SessionKey, epoch: number, generation: number): number {
     const known = this.sessions.get(key);
     const isSame =
       known !== undefined && this.epochs[known] === epoch && this.generations[known] === generation;
     if (isSame) {
       this.number(known);
-      return;
+      return known;
     }
     const next = this.epochs.length;
     this.sessions.set(key, next);
@@ -177,6 +201,7 @@ export class BatchWriter {
     this.plainText(key);
     this.number(epoch);
     this.number(generation);
+    return next;
   }
 
   private delivery(
@@ -187,21 +212,28 @@ export class BatchWriter {
     count: number,
   ): void {
     this.text(device);
-    this.text(edge);
+    if (edge === this.lastEdge) {
+      this.number(this.lastEdgeNumber);
+    } else {
+      this.lastEdgeNumber = this.text(edge);
+      this.lastEdge = edge;
+    }
     this.number(connection);
     this.number(fromSeq);
     this.number(count);
   }
 
-  private text(text: string): void {
+  private text(text: string): number {
     const known = this.texts.get(text);
     if (known !== undefined) {
       this.number(known);
-      return;
+      return known;
     }
-    this.number(this.texts.size);
-    this.texts.set(text, this.texts.size);
+    const next = this.texts.size;
+    this.number(next);
+    this.texts.set(text, next);
     this.plainText(text);
+    return next;
   }
 
   private plainText(text: string): void {

@@ -32,6 +32,15 @@ export function shardInboxSubject(shard: Shard, key: SessionKey): string {
   return `shard.${shard}.inbox.${key}`;
 }
 
+/** What services subscribe of an app: receipts of all messages, presence of all users. */
+export function receiptsWildcard(app: string): string {
+  return `event.${encodeToken(app)}.receipt.>`;
+}
+
+export function presenceWildcard(app: string): string {
+  return `event.${encodeToken(app)}.user.>`;
+}
+
 /** What NATS maps a user push to; the owner of the shard subscribes `shardWildcard`. */
 export function shardPushSubject(shard: Shard, key: SessionKey): string {
   return `shard.${shard}.push.${key}`;

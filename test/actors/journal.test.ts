@@ -67,7 +67,7 @@ class Bench {
   }
 
   note(key: SessionKey, ...changes: Change[]): void {
-    this.journal.committed(sessionOf(key), changes, []);
+    this.journal.committed(shardOfKey(key), sessionOf(key), changes, []);
   }
 
   stored(key: SessionKey, seq: number): MsgId {
@@ -78,7 +78,9 @@ class Bench {
 
   deliver(kind: "sent" | "written", key: SessionKey, device: string, seqs: number[]): void {
     const on = { kind: "Deliver", connection: 7, prev: 0, records: [] } as const;
-    this.journal[kind]({ ...on, ...sessionOf(key), seqs }, device, edge);
+    const deliver = { ...on, ...sessionOf(key), seqs };
+    if (kind === "sent") this.journal.sent(shardOfKey(key), deliver, device, edge);
+    else this.journal.written(deliver, device, edge);
   }
 
   kept(): JournalStep[] {
@@ -262,11 +264,11 @@ describe("a message's path", () => {
     const bench = new Bench();
     const id = bench.idFor(alice);
     const record = Uint8Array.of(0xb0, ...Buffer.from(id), 0xc0, 0xc0);
-    bench.journal.passed(sessionOf(alice), "phone", record);
+    bench.journal.passed(shardOfKey(alice), sessionOf(alice), "phone", record);
     bench.journal.passedWritten(sessionOf(alice), "phone", record);
     const lonely = bench.idFor(alice);
     const other = Uint8Array.of(0xb0, ...Buffer.from(lonely), 0xc0, 0xc0);
-    bench.journal.passed(sessionOf(alice), "", other);
+    bench.journal.passed(shardOfKey(alice), sessionOf(alice), "", other);
     await bench.clock.advanceAndSettle(1_500);
     const namesOf = async (message: MsgId) => {
       const answer = await bench.read(message);
@@ -280,7 +282,7 @@ describe("a message's path", () => {
   test("has the answers to repeats, and is found by them where the first step is lost", async () => {
     const bench = new Bench();
     const id = bench.idFor(alice);
-    bench.journal.duplicate(sessionOf(alice), 4, id);
+    bench.journal.duplicate(shardOfKey(alice), sessionOf(alice), 4, id);
     bench.deliver("sent", alice, "phone", [4]);
     await bench.clock.advanceAndSettle(1_500);
     const answer = await bench.read(id);

@@ -49,6 +49,7 @@ function stage(...script: Scripted[]): {
     publish: (subject: string, payload: Uint8Array) => {
       published.push(read(subject, payload, 0));
     },
+    subscribe: () => ({ unsubscribe: () => {} }),
   };
   const random = { next: () => 0.5 };
   const service = createService({ connection, app: "my shop", clock, random });
@@ -175,6 +176,23 @@ describe("pushReliably", () => {
     const { service, asked } = stage(stored);
     await service.pushReliably("alice", { body: 1, id: undefined } as unknown as Push);
     equal(typeof asked[0]?.command.id, "string");
+  });
+
+  test("waits as long as a refusal says before it asks again", async () => {
+    const refusal = { ...errorAnswer("OVERLOADED"), retryAfterMs: 7_000 };
+    const { service, clock, asked } = stage(refusal as PushAnswer, stored);
+    const pushing = service.pushReliably("alice", { body: 1 });
+    await clock.advanceAndSettle(6_900);
+    equal(asked.length, 1);
+    await clock.advanceAndSettle(200);
+    deepEqual(await pushing, stored);
+  });
+
+  test("gives up where a refusal lasts beyond its deadline", async () => {
+    const refusal = { ...errorAnswer("OVERLOADED"), retryAfterMs: 60_000 } as PushAnswer;
+    const { service, asked } = stage(refusal);
+    deepEqual(await service.pushReliably("alice", { body: 1 }), refusal);
+    equal(asked.length, 1);
   });
 
   test("stops at a refusal that will not change", async () => {

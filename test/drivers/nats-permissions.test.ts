@@ -270,6 +270,7 @@ describe("an app's NATS user", () => {
     "uplink.b.chat.alice",
     "node.idc1-a.i1.actors",
     operatorAddress,
+    "journal.0",
     "$KV.apps.a",
     "$KV.apps.b",
     "$KV.placement.table",
@@ -313,6 +314,7 @@ describe("an app's NATS user", () => {
     "uplink.*.chat.>",
     "uplink.b.>",
     "node.>",
+    "journal.>",
     "$KV.>",
     "$KV.apps.b",
     "$JS.>",
@@ -438,12 +440,24 @@ describe("an operator's NATS user", () => {
       "event.a.user.alice.online",
       "uplink.a.chat.alice",
       "lane.high.a.user.alice",
+      "journal.0",
+      "$JS.API.STREAM.INFO.JOURNAL",
+      "$JS.API.CONSUMER.CREATE.JOURNAL",
       "_INBOX_node.x",
     ];
     for (const subject of mayNot) {
       equal((await publishRefusals(operator, subject)).length, 1, `${subject} must be refused`);
     }
-    const mayNotHear = [">", "push.>", "shard.>", "node.>", "event.>", "$KV.>", "_INBOX_op_bob.>"];
+    const mayNotHear = [
+      ">",
+      "journal.>",
+      "push.>",
+      "shard.>",
+      "node.>",
+      "event.>",
+      "$KV.>",
+      "_INBOX_op_bob.>",
+    ];
     for (const subject of mayNotHear) {
       equal((await subscribeRefusals(operator, subject)).length, 1, `${subject} must be refused`);
     }
@@ -459,6 +473,7 @@ describe("the nodes' NATS user", () => {
       "node.idc1-a.i1.actors",
       "event.b.user.alice.online",
       "uplink.b.chat.alice",
+      "journal.63",
       "_INBOX_a.x",
       "_INBOX_b.x",
       "_INBOX_op_bob.x",

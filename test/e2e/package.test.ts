@@ -96,7 +96,7 @@ test("has types that a strict TypeScript program compiles with", async () => {
     `import { Actor, type ActorKind, type AskResult, createSystem } from "belfry/actor";
      import { createDevice, type Device } from "belfry/client";
      import { systemClock, systemRandom } from "belfry/clock";
-     import { createService, type Service } from "belfry/service";
+     import { createService, type Receipt, type Service } from "belfry/service";
 
      const kind = {
        name: "quiet",
@@ -120,6 +120,13 @@ test("has types that a strict TypeScript program compiles with", async () => {
      // @ts-expect-error: a device needs a token
      export const device: Device = createDevice({ url: "ws://x", onMessage: () => {} });
      export const push = (service: Service) => service.push("alice", { body: 1, qos: 0 });
+     export const pushMany = async (service: Service) => {
+       const [answer] = await service.pushMany([{ uid: "alice", push: { body: 1 } }]);
+       const key: string | undefined = answer?.key;
+       const laned = await service.lane("high").push("alice", { body: key });
+       service.receipts(({ kind, id }: Receipt) => console.log(kind, id)).unsubscribe();
+       return laned.ok ? laned.stream : laned.code;
+     };
      export { createService };
     `,
   );

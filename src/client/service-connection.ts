@@ -1,0 +1,65 @@
+/**
+ * What the SDK for services uses of a NATS connection; the one of `@nats-io/transport-node`
+ * fits. Nothing of JetStream is needed: a publish into a stream is a request.
+ */
+import { Fault } from "../base/result.js";
+
+export interface ServiceConnection {
+  /** Options are always given; headers only for lanes. */
+  request(
+    subject: string,
+    payload: Uint8Array,
+    options?: { readonly timeout: number; readonly headers?: ServiceHeaders },
+  ): Promise<{ readonly data: Uint8Array }>;
+  publish(subject: string, payload: Uint8Array): void;
+  subscribe(
+    subject: string,
+    options: { readonly callback: (error: Error | null, message: ServiceMessage) => void },
+  ): { unsubscribe(): void };
+}
+
+export interface ServiceMessage {
+  readonly subject: string;
+  readonly data: Uint8Array;
+}
+
+/** Each client has its own type of headers, of which it asks only how they read on the wire. */
+export type ServiceHeaders = unknown;
+
+/** How one request ended without an answer that could be read. */
+export type Silence = "no-responders" | "timeout";
+
+/** Throws Fault("BUS", "unknown") when the connection failed. */
+export async function requestBytes(
+  connection: ServiceConnection,
+  subject: string,
+  payload: Uint8Array,
+  options: { readonly timeout: number; readonly headers?: ServiceHeaders },
+): Promise<Uint8Array | Silence> {
+  try {
+    return (await connection.request(subject, payload, options)).data;
+  } catch (cause) {
+    if (isNoResponders(cause)) return "no-responders";
+    if (errorName(cause) === "TimeoutError") return "timeout";
+    throw new Fault("BUS", "unknown", `the request failed: ${String(cause)}`, { cause });
+  }
+}
+
+/** One header, as NATS carries it (ADR-4); the value has neither line ends nor spaces around. */
+export function oneHeader(name: string, value: string): ServiceHeaders {
+  const bytes = new TextEncoder().encode(`NATS/1.0\r\n${name}: ${value}\r\n\r\n`);
+  return { encode: () => bytes };
+}
+
+/** nats-core wraps it in a RequestError; older clients used the code 503. */
+function isNoResponders(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if ((error as { code?: unknown }).code === "503") return true;
+  return error.name.startsWith("NoResponders") || isNoResponders(error.cause);
+}
+
+function errorName(error: unknown): string {
+  if (!(error instanceof Error)) return "";
+  if (error.name === "TimeoutError" || error.cause === undefined) return error.name;
+  return errorName(error.cause);
+}
