@@ -105,7 +105,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     const { context } = this;
     await context.commits.whenSettled(this.sessionKey);
     const stored = await context.inbox.loadSession(context.shard, this.sessionKey);
-    this.inbox = new Inbox(stored, context.node.idcNumber, context.node.random);
+    this.inbox = new Inbox(stored, context.node, context.inbox.generationFloor ?? 0);
     this.deliveries = new Deliveries(context, this.inbox, this);
     this.deliveries.devices = (stored?.record.devices ?? []).map((record) => new Device(record));
   }

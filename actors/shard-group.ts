@@ -24,6 +24,7 @@ import { CommitQueue } from "./commit-queue.js";
 import { DueSweep } from "./due-sweep.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
 import { gatherWrites } from "./gather-writes.js";
+import { type BackUpGroup, GroupBackup } from "./group-backup.js";
 import type { GroupFigures } from "./load-meter.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
@@ -88,6 +89,7 @@ export type GroupMessage =
   | EdgeAppeared
   | EdgeConfirmed
   | ProbeGroup
+  | BackUpGroup
   | Freeze
   | FreezeTick
   | ShardFrozen;
@@ -123,6 +125,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private commitCount = 0;
   private handled = 0;
   private probe: StoreProbe | undefined = undefined;
+  private readonly backup = new GroupBackup();
   /** Shards that still have sessions; undefined while the group does not freeze. */
   private thawed: Set<ShardNumber> | undefined = undefined;
 
@@ -277,6 +280,9 @@ export class ShardGroup extends Actor<GroupMessage> {
         this.probe?.start();
         from?.answer(this.probe?.proof);
         return;
+      case "BackUpGroup":
+        this.onBackUp(message, from);
+        return;
       case "EdgeGone":
         this.attachCalls.delete(message.edge as Address);
         for (const key of this.childKeys()) this.tellChild(key, message);
@@ -300,6 +306,12 @@ export class ShardGroup extends Actor<GroupMessage> {
     // A shard that is not here was fenced: it has another owner, or will have.
     const code = this.hasChild(shard) ? "OVERLOADED" : "NOT_READY";
     refusePush(this.node.bus, message.push, code);
+  }
+
+  private onBackUp(message: BackUpGroup, from: Asker | undefined): void {
+    const answer = this.backup.answer(message, this.inbox);
+    if (answer.ok) from?.answer(answer.value);
+    else from?.refuse(answer.code, answer.message);
   }
 
   private onFreeze(): void {

@@ -7,6 +7,7 @@ import { Command, CommanderError, Option } from "commander";
 import { refused } from "../base/result.js";
 import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
+import { declareBackup } from "./backup.js";
 import { declareDrain } from "./drain.js";
 import { type CliWorld, Invocation } from "./invocation.js";
 import { declareMigrate } from "./migrate.js";
@@ -32,7 +33,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
   const invocation = new Invocation(world, program, asksForJson(args));
   for (const declare of [
     ...[declarePush, declareStatus, declareTopology, declareActor],
-    ...[declareUser, declareApp, declareToken, declareMigrate],
+    ...[declareUser, declareApp, declareToken, declareMigrate, declareBackup],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
   ]) {
     declare(program, invocation);

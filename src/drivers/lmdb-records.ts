@@ -55,6 +55,15 @@ export function readFence(bytes: Uint8Array): StoredFence {
   return { epoch, reservedUntilMs, holder: reader.isAtEnd ? "" : reader.text() };
 }
 
+export function putGenerationFloor(batch: WriteBatch, floor: number): void {
+  startVersioned(batch).f64(floor).endPut();
+}
+
+/** 0 where the volume was never restored. */
+export function readGenerationFloor(bytes: Uint8Array | undefined): number {
+  return bytes === undefined ? 0 : readVersioned(bytes).f64();
+}
+
 export function putDroppedSeq(batch: WriteBatch, seq: number): void {
   startVersioned(batch).f64(seq).endPut();
 }

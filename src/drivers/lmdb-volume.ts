@@ -54,6 +54,9 @@ export class LmdbVolume implements InboxGroup {
   private inFlight: Promise<void> | undefined;
   private broken: Fault | undefined;
   private closing: Promise<void> | undefined;
+  /** Copies under way; they read the environment, which is closed after them. */
+  private readonly copies = new Set<Promise<void>>();
+  readonly generationFloor: number;
 
   /** `release` is called when the environment is closed. */
   constructor(
@@ -63,6 +66,7 @@ export class LmdbVolume implements InboxGroup {
     private readonly release: () => Promise<void>,
   ) {
     this.shards = new ShardTable(environment, firstShard, shardCount);
+    this.generationFloor = records.readGenerationFloor(environment.get(layout.floorReadKey()));
   }
 
   raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]> {
@@ -122,6 +126,13 @@ export class LmdbVolume implements InboxGroup {
     return this.reading(() => readLog(this.environment, shard, afterNumber, countMax));
   }
 
+  async backUp(folder: string, permit: string): Promise<void> {
+    this.checkUsable();
+    const copy = this.environment.copyTo(folder, permit);
+    this.copies.add(copy);
+    await copy.finally(() => this.copies.delete(copy));
+  }
+
   close(): Promise<void> {
     this.closing ??= this.closeOnce();
     return this.closing;
@@ -129,6 +140,7 @@ export class LmdbVolume implements InboxGroup {
 
   private async closeOnce(): Promise<void> {
     while (this.inFlight !== undefined) await this.inFlight;
+    await Promise.allSettled(this.copies);
     // Its write thread may hold the lock that closing would wait for, on this thread.
     if (this.broken !== undefined) throw this.broken;
     await this.environment.close();

@@ -14,6 +14,16 @@ export type DeskRequest =
   | { readonly kind: "actor"; readonly address: string }
   /** Encoded tokens; the node must own the user's shard. */
   | { readonly kind: "user"; readonly app: string; readonly uid: string }
+  /**
+   * Copies a group that this node serves into a folder of its machine, where the file
+   * `permit` holds the permit. Asked again it tells how far that is.
+   */
+  | {
+      readonly kind: "backup";
+      readonly group: number;
+      readonly folder: string;
+      readonly permit: string;
+    }
   | PlacementRequest;
 
 /** For the leader of the placement; another node answers NOT_LEADER. */
@@ -33,6 +43,7 @@ export interface DeskAnswer {
 
 export const treeDepthMax = 8;
 export const treeChildrenMax = 1_000;
+const groupMax = 4_095;
 
 export function encodeDesk(message: DeskRequest | DeskAnswer | ErrorAnswer): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(message));
@@ -62,6 +73,12 @@ export function decodeDeskRequest(
     case "user":
       if (typeof map.app !== "string" || typeof map.uid !== "string") break;
       return accepted({ kind: "user", app: map.app, uid: map.uid });
+    case "backup":
+      if (!isCount(map.group, groupMax) || !isName(map.permit) || !isFolder(map.folder)) break;
+      return accepted({
+        kind: "backup",
+        ...{ group: map.group, folder: map.folder, permit: map.permit },
+      });
     case "placement":
     case "rebalance-plan":
       return accepted({ kind: map.kind });
@@ -81,6 +98,10 @@ export function decodeDeskRequest(
 /** Of a node or a plan: it goes into messages and the log, so it is short and plain. */
 function isName(value: unknown): value is string {
   return typeof value === "string" && /^[A-Za-z0-9_.-]{1,64}$/.test(value);
+}
+
+function isFolder(value: unknown): value is string {
+  return typeof value === "string" && value.length <= 4_096 && /^(\/|[A-Za-z]:[\\/])/.test(value);
 }
 
 function isCount(value: unknown, most: number): value is number {

@@ -160,6 +160,8 @@ export class FakeFleet implements Fleet {
         return this.actor(node, request.address);
       case "user":
         return this.userAnswer.shift() ?? errorAnswer("INTERNAL");
+      case "backup":
+        return errorAnswer("UNSUPPORTED");
       default:
         return this.askPlacement(node, request);
     }
