@@ -8,7 +8,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Device } from "../../src/client/device-client.js";
+import { mariadbPassword, mariadbUser, startMariadb } from "../support/mariadb-server.js";
+import { makeDatabase } from "../support/mysql-database.js";
 import { app, memoryStorage, type Platform, startPlatform } from "../support/platform.js";
+import { startRedis } from "../support/redis-server.js";
 import { Scratch } from "../support/scratch.js";
 import { until } from "../support/until.js";
 
@@ -20,8 +23,8 @@ test("a restored copy delivers what was unacked, and acks nothing that nobody sa
   const call = await commandLine(scratch, platform);
   const backup = join(scratch.folder, "backup");
   const data = join(platform.folder, "data");
-  const clients = { alice: new Client(platform, "alice"), carol: new Client(platform, "carol") };
-  const { alice, carol } = clients;
+  const alice = new Client(platform, "alice", "new");
+  const carol = new Client(platform, "carol", "new");
 
   // Before: alice has 1 to 5 and owes the rest; bob has never been here.
   await alice.connect();
@@ -77,13 +80,52 @@ test("a restored copy delivers what was unacked, and acks nothing that nobody sa
   carol.forgetReceived();
   await carol.connect();
   await carol.receives(101, 110);
-  const bob = new Client(platform, "bob");
+  const bob = new Client(platform, "bob", "all");
   await bob.connect();
   await bob.receives(1, 10);
   // 6 to 10 as well: shown before, told apart by MsgID, acked now.
   for (const uid of ["alice", "bob", "carol"]) await untilInbox(call, uid, 0);
   await push(platform, "alice", 41, 42);
   await alice.receives(41, 42);
+});
+
+test("with redis-mysql the registry is backed up, and the dump's tables are marked", async () => {
+  await using mariadb = await startMariadb();
+  await using redis = await startRedis();
+  await using scratch = await Scratch.create("restore");
+  const { database } = await makeDatabase(mariadb.port);
+  const passwordFile = join(mariadb.folder, "password");
+  await writeFile(passwordFile, mariadbPassword, { mode: 0o600 });
+  const store = {
+    BELFRY_STORE: "redis-mysql",
+    BELFRY_MYSQL_URL: `mysql://${mariadbUser}@127.0.0.1:${mariadb.port}/${database}`,
+    BELFRY_MYSQL_PASSWORD_FILE: passwordFile,
+    BELFRY_REDIS_URL: `redis://127.0.0.1:${redis.port}`,
+    BELFRY_DATA_FOLDER: "",
+  };
+  await using platform = await startPlatform({ nodes: ["a"], environment: store });
+  const call = await commandLine(scratch, platform, store);
+  const alice = new Client(platform, "alice", "new");
+  await alice.connect();
+  await push(platform, "alice", 1, 5);
+  await alice.receives(1, 5);
+  await untilInbox(call, "alice", 0);
+  const before = await call("user", app, "alice");
+  alice.close();
+  const backup = join(scratch.folder, "backup");
+  const made = await call("backup", "create", backup);
+  assert.deepEqual([made.store, made.volumes, made.buckets.apps], ["redis-mysql", 0, 1]);
+  const wrong = await call.ends("backup", "restore", backup, "--data", scratch.folder);
+  assert.equal(wrong.end, 2, wrong.told());
+  await platform.killNode("a");
+  await call("backup", "restore", backup, "--mysql");
+  await platform.startNode("a");
+  await platform.untilPlaced();
+  await push(platform, "alice", 6, 15);
+  await alice.connect();
+  await alice.receives(6, 15);
+  const after = await call("user", app, "alice");
+  assert.ok(after.generation > before.generation, "her session goes on under a new generation");
 });
 
 async function push(platform: Platform, uid: string, from: number, to: number): Promise<void> {
@@ -102,11 +144,13 @@ class Client {
   constructor(
     private readonly platform: Platform,
     private readonly uid: string,
+    private readonly start: "new" | "all",
   ) {}
 
   async connect(): Promise<void> {
     const device = this.platform.device(this.uid, {
       storage: this.storage,
+      start: this.start,
       onMessage: ({ body }) => void this.received.push(body as number),
     });
     this.device = device;
@@ -140,11 +184,16 @@ async function untilInbox(call: Call, uid: string, messages: number): Promise<vo
 }
 
 /** `belfry` as the platform's operator. */
-async function commandLine(scratch: Scratch, platform: Platform) {
+async function commandLine(
+  scratch: Scratch,
+  platform: Platform,
+  store: Readonly<Record<string, string>> = {},
+) {
   const { user, pass } = platform.nats.credentials.operator;
   const passwordFile = join(scratch.folder, "operator.password");
   await writeFile(passwordFile, pass, { mode: 0o600 });
   const env = {
+    ...store,
     BELFRY_HOME: scratch.folder,
     NATS_URL: platform.nats.url,
     BELFRY_NATS_USER: user,
