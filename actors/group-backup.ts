@@ -15,7 +15,8 @@ export interface BackUpGroup {
 }
 
 export type BackupState =
-  | { readonly state: "running" | "done" }
+  /** `elsewhere`: the store is copied by its own means. */
+  | { readonly state: "running" | "done" | "elsewhere" }
   | { readonly state: "failed"; readonly message: string };
 
 export class GroupBackup {
@@ -26,13 +27,11 @@ export class GroupBackup {
   answer(
     { folder, permit }: BackUpGroup,
     inbox: InboxGroup | undefined,
-  ): Result<BackupState, "NOT_READY" | "UNSUPPORTED" | "CONFLICT"> {
+  ): Result<BackupState, "NOT_READY" | "CONFLICT"> {
     if (permit === this.permit) return accepted(this.state);
     if (this.state.state === "running") return refused("CONFLICT", "another backup is under way");
     if (inbox === undefined) return refused("NOT_READY", "the group is being opened");
-    if (inbox.backUp === undefined) {
-      return refused("UNSUPPORTED", "this store is backed up by its own means");
-    }
+    if (inbox.backUp === undefined) return accepted({ state: "elsewhere" });
     this.permit = permit;
     this.state = { state: "running" };
     inbox.backUp(folder, permit).then(

@@ -14,7 +14,13 @@ import type { Shard } from "../protocol/shards.js";
 import { WriteBatch } from "./lmdb-bytes.js";
 import { ShardLog } from "./lmdb-change-log.js";
 import { LmdbEnvironment } from "./lmdb-environment.js";
-import { type Holder, leaveFolder, readHolder, startTimeOf, takeFolder } from "./lmdb-holder.js";
+import {
+  type Holder,
+  leaveFolder,
+  readHolder,
+  startTimeOf,
+  takeFreeFolder,
+} from "./lmdb-holder.js";
 import { shardsPerVolume } from "./lmdb-inbox.js";
 import * as layout from "./lmdb-layout.js";
 import * as records from "./lmdb-records.js";
@@ -31,6 +37,14 @@ export interface VolumeContent {
   readonly generationFloor: number;
 }
 
+/**
+ * Keeps nodes out of a volume that is about to go: one that starts meanwhile finds this
+ * process in it. Throws Fault("STORE_UNAVAILABLE", "not-done") where another one has it.
+ */
+export async function holdVolume(folder: string): Promise<void> {
+  await takeFreeFolder(folder, await ownHolder());
+}
+
 /** Throws Fault("STORE_UNAVAILABLE", "not-done") where a process that lives has the volume. */
 export async function refuseHeldVolume(folder: string): Promise<void> {
   const holder = await readHolder(folder);
@@ -41,9 +55,8 @@ export async function refuseHeldVolume(folder: string): Promise<void> {
 
 /** A copy of a volume that no node serves, as `InboxGroup.backUp` makes one that is. */
 export async function copyVolume(folder: string, target: string): Promise<void> {
-  await refuseHeldVolume(folder);
   const holder = await ownHolder();
-  await takeFolder(folder, holder);
+  await takeFreeFolder(folder, holder);
   try {
     const environment = await LmdbEnvironment.open(folder);
     await environment.copyTo(target).finally(() => environment.close());

@@ -31,6 +31,7 @@ const askEveryMs = 50;
 /** A volume that moves while it is copied is copied anew. */
 const triesMax = 5;
 const tryAgainMs = 1_000;
+const silencesMax = 10;
 
 export async function createBackup(
   named: string,
@@ -80,12 +81,12 @@ async function copyFromNodes(fleet: Fleet, folder: string): Promise<Result<Copie
   const volumes: Manifest["volumes"] = [];
   for (let volume = 0; volume < volumeCount; volume++) {
     const copied = await copyFromNode(fleet, folder, volume);
-    if (copied.ok) volumes.push(await describeVolume(folder, volume));
-    else if (copied.code !== "UNSUPPORTED" || volume > 0) return copied;
-    else {
+    if (!copied.ok) return copied;
+    if (copied.value === "elsewhere") {
       await rm(join(folder, volumeName(volume)), { recursive: true });
       return accepted({ store: "redis-mysql", volumes: [] });
     }
+    volumes.push(await describeVolume(folder, volume));
   }
   return accepted({ store: "lmdb", volumes });
 }
@@ -98,14 +99,18 @@ async function describeVolume(
   return { volume, ...(await describeFile(folder, volumeFile(volume))), ...content };
 }
 
-async function copyFromNode(fleet: Fleet, folder: string, volume: number): Promise<Result<null>> {
+/** `elsewhere`: its store is copied by its own means. */
+type CopyEnd = Result<"done" | "elsewhere">;
+
+async function copyFromNode(fleet: Fleet, folder: string, volume: number): Promise<CopyEnd> {
   const target = join(folder, volumeName(volume));
-  let last: Result<null> = refused("NOT_READY", `nobody serves volume ${volume} now`);
+  let last: CopyEnd = refused("NOT_READY", `nobody serves volume ${volume} now`);
   for (let attempt = 0; attempt < triesMax; attempt++) {
     if (attempt > 0) await delay(tryAgainMs);
     await rm(target, { recursive: true, force: true });
     await mkdir(target);
     last = await tryToCopy(fleet, target, volume);
+    // A node of an earlier release: asked again it knows no more.
     if (last.ok || last.code === "UNSUPPORTED") break;
   }
   await rm(join(target, permitFile), { force: true });
@@ -113,20 +118,25 @@ async function copyFromNode(fleet: Fleet, folder: string, volume: number): Promi
 }
 
 /** The node finds the permit where it is to write: nobody gets files written elsewhere. */
-async function tryToCopy(fleet: Fleet, folder: string, group: number): Promise<Result<null>> {
+async function tryToCopy(fleet: Fleet, folder: string, group: number): Promise<CopyEnd> {
   const permit = randomBytes(16).toString("hex");
   await writeFile(join(folder, permitFile), permit);
   const placement = await fleet.placement();
   const owner = placement.shards[group * shardsPerVolume]?.owner;
   if (owner === undefined) return refused("NOT_READY", `nobody serves volume ${group} now`);
   const deadlineMs = performance.now() + volumeDeadlineMs;
+  let silences = 0;
   while (performance.now() < deadlineMs) {
     const answer = await askNode(fleet, owner, { kind: "backup", group, folder, permit });
-    if (!answer.ok) return answer;
-    const state = isMap(answer.value) ? answer.value : {};
-    if (state.state === "done") return accepted(null);
-    if (state.state !== "running") {
-      return refused("STORE_UNAVAILABLE", `volume ${group}: ${String(state.message)}`);
+    // A busy node answers late, and copies on.
+    if (!answer.ok && (answer.code !== "TIMEOUT" || ++silences > silencesMax)) return answer;
+    if (answer.ok) {
+      silences = 0;
+      const { state, message } = isMap(answer.value) ? answer.value : {};
+      if (state === "done" || state === "elsewhere") return accepted(state);
+      if (state !== "running") {
+        return refused("STORE_UNAVAILABLE", `volume ${group}: ${String(message)}`);
+      }
     }
     await delay(askEveryMs);
   }

@@ -3,12 +3,13 @@
  * and a volume is marked as restored before it stands where a node finds it: at no moment
  * is there a copy that would go on in the timeline it came from.
  */
+import { existsSync } from "node:fs";
 import { copyFile, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { defaultLimits } from "../../../actors/limits.js";
 import { accepted, Fault, type Result, refused } from "../../base/result.js";
 import type { RestoreReport, RestoreTarget } from "../../cli/backups.js";
-import { markRestored, refuseHeldVolume } from "../../drivers/lmdb-backup.js";
+import { holdVolume, markRestored, refuseHeldVolume } from "../../drivers/lmdb-backup.js";
 import { volumeName } from "../../drivers/lmdb-inbox.js";
 import type { RestoreMark } from "../../ports/inbox-store.js";
 import { counterAt } from "../../protocol/position.js";
@@ -120,10 +121,11 @@ async function findObstacle(
 async function putInPlace(beside: string, dataFolder: string, volume: number): Promise<void> {
   const name = volumeName(volume);
   const target = join(dataFolder, name);
-  await refuseHeldVolume(target);
-  await rename(target, join(beside, `previous-${name}`)).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOENT") throw error;
-  });
+  if (existsSync(target)) {
+    await holdVolume(target);
+    await rename(target, join(beside, `previous-${name}`));
+  }
+  // Where a node has made one meanwhile this fails, and that one stays.
   await rename(join(beside, name), target);
 }
 
