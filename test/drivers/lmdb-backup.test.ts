@@ -13,7 +13,7 @@ import { type Shard, sessionKey } from "../../src/protocol/shards.js";
 import { Scratch } from "../support/scratch.js";
 
 const shard = 0 as Shard;
-const keys = Array.from({ length: 40 }, (_, at) => sessionKey("demo", `user-${at}`));
+const keys = Array.from({ length: 300 }, (_, at) => sessionKey("demo", `user-${at}`));
 
 function openStore(dataFolder: string): LmdbInbox {
   return new LmdbInbox({ dataFolder, nodeId: "dc1-a", incarnation: "one", clock: systemClock });
@@ -21,7 +21,7 @@ function openStore(dataFolder: string): LmdbInbox {
 
 function entryOf(seq: number): StoredEntry {
   const id = encodeMsgId({ timeMs: 1_000 + seq, shard, idc: 1, sequence: 0 });
-  return { seq, id, expiresAtMs: 9e12, record: new Uint8Array(300).fill(seq % 256) };
+  return { seq, id, expiresAtMs: 9e12, record: new Uint8Array(700).fill(seq % 256) };
 }
 
 async function raise(group: InboxGroup, epoch: number, reserveUntilMs = 10_000) {
