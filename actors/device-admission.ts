@@ -67,10 +67,13 @@ function displaced(
 }
 
 /**
- * Never above what is on disk, and never above what the device says it was sent: it may
+ * A device that this store does not know, with positions of another timeline: it was here
+ * before the store was restored, or lost, and may have missed anything since. Else never
+ * above what is on disk, and never above what the device says it was sent: it may
  * be known from an attach whose commit failed.
  */
 function startSeq({ start, sent, taken }: Attach, inbox: Inbox): number {
+  if (taken !== undefined && taken.generation !== inbox.generation) return 0;
   const positions = [sent, taken].filter((position) => position && inbox.covers(position));
   const seqs = positions.map((position) => position?.seq ?? 0);
   return Math.min(startOf(start, inbox), ...seqs);

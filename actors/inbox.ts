@@ -6,7 +6,6 @@
  * Invariant: entries are ascending by seq, and lastSeq is at least the last one's.
  */
 
-import type { Random } from "../src/base/random.js";
 import type {
   DropReason,
   EntrySummary,
@@ -16,7 +15,13 @@ import type {
 } from "../src/ports/inbox-store.js";
 import { packRecord } from "../src/protocol/message-record.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
-import { generationCounters, makeGeneration, type Position } from "../src/protocol/position.js";
+import {
+  counterAt,
+  generationFrom,
+  makeGeneration,
+  type Position,
+  randomCounters,
+} from "../src/protocol/position.js";
 import type { PushCommand, Target } from "../src/protocol/push-command.js";
 import { receiptOf } from "./change-events.js";
 import type { Device } from "./device.js";
@@ -24,6 +29,7 @@ import type { InboxPolicy } from "./inbox-policy.js";
 import { abandonedEntries, ackedEntries, type DeliveryPolicy, dueBucketMs } from "./inbox-rules.js";
 import { digestOf, KeyMemory } from "./key-memory.js";
 import type { Limits } from "./limits.js";
+import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 
 export class Inbox {
@@ -38,20 +44,21 @@ export class Inbox {
   private lastDueMs = 0;
 
   /**
-   * Where nothing is stored the generation is a new one: a client may hold positions of
-   * a store that was lost, and they must not count as acks here.
+   * `generationFloor`: the store's. Where nothing is stored the generation is a new one: a
+   * client may hold positions of a store that was lost, and they must not count as acks here.
    */
   constructor(
     stored: StoredSession | undefined,
-    idcNumber: number,
-    random: Random,
+    node: Pick<NodeContext, "idcNumber" | "random" | "clock">,
+    generationFloor: number,
+    /** Positions of before an erasure must not count as acks either. */
     erasedGeneration?: number,
   ) {
-    const counter = 1 + Math.floor(random.next() * (generationCounters - 1));
-    const fresh = makeGeneration(0, idcNumber, counter);
-    // Positions of before an erasure must not count as acks either.
-    const isSame = fresh === erasedGeneration;
-    this.generation = stored?.record.generation ?? (isSame ? fresh + 1 : fresh);
+    const generation = erasedGeneration === undefined ? undefined : erasedGeneration + 1;
+    this.generation =
+      stored === undefined
+        ? (generation ?? firstGeneration(node, generationFloor))
+        : generationFrom(stored.record.generation, generationFloor, node.idcNumber);
     this.lastSeq = stored?.record.lastSeq ?? 0;
     this.committedSeq = this.lastSeq;
     this.entries = [...(stored?.entries ?? [])];
@@ -281,4 +288,19 @@ export class Inbox {
     this.lastDueMs = bucket;
     write.addDue.push(bucket);
   }
+}
+
+/**
+ * Random, because the clock of a store's first node may be wrong; but above the floor of a
+ * restored store, where a lost timeline may have given any of the random ones.
+ */
+function firstGeneration(
+  { idcNumber, random, clock }: Pick<NodeContext, "idcNumber" | "random" | "clock">,
+  floor: number,
+): number {
+  const counter =
+    floor === 0
+      ? 1 + Math.floor(random.next() * (randomCounters - 1))
+      : Math.max(floor + 1, counterAt(clock.wallMs()));
+  return makeGeneration(0, idcNumber, counter);
 }

@@ -24,6 +24,7 @@ import type { AskResult } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import type { ActorSystem } from "../src/runtime/system.js";
+import type { BackUpGroup } from "./group-backup.js";
 import { answerFromJournal } from "./journal-reader.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
@@ -164,6 +165,8 @@ export class OperatorDesk extends Actor<DeskMessage> {
       }
       case "user":
         return this.viewUser(request.app, request.uid);
+      case "backup":
+        return this.backUp(request);
       case "placement":
       case "drain":
       case "undrain":
@@ -204,6 +207,12 @@ export class OperatorDesk extends Actor<DeskMessage> {
     const view: ViewSession = { kind: "ViewSession", key };
     const shards = addressOn(nodeNameOf(this.node), "shards");
     return deskAnswer(await this.ask(shards, view, this.node.limits.requestDeadlineMs));
+  }
+
+  private async backUp({ group, folder, permit }: Extract<DeskRequest, { kind: "backup" }>) {
+    const order: BackUpGroup = { kind: "BackUpGroup", folder, permit };
+    const address = addressOn(nodeNameOf(this.node), `shards/${group}`);
+    return deskAnswer(await this.ask(address, order, this.node.limits.requestDeadlineMs));
   }
 
   private async operate(request: PlacementRequest) {

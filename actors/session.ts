@@ -116,7 +116,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     const { context } = this;
     await context.commits.whenSettled(this.sessionKey);
     const stored = await context.inbox.loadSession(context.shard, this.sessionKey);
-    this.loadedInbox = new Inbox(stored, context.node.idcNumber, context.node.random);
+    this.loadedInbox = new Inbox(stored, context.node, context.inbox.generationFloor ?? 0);
     this.openDeliveries = new Deliveries(context, this.loadedInbox, this);
     this.deliveries.devices = (stored?.record.devices ?? []).map(
       (record) => new Device(record, context.node.limits),
@@ -210,8 +210,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     const { context } = this;
     this.erasure = undefined;
     this.attachments.closeErased();
-    const { idcNumber, random } = context.node;
-    this.loadedInbox = new Inbox(undefined, idcNumber, random, this.inbox.generation);
+    const { generationFloor = 0 } = context.inbox;
+    const { generation } = this.inbox;
+    this.loadedInbox = new Inbox(undefined, context.node, generationFloor, generation);
     this.openDeliveries = new Deliveries(context, this.loadedInbox, this);
     this.announced = undefined;
   }

@@ -27,6 +27,7 @@ import { CommitQueue } from "./commit-queue.js";
 import { DueSweep } from "./due-sweep.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
 import { gatherWrites, publishedPositions } from "./gather-writes.js";
+import { type BackUpGroup, GroupBackup } from "./group-backup.js";
 import { GroupGate } from "./group-gate.js";
 import type { GroupFigures } from "./load-meter.js";
 import { mayServe } from "./may-serve.js";
@@ -99,6 +100,7 @@ export type GroupMessage =
   | EdgeAppeared
   | EdgeConfirmed
   | ProbeGroup
+  | BackUpGroup
   | Freeze
   | FreezeTick
   | ShardFrozen;
@@ -139,6 +141,7 @@ export class ShardGroup extends Actor<GroupMessage> {
   private readonly undelivered: DeliveryFigures = { setAside: 0, bound: 0 };
   private handled = 0;
   private probe: StoreProbe | undefined = undefined;
+  private readonly backup = new GroupBackup();
   /** Shards that still have sessions; undefined while the group does not freeze. */
   private thawed: Set<ShardNumber> | undefined = undefined;
 
@@ -336,6 +339,9 @@ export class ShardGroup extends Actor<GroupMessage> {
         this.probe?.start();
         from?.answer(this.probe?.proof);
         return;
+      case "BackUpGroup":
+        this.onBackUp(message, from);
+        return;
       case "EdgeGone":
         this.attachCalls.delete(message.edge as Address);
         for (const key of this.contexts.keys()) this.tellChild(key, message);
@@ -359,6 +365,12 @@ export class ShardGroup extends Actor<GroupMessage> {
     // A shard that is not here was fenced: it has another owner, or will have.
     const code = this.hasChild(shard) ? "OVERLOADED" : "NOT_READY";
     answerRefused(this.node.bus, message.request, code);
+  }
+
+  private onBackUp(message: BackUpGroup, from: Asker | undefined): void {
+    const answer = this.backup.answer(message, this.inbox);
+    if (answer.ok) from?.answer(answer.value);
+    else from?.refuse(answer.code, answer.message);
   }
 
   private onFreeze(): void {

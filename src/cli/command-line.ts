@@ -8,6 +8,7 @@ import { refused } from "../base/result.js";
 import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
 import { declareAppReach } from "./app-reach.js";
+import { declareBackup } from "./backup.js";
 import { declareDrain } from "./drain.js";
 import { declareInbox } from "./inbox.js";
 import { type CliWorld, Invocation } from "./invocation.js";
@@ -36,7 +37,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
   for (const declare of [
     ...[declarePush, declareStatus, declareTopology, declareActor],
     ...[declareUser, declareInbox, declareApp, declareToken, declareMigrate],
-    ...[declareMessage, declareAppReach],
+    ...[declareMessage, declareAppReach, declareBackup],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
   ]) {
     declare(program, invocation);

@@ -9,6 +9,7 @@ import type { Command } from "commander";
 import type { Clock } from "../base/clock.js";
 import { Fault } from "../base/result.js";
 import type { TokenSigner } from "../ports/tokens.js";
+import type { Backups } from "./backups.js";
 import type { Fleet, OpenFleet } from "./fleet.js";
 import type { Patience } from "./leader.js";
 import type { MigrateStore } from "./migration.js";
@@ -29,6 +30,7 @@ export interface CliWorld {
   readonly isReservedAppName: (app: string) => boolean;
   readonly openFleet: OpenFleet;
   readonly migrateStore: MigrateStore;
+  readonly backups: Backups;
 }
 
 /** Given to any command, before or after its name. */

@@ -13,6 +13,8 @@
  * second process that gets past the holder record (another pid namespace on the same
  * folder, two starts at once) makes the first one's writes fail, never mix.
  */
+import { open as openFile, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import {
   ABORT,
   type Database,
@@ -30,6 +32,21 @@ const mapBytes = 256 * 1024 ** 2;
 /** A write thread that cannot start its transaction never answers (lmdb 3.5). */
 const stallMs = 30_000;
 const claimKey = "claim";
+export const permitFile = "permit";
+
+// noReadAhead is documented and missing from lmdb's types.
+const baseOptions: Omit<RootDatabaseOptionsWithPath, "path"> & { noReadAhead: boolean } = {
+  encoding: "binary",
+  overlappingSync: false,
+  // The event turn's own batch makes a promise that nobody could catch.
+  eventTurnBatching: false,
+  mapSize: mapBytes,
+  maxDbs: 2,
+  // Sessions are read at random, and the cache is better spent on what is used.
+  noReadAhead: true,
+};
+const inboxOptions = { encoding: "binary", keyEncoding: "binary" } as const;
+const claimsOptions = { encoding: "binary", useVersions: true } as const;
 
 export interface StoredPair {
   readonly key: Uint8Array;
@@ -56,28 +73,10 @@ export class LmdbEnvironment {
   }
 
   private static openFolder(folder: string): LmdbEnvironment {
-    // noReadAhead is documented and missing from lmdb's types.
-    const options: RootDatabaseOptionsWithPath & { noReadAhead: boolean } = {
-      path: folder,
-      encoding: "binary",
-      overlappingSync: false,
-      // The event turn's own batch makes a promise that nobody could catch.
-      eventTurnBatching: false,
-      mapSize: mapBytes,
-      maxDbs: 2,
-      // Sessions are read at random, and the cache is better spent on what is used.
-      noReadAhead: true,
-    };
-    const root = open<Uint8Array, string>(options);
+    const root = open<Uint8Array, string>({ ...baseOptions, path: folder });
     root.readerCheck();
-    const inbox = root.openDB<Uint8Array, Uint8Array>("inbox", {
-      encoding: "binary",
-      keyEncoding: "binary",
-    });
-    const claims = root.openDB<Uint8Array, string>("claims", {
-      encoding: "binary",
-      useVersions: true,
-    });
+    const inbox = root.openDB<Uint8Array, Uint8Array>("inbox", inboxOptions);
+    const claims = root.openDB<Uint8Array, string>("claims", claimsOptions);
     // The only synchronous transaction: a group is opened rarely and nothing waits yet.
     const claim = claims.transactionSync(() => {
       const next = (claims.getEntry(claimKey)?.version ?? 0) + 1;
@@ -85,6 +84,19 @@ export class LmdbEnvironment {
       return next;
     });
     return new LmdbEnvironment(root, inbox, claims, claim, folder);
+  }
+
+  /** Reads only: what stands in `folder` is left as it is. Throws as `open`. */
+  static async openCopy(folder: string): Promise<LmdbEnvironment> {
+    try {
+      await checkFolder(folder);
+      const root = open<Uint8Array, string>({ ...baseOptions, path: folder, readOnly: true });
+      const inbox = root.openDB<Uint8Array, Uint8Array>("inbox", inboxOptions);
+      const claims = root.openDB<Uint8Array, string>("claims", claimsOptions);
+      return new LmdbEnvironment(root, inbox, claims, 0, folder);
+    } catch (cause) {
+      throw storeFault(cause, folder, "not-done");
+    }
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
@@ -144,8 +156,35 @@ export class LmdbEnvironment {
     }
   }
 
+  /** All of one commit in `folder`/data.mdb, flushed; writers go on meanwhile (LMDB's hot copy). */
+  async copyTo(folder: string, permit?: string): Promise<void> {
+    try {
+      if (permit !== undefined) await checkPermit(folder, permit);
+      await this.root.backup(folder, false);
+      await flush(join(folder, "data.mdb"));
+    } catch (cause) {
+      throw storeFault(cause, folder, "not-done");
+    }
+  }
+
   async close(): Promise<void> {
     await this.root.close();
+  }
+}
+
+/** Whoever asks over the bus is not to have this process write where it could not itself. */
+async function checkPermit(folder: string, permit: string): Promise<void> {
+  const found = await readFile(join(folder, permitFile), "utf8").catch(() => undefined);
+  if (found !== permit) throw new Error("nobody has prepared it for this backup");
+}
+
+/** mdb_env_copy2 closes what it wrote and does not flush it. */
+async function flush(path: string): Promise<void> {
+  const file = await openFile(path, "r+");
+  try {
+    await file.datasync();
+  } finally {
+    await file.close();
   }
 }
 

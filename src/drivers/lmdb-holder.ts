@@ -54,6 +54,18 @@ export async function takeFolder(
   return isStaying;
 }
 
+/**
+ * Records `holder` where no process that lives has the folder; else throws
+ * Fault("STORE_UNAVAILABLE", "not-done") and ends nobody.
+ */
+export async function takeFreeFolder(folder: string, holder: Holder): Promise<void> {
+  const previous = await readHolder(folder);
+  if (previous !== undefined && (await isRunning(previous))) {
+    throw cannotTake(previous, folder, "runs; stop it first");
+  }
+  replaceRecord(folder, previous, holder);
+}
+
 /** Removes the record if it is still this holder's. */
 export async function leaveFolder(folder: string, holder: Holder): Promise<void> {
   const recorded = await readHolder(folder);

@@ -18,7 +18,7 @@ import { LmdbEnvironment } from "./lmdb-environment.js";
 import { type Holder, leaveFolder, startTimeOf, takeFolder } from "./lmdb-holder.js";
 import { LmdbVolume } from "./lmdb-volume.js";
 
-const volumeCount = 8;
+export const volumeCount = 8;
 
 /** LMDB must not be opened twice by one process, whoever asks. */
 const openFolders = new Set<string>();
@@ -60,7 +60,7 @@ export class LmdbInbox implements InboxStore {
   }
 
   private async makeFolder(group: number): Promise<string> {
-    const folder = join(this.options.dataFolder, `volume-${group}`);
+    const folder = join(this.options.dataFolder, volumeName(group));
     try {
       await mkdir(folder, { recursive: true });
       return await realpath(folder);
@@ -95,6 +95,11 @@ export class LmdbInbox implements InboxStore {
     const startTime = (await startTimeOf(process.pid)) ?? "unknown";
     return { pid: process.pid, startTime, nodeId, incarnation, atMs: clock.wallMs() };
   }
+}
+
+/** Of the folder of a volume. */
+export function volumeName(group: number): string {
+  return `volume-${group}`;
 }
 
 function unavailable(folder: string, cause: unknown): Fault {

@@ -10,6 +10,7 @@
  *   04 shard                                    the newest changes, still growing
  *   05 shard number                             older changes from `number` on, sealed
  *   06 shard                                    the number up to which changes are published
+ *   07                                          the floor of generations, once restored
  *
  * shard is 2 bytes, numbers are 8, big-endian. What is written together lies
  * together: LMDB copies each page that a transaction touches, so a push should touch
@@ -25,6 +26,7 @@ const dueKind = 3;
 const tailKind = 4;
 const sealedKind = 5;
 const publishedKind = 6;
+const floorKind = 7;
 
 export const sessionPart = { record: 1, droppedSeq: 2, entry: 3, idempotencyKey: 4 } as const;
 
@@ -70,6 +72,14 @@ export function publishedReadKey(shard: Shard): Uint8Array {
   return readKey(publishedKind, shard);
 }
 
+export function floorKey(batch: WriteBatch): WriteBatch {
+  return batch.startKey().u8(floorKind);
+}
+
+export function floorReadKey(): Uint8Array {
+  return new Uint8Array([floorKind]);
+}
+
 /** Bytes before the part of a key of `key`'s range: kind, shard, session key, 00. */
 export function partOffset(key: SessionKey): number {
   return 3 + key.length + 1;
@@ -105,6 +115,18 @@ export function sessionRange(shard: Shard, key: SessionKey): KeyRange {
   const start = readKey(sessionKind, shard, `${key}\0`);
   const end = readKey(sessionKind, shard, `${key}\u0001`);
   return { start, end };
+}
+
+/** All parts of all sessions of a shard. */
+export function shardSessionsRange(shard: Shard): KeyRange {
+  return { start: readKey(sessionKind, shard), end: readKey(sessionKind, shard + 1) };
+}
+
+/** Of a key in that range: the session's own key, and which part this is. */
+export function splitSessionKey(key: Uint8Array): { session: string; part: number } {
+  const end = key.indexOf(0, 3);
+  const session = Buffer.from(key.buffer, key.byteOffset + 3, end - 3).toString("latin1");
+  return { session, part: key[end + 1] ?? 0 };
 }
 
 /** A session's entries from `fromSeq` on. */

@@ -64,6 +64,15 @@ export function readPublished(bytes: Uint8Array): number {
   return readVersioned(bytes).f64();
 }
 
+export function putGenerationFloor(batch: WriteBatch, floor: number): void {
+  startVersioned(batch).f64(floor).endPut();
+}
+
+/** 0 where the volume was never restored. */
+export function readGenerationFloor(bytes: Uint8Array | undefined): number {
+  return bytes === undefined ? 0 : readVersioned(bytes).f64();
+}
+
 export function putDroppedSeq(batch: WriteBatch, seq: number): void {
   startVersioned(batch).f64(seq).endPut();
 }

@@ -55,6 +55,9 @@ export class LmdbVolume implements InboxGroup {
   private inFlight: Promise<void> | undefined;
   private broken: Fault | undefined;
   private closing: Promise<void> | undefined;
+  /** Copies under way; they read the environment, which is closed after them. */
+  private readonly copies = new Set<Promise<void>>();
+  readonly generationFloor: number;
 
   /** Throws where fences of other shards are in it. `release` is called when the environment is closed. */
   constructor(
@@ -63,6 +66,7 @@ export class LmdbVolume implements InboxGroup {
     private readonly release: () => Promise<void>,
   ) {
     this.shards = new ShardTable(environment, shards);
+    this.generationFloor = records.readGenerationFloor(environment.get(layout.floorReadKey()));
   }
 
   raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]> {
@@ -131,6 +135,13 @@ export class LmdbVolume implements InboxGroup {
     return this.reading(() => readSizes(this.environment, shard, afterKey, countMax));
   }
 
+  async backUp(folder: string, permit: string): Promise<void> {
+    this.checkUsable();
+    const copy = this.environment.copyTo(folder, permit);
+    this.copies.add(copy);
+    await copy.finally(() => this.copies.delete(copy));
+  }
+
   close(): Promise<void> {
     this.closing ??= this.closeOnce();
     return this.closing;
@@ -138,6 +149,7 @@ export class LmdbVolume implements InboxGroup {
 
   private async closeOnce(): Promise<void> {
     while (this.inFlight !== undefined) await this.inFlight;
+    await Promise.allSettled(this.copies);
     // Its write thread may hold the lock that closing would wait for, on this thread.
     if (this.broken !== undefined) throw this.broken;
     await this.environment.close();

@@ -27,6 +27,8 @@ export class MysqlGroup implements InboxGroup {
   private readonly horizon = new DueHorizon();
   private readonly pending = new Set<Promise<unknown>>();
   private closing: Promise<void> | undefined;
+  /** Known once the group is open. */
+  generationFloor = 0;
 
   /** `release` is called when the last of its writes has ended. */
   constructor(

@@ -11,6 +11,7 @@ import { MysqlConnection, type MysqlPlace } from "./mysql-connection.js";
 import { MysqlGroup } from "./mysql-group.js";
 import { MysqlLane, type OnWritten } from "./mysql-lane.js";
 import { MysqlPool } from "./mysql-pool.js";
+import { readGenerationFloor } from "./mysql-restored.js";
 import { MysqlWriter } from "./mysql-writer.js";
 
 export interface MysqlInboxOptions {
@@ -64,6 +65,7 @@ export class MysqlInbox implements InboxStore {
     const opened = new MysqlGroup(open.lane, this.pool, () => this.leave(open));
     try {
       await open.lane.connect();
+      opened.generationFloor = await readGenerationFloor(this.pool, this.deadlineMs);
     } catch (error) {
       await opened.close();
       throw error;

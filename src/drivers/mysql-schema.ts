@@ -13,6 +13,7 @@
  *   idempotency_keys  what a publisher's key was answered
  *   due               sessions with something due, by shard and time
  *   changes           the change log, a row for what one commit added to a shard
+ *   restores          where generations start, a row for each time that a dump was loaded
  *
  * Keys and texts are bytes; what only this store reads is packed (lmdb-records.ts), each
  * with the version of its layout in front.
@@ -86,6 +87,15 @@ const steps: readonly Step[] = [
       PRIMARY KEY (shard, last_number)
     ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC`,
       sql`INSERT IGNORE INTO shards (shard, holder, writer) VALUES ${list(shardRows)}`,
+    ],
+  },
+  {
+    leastSchema: 1,
+    statements: [
+      sql`CREATE TABLE IF NOT EXISTS restores (
+      generation_floor BIGINT UNSIGNED NOT NULL,
+      restored_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
+    ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC`,
     ],
   },
 ];

@@ -86,6 +86,10 @@ class CopiedGroup implements InboxGroup {
     private readonly copy: RedisCopy,
   ) {}
 
+  get generationFloor(): number {
+    return this.mysql.generationFloor;
+  }
+
   raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]> {
     return this.mysql.raise(requests);
   }

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { runCommandLine } from "../cli/command-line.js";
 import { JwtTokens } from "../drivers/jwt-tokens.js";
 import { systemClock } from "../drivers/system-clock.js";
+import { openBackups } from "./backup/backups.js";
 import { migrateFrom } from "./migrate-from.js";
 import { openNatsFleet } from "./nats-fleet.js";
 import { isReservedAppName } from "./setup/nats-users.js";
@@ -26,6 +27,7 @@ try {
     // Signs only: it vouches for nobody, so it needs no app's secrets.
     signer: new JwtTokens({ find: () => undefined }),
     isReservedAppName,
+    backups: openBackups(process.env),
     migrateStore: () => migrateFrom(process.env),
     openFleet: (settings) => openNatsFleet(settings, process.env),
   });

@@ -4,10 +4,11 @@ import { isIP } from "node:net";
 import type { Clock } from "../base/clock.js";
 import { LmdbInbox } from "../drivers/lmdb-inbox.js";
 import type { MysqlPlace } from "../drivers/mysql-connection.js";
+import { markMysqlRestored } from "../drivers/mysql-restored.js";
 import { type Migrated, migrateMysql } from "../drivers/mysql-schema.js";
 import type { RedisPlace } from "../drivers/redis-client.js";
 import { RedisMysqlInbox } from "../drivers/redis-mysql-inbox.js";
-import type { InboxStore } from "../ports/inbox-store.js";
+import type { InboxStore, RestoreMark } from "../ports/inbox-store.js";
 import type { Log } from "../ports/log.js";
 import { BadSettings, readSecretFile, type Settings, type StoreSettings } from "./settings.js";
 
@@ -63,6 +64,14 @@ export async function openInboxStore(settings: Settings, owner: StoreOwner): Pro
 /** What a start does to the tables, and no more. Throws as `openInboxStore` does. */
 export async function migrateStore(settings: StoreSettings): Promise<Migrated> {
   return migrateMysql(mysqlPlace(settings));
+}
+
+/** Tells tables into which a dump was loaded that they are a restored copy. */
+export async function markMysql(settings: StoreSettings, mark: RestoreMark): Promise<void> {
+  const place = mysqlPlace(settings);
+  // A dump of an earlier release has not got all of them.
+  await migrateMysql(place);
+  await markMysqlRestored(place, mark);
 }
 
 function mysqlPlace(settings: StoreSettings): MysqlPlace {

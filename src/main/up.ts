@@ -5,7 +5,7 @@
  * Exit codes: 0 it runs, 1 it does not, 2 the file is wrong.
  */
 import { fork } from "node:child_process";
-import { mkdir, open, readFile } from "node:fs/promises";
+import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -49,8 +49,9 @@ function tellRunning({ pid, topology }: { pid: number; topology?: string }, file
 
 async function start(home: string, file: string, topology: Topology): Promise<number> {
   const logFile = join(home, "up.log");
-  const log = await open(logFile, "a");
-  const logStart = (await log.stat()).size;
+  // One start, one log, and the one before it: together they stay small.
+  await rename(logFile, `${logFile}.before`).catch(() => undefined);
+  const log = await open(logFile, "w");
   const keeper = fork(keeperProgram, [file], {
     execArgv: ["--enable-source-maps"],
     stdio: ["ignore", log.fd, log.fd, "ipc"],
@@ -67,7 +68,7 @@ async function start(home: string, file: string, topology: Topology): Promise<nu
     keeper.once("exit", () => done(undefined));
   });
   if (message?.kind !== "ready") {
-    const said = (await readFile(logFile, "utf8")).slice(logStart).slice(-2_000).trimEnd();
+    const said = (await readFile(logFile, "utf8")).slice(-2_000).trimEnd();
     return fail(`it did not start: ${message?.message ?? said} (${logFile})`, 1);
   }
   keeper.unref();

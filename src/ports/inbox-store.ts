@@ -25,6 +25,11 @@ export interface InboxStore {
 
 export interface InboxGroup {
   /**
+   * Where the counters of generations start, above those of every timeline before: the
+   * store was restored from a backup. Absent, or 0, in one that never was.
+   */
+  readonly generationFloor?: number;
+  /**
    * Raises the fences of `shards` to `epoch` and the MsgID reservation to
    * `reserveUntilMs`, whichever is later than what is stored. An equal epoch passes for
    * the holder that the fence has (the same owner again), and is FENCED for any other:
@@ -63,8 +68,24 @@ export interface InboxGroup {
   ): Promise<readonly NumberedChange[]>;
   /** Sessions that hold entries, ascending by key above `afterKey` ("" for all), at most `countMax`. */
   listSessions(shard: Shard, afterKey: string, countMax: number): Promise<readonly SessionSize[]>;
+  /**
+   * A copy of the group as it stands after some commit, made beside the ones that go on, in
+   * a folder of this machine where a file `permit` holds the text `permit`: who asks can
+   * write there. Absent in stores that are copied by their own means.
+   * Throws Fault("STORE_UNAVAILABLE", "not-done").
+   */
+  backUp?(folder: string, permit: string): Promise<void>;
   /** Resolves when all that was committed is on disk and the group is free for others. */
   close(): Promise<void>;
+}
+
+/** What a restore tells each shard of its store, so that nothing of a lost timeline counts. */
+export interface RestoreMark {
+  readonly generationFloor: number;
+  /** Fences are raised to it at least: above each epoch given since the backup. */
+  readonly epoch: number;
+  /** MsgIDs up to here may have been given since the backup. */
+  readonly reserveUntilMs: number;
 }
 
 /** Changes that a shard's log keeps while they are not published; older ones are lost to it. */

@@ -15,6 +15,16 @@ export type DeskRequest =
   /** Encoded tokens; the node must own the user's shard. */
   | { readonly kind: "user"; readonly app: string; readonly uid: string }
   | JournalRequest
+  /**
+   * Copies a group that this node serves into a folder of its machine, where the file
+   * `permit` holds the permit. Asked again it tells how far that is.
+   */
+  | {
+      readonly kind: "backup";
+      readonly group: number;
+      readonly folder: string;
+      readonly permit: string;
+    }
   | PlacementRequest;
 
 /** From the delivery journal, which any node can read. Each reads no longer than `deadlineMs`. */
@@ -54,6 +64,7 @@ export const treeChildrenMax = 1_000;
 /** As long as the journal is kept. */
 export const journalWithinMsMax = 72 * 3_600_000;
 export const journalDeadlineMsMax = 300_000;
+const groupMax = 4_095;
 
 export function encodeDesk(message: DeskRequest | DeskAnswer | ErrorAnswer): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(message));
@@ -94,6 +105,12 @@ export function decodeDeskRequest(
         kind === "message" ? { kind, id: name, ...bounds } : { kind, app: name, ...bounds },
       );
     }
+    case "backup":
+      if (!isCount(map.group, groupMax) || !isName(map.permit) || !isFolder(map.folder)) break;
+      return accepted({
+        kind: "backup",
+        ...{ group: map.group, folder: map.folder, permit: map.permit },
+      });
     case "placement":
     case "rebalance-plan":
       return accepted({ kind: map.kind });
@@ -113,6 +130,10 @@ export function decodeDeskRequest(
 /** Of a node or a plan: it goes into messages and the log, so it is short and plain. */
 function isName(value: unknown): value is string {
   return typeof value === "string" && /^[A-Za-z0-9_.-]{1,64}$/.test(value);
+}
+
+function isFolder(value: unknown): value is string {
+  return typeof value === "string" && value.length <= 4_096 && /^(\/|[A-Za-z]:[\\/])/.test(value);
 }
 
 function isCount(value: unknown, most: number): value is number {

@@ -171,6 +171,8 @@ export class FakeFleet implements Fleet {
       case "message":
       case "reach":
         return this.journalAnswers[request.kind];
+      case "backup":
+        return errorAnswer("UNSUPPORTED");
       default:
         return this.askPlacement(node, request);
     }

@@ -1,9 +1,11 @@
 /** One call of the command line on a fake fleet, with what it printed and its exit code. */
 import type { Cancel } from "../../src/base/clock.js";
 import { Fault } from "../../src/base/result.js";
+import type { Backups } from "../../src/cli/backups.js";
 import { runCommandLine } from "../../src/cli/command-line.js";
 import type { FleetSettings, OpenFleet } from "../../src/cli/fleet.js";
 import type { MigrateStore } from "../../src/cli/migration.js";
+import { openBackups } from "../../src/main/backup/backups.js";
 import type { TokenSigner } from "../../src/ports/tokens.js";
 import { VirtualClock } from "../support/virtual-clock.js";
 import type { FakeFleet } from "./fake-fleet.js";
@@ -37,12 +39,13 @@ export interface CliSetting {
   readonly open?: OpenFleet;
   readonly isTerminal?: boolean;
   readonly migrateStore?: MigrateStore;
+  readonly backups?: Backups;
 }
 
 export async function runCli(
   fleet: FakeFleet,
   args: readonly string[],
-  { open, isTerminal = false, migrateStore }: CliSetting = {},
+  { open, isTerminal = false, migrateStore, backups }: CliSetting = {},
 ): Promise<CliRun> {
   let out = "";
   let err = "";
@@ -62,6 +65,7 @@ export async function runCli(
     randomBytes: (count) => new Uint8Array(count).fill(++drawn),
     signer,
     isReservedAppName: (app) => app === "node",
+    backups: backups ?? openBackups({}),
     migrateStore: migrateStore ?? (async () => ({ store: "lmdb", from: 0, to: 0 })),
     openFleet: (given) => {
       settings = given;

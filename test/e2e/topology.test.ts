@@ -7,7 +7,15 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { isStillRunning, type ProcessIdentity } from "../../src/main/setup/process-identity.js";
+import {
+  identify,
+  isStillRunning,
+  type ProcessIdentity,
+} from "../../src/main/setup/process-identity.js";
+import { mariadbPassword, mariadbUser, startMariadb } from "../support/mariadb-server.js";
+import { makeDatabase, runSql } from "../support/mysql-database.js";
+import { startNats } from "../support/nats-server.js";
+import { startRedis } from "../support/redis-server.js";
 import { type Program, Scratch } from "../support/scratch.js";
 import { until } from "../support/until.js";
 
@@ -46,6 +54,61 @@ for (const store of ["lmdb", "redis-mysql"]) {
     });
   });
 }
+
+test("takes the servers that the file gives, and starts none of its own", async () => {
+  await using mariadb = await startMariadb();
+  await using redis = await startRedis();
+  await using nats = await startNats({ apps: ["demo"] });
+  await using scratch = await createHome();
+  const { database } = await makeDatabase(mariadb.port);
+  const secret = (name: string, text: string) => {
+    const file = join(scratch.folder, name);
+    writeFileSync(file, text, { mode: 0o600 });
+    return file;
+  };
+  const file = join(scratch.folder, "given.yaml");
+  const { pass, user } = nats.credentials.node;
+  writeFileSync(
+    file,
+    `idc: dc7
+nodes: [{ name: only }]
+nats: { url: "${nats.url}", user: ${user}, passwordFile: ${secret("nats.password", pass)} }
+store:
+  kind: redis-mysql
+  mysql:
+    url: mysql://${mariadbUser}@127.0.0.1:${mariadb.port}/${database}
+    passwordFile: ${secret("mysql.password", mariadbPassword)}
+  redis: { url: "redis://127.0.0.1:${redis.port}" }
+demo: true
+`,
+  );
+  const up = await call(scratch, "up.js", file);
+  assert.equal(up.end, 0, up.told());
+  assert.deepEqual(
+    notedOf(scratch).map(({ what }) => what),
+    ["node only"],
+  );
+  const { operator } = nats.credentials;
+  const asOperator = [
+    ...["--user", operator.user],
+    ...["--password-file", secret("operator.password", operator.pass)],
+  ];
+  const push = await call(scratch, "belfry.js", ...asOperator, "push", "demo", "alice", "1");
+  assert.equal(push.end, 0, push.told());
+  const [rows] = await runSql(
+    {
+      host: "127.0.0.1",
+      port: mariadb.port,
+      user: mariadbUser,
+      password: mariadbPassword,
+      database,
+    },
+    "SELECT COUNT(*) FROM entries",
+  );
+  assert.equal(Number(rows?.[0]?.[0]), 1);
+  assert.equal((await call(scratch, "down.js")).end, 0);
+  assert.ok(redis.pid > 0 && identify(redis.pid) !== undefined, "what was given goes on");
+});
 
 test("down ends everything after kill -9 of the process behind it", async () => {
   await using scratch = await createHome();
