@@ -12,7 +12,10 @@ run:
 	@$(NODE) scripts/prepare.mjs install build nats && \
 	exec $(NODE) --enable-source-maps dist/src/main/run.js
 
-# The whole suite; TEST=word only the files whose path holds the word.
+# The whole suite; TEST=word only the files whose path holds the word. The long form of
+# the loss tests: make test TEST=e2e/loss LOSS_MINUTES=30 [LOSS_SEED=s]
+test: export LOSS_MINUTES := $(LOSS_MINUTES)
+test: export LOSS_SEED := $(LOSS_SEED)
 test:
 	@$(NODE) scripts/test.mjs $(TEST)
 
