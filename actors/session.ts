@@ -76,6 +76,12 @@ const sessionKind: ActorKind = {
 /** A reservation takes one commit; more than this in the meantime is refused. */
 const postponedMax = 256;
 
+/**
+ * A message that is not stored may be told to be so much older than it is, while the store
+ * stands still; later it waits, and so does one for a shard that was idle for long.
+ */
+const unstoredIdAgeMaxMs = 60_000;
+
 const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
 
 export class Session extends Actor<SessionMessage> implements Outlet {
@@ -171,6 +177,9 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     if (!this.mayServe) return;
     const { command, reply } = push;
     const { bus, clock } = this.context.node;
+    if (command.qos === 0 && command.id === undefined && this.passOn(push, inbox, deliveries)) {
+      return;
+    }
     if (this.waiting !== undefined) {
       this.postpone(push);
       return;
@@ -204,6 +213,14 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     if (seq === 1) write.isRecordDue = true;
     this.rememberKey(push.command, id, seq, inbox, write);
     this.answerOnCommit(push, id, seq, false, write);
+  }
+
+  /** What needs no store does not wait for one. False when no id is left for it. */
+  private passOn(push: AcceptPush, inbox: Inbox, deliveries: Deliveries): boolean {
+    const { ids, node } = this.context;
+    const id = ids.nextUnstored(node.clock.wallMs(), unstoredIdAgeMaxMs);
+    if (id !== undefined) this.acceptPassing(push, id, inbox, deliveries);
+    return id !== undefined;
   }
 
   /** At most once: goes out at once, unless its key must be remembered first. */
