@@ -5,7 +5,7 @@
  *
  *   LOSS_MINUTES   how long faults go on; 2 unless given
  *   LOSS_SEED      chooses faults, times, pushes and habits; printed with every run
- *   LOSS_FAULTS    only those whose names hold it, such as `node killed`
+ *   LOSS_FAULTS    only those whose names fit it, such as `node killed|NATS`
  *   LOSS_BREAKAGE  takes a safeguard out of the nodes (loss-breakage.ts): must turn red
  */
 import { mkdir, writeFile } from "node:fs/promises";
@@ -98,9 +98,9 @@ class LossRun implements AsyncDisposable {
     this.devices = new LossDevices(platform, this.ledger, seed);
     this.publishers = new LossPublishers(platform, this.ledger, this.recipients, seed);
     this.nodes = new KeptNodes(platform);
-    const word = process.env["LOSS_FAULTS"] ?? "";
+    const wanted = new RegExp(process.env["LOSS_FAULTS"] ?? "");
     const all = [...nodeFaults(this.nodes), ...natsFaults(platform), ...faults(this.nodes)].filter(
-      ({ name }) => name.includes(word),
+      ({ name }) => wanted.test(name),
     );
     this.nemesis = new LossFaults(all, seed, () => this.publishers.burst());
   }
