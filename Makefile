@@ -22,7 +22,10 @@ down:
 	@$(NODE) scripts/prepare.mjs install build && \
 	exec $(NODE) --enable-source-maps dist/src/main/down.js
 
-# The whole suite; TEST=word only the files whose path holds the word.
+# The whole suite; TEST=word only the files whose path holds the word. The long form of
+# the loss tests: make test TEST=e2e/loss LOSS_MINUTES=30 [LOSS_SEED=s]
+test: export LOSS_MINUTES := $(LOSS_MINUTES)
+test: export LOSS_SEED := $(LOSS_SEED)
 test:
 	@$(NODE) scripts/test.mjs $(TEST)
 

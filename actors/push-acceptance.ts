@@ -18,6 +18,12 @@ import type { PendingWrite } from "./pending-write.js";
 import { answerAccepted, answerRefused } from "./push-answering.js";
 import type { SessionDesk } from "./session-desk.js";
 
+/**
+ * A message that is not stored may be told to be so much older than it is, while the store
+ * stands still; later it waits, and so does one for a shard that was idle for long.
+ */
+const unstoredIdAgeMaxMs = 60_000;
+
 /** A reservation takes one commit; more than this in the meantime is refused. */
 const postponedMax = 256;
 
@@ -32,6 +38,8 @@ export class PushAcceptance {
     if (!desk.mayServe) return;
     const { command, reply } = push;
     const { bus, clock } = desk.context.node;
+    const isPassing = command.qos === 0 && command.id === undefined;
+    if (isPassing && !desk.isErasing && this.passOn(push)) return;
     if (this.waiting !== undefined || desk.isErasing) {
       this.postpone(push);
       return;
@@ -102,6 +110,14 @@ export class PushAcceptance {
     if (seq === 1) write.isRecordDue = true;
     this.rememberKey(push.command, id, seq, write);
     this.answerOnCommit(push, id, seq, false, write);
+  }
+
+  /** What needs no store does not wait for one. False when no id is left for it. */
+  private passOn(push: AcceptPush): boolean {
+    const { ids, node } = this.desk.context;
+    const id = ids.nextUnstored(node.clock.wallMs(), unstoredIdAgeMaxMs);
+    if (id !== undefined) this.acceptPassing(push, id);
+    return id !== undefined;
   }
 
   /** At most once: goes out at once, unless its key must be remembered first. */

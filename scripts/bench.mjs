@@ -5,6 +5,8 @@
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { ensureMariadb } from "./ensure-mariadb.mjs";
+import { ensureRedisServer } from "./ensure-redis.mjs";
 import { prepare } from "./prepare.mjs";
 import { root, run, runWhenStarted, SetupError } from "./process.mjs";
 
@@ -19,6 +21,7 @@ await runWhenStarted(import.meta, async () => {
     );
   }
   await prepare(["install", "build", "nats"]);
+  if (name === "unicast") await Promise.all([ensureRedisServer(), ensureMariadb()]);
   const bench = join(root, "dist", "bench", `${name}.js`);
   // Some benches measure memory after a collection that they ask for.
   return await run(process.execPath, ["--expose-gc", "--enable-source-maps", bench]);

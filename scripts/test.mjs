@@ -15,8 +15,11 @@ import { ensureRedisServer } from "./ensure-redis.mjs";
 import { prepare } from "./prepare.mjs";
 import { root, run, runWhenStarted, SetupError } from "./process.mjs";
 
-/** For one file (Node 20 has no flag for each test): a hung one fails, and the rest goes on. */
-const fileTimeoutMs = 240_000;
+/**
+ * For one file (Node 20 has no flag for each test): a hung one fails, and the rest goes on.
+ * The loss tests' faults take LOSS_MINUTES of theirs.
+ */
+const fileTimeoutMs = 240_000 + Number(process.env["LOSS_MINUTES"] || 2) * 60_000;
 
 /**
  * From the sources, not from dist/: what was deleted must not run again.

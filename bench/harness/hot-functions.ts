@@ -28,6 +28,8 @@ export interface Hot {
 
 const parts: readonly (readonly [string, RegExp])[] = [
   ["owner", /\/actors\/(session|shard|commit|device|pending|key-memory|inbox)|\/drivers\/lmdb/],
+  ["mysql", /\/drivers\/mysql|\/node_modules\/mysql2\//],
+  ["redis", /\/drivers\/redis|\/node_modules\/@?ioredis/],
   ["edge", /\/actors\/(edge|connection)|\/drivers\/ws-edge|\/node_modules\/ws\//],
 ];
 
@@ -44,7 +46,7 @@ export function hotFunctions(profile: CpuProfile, count: number, part?: string):
   ).slice(0, count);
 }
 
-/** owner, edge, and what neither called: bus, runtime, garbage collection, the program itself. */
+/** owner, edge, stores, and what none of these called: bus, runtime, garbage collection, the program itself. */
 export function partShares(profile: CpuProfile): Hot[] {
   const partOf = partsById(profile);
   return ranked(profile, (node) => {

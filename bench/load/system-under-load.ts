@@ -10,6 +10,7 @@ import { type SessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { operatorSubject } from "../../src/protocol/subjects.js";
 import { type NatsFixture, startNats } from "../../test/support/nats-server.js";
 import { app, type Platform, secret, startPlatform } from "../../test/support/platform.js";
+import { type StoreServers, startStoreServers } from "../../test/support/store-servers.js";
 import { decodeNodeRecord, nodeKey } from "../../topology/node-record.js";
 import type { BareOptions } from "../bare-pipeline/wire.js";
 import { temporaryFolder } from "../harness/temporary-folder.js";
@@ -30,12 +31,13 @@ export interface SystemUnderLoad extends AsyncDisposable {
 export { app, secret };
 
 export class BelfryUnderLoad implements SystemUnderLoad {
-  readonly name = "belfry";
   readonly speech = "belfry";
 
   private constructor(
+    readonly name: string,
     readonly platform: Platform<NatsFixture>,
     private readonly folder: AsyncDisposable,
+    private readonly servers?: StoreServers,
   ) {}
 
   /** `preload` is imported by each node, before its program. */
@@ -43,12 +45,22 @@ export class BelfryUnderLoad implements SystemUnderLoad {
     preload?: string,
     nodes: readonly string[] = ["a", "b"],
   ): Promise<BelfryUnderLoad> {
-    const environment = preload === undefined ? {} : { NODE_OPTIONS: `--import=${preload}` };
+    const environment = imported(preload);
     const folder = temporaryFolder();
     // BENCH_RECEIPTS=1: services are told of each message that it was stored and acked.
     const events = process.env["BENCH_RECEIPTS"] === "1" ? { receipts: true } : {};
     const platform = await startPlatform({ nodes, environment, folder: folder.path, events });
-    return new BelfryUnderLoad(platform, folder);
+    return new BelfryUnderLoad("belfry", platform, folder);
+  }
+
+  /** With a Redis and a MariaDB of its own, as durable as a real one. */
+  static async onRedisMysql(preload?: string): Promise<BelfryUnderLoad> {
+    const servers = await startStoreServers();
+    const folder = temporaryFolder();
+    const environment = { ...servers.environment, ...imported(preload) };
+    const options = { nodes: ["a", "b"], environment, folder: folder.path };
+    const platform = await startPlatform(options);
+    return new BelfryUnderLoad("belfry on Redis + MySQL", platform, folder, servers);
   }
 
   get nats(): NatsFixture {
@@ -61,7 +73,9 @@ export class BelfryUnderLoad implements SystemUnderLoad {
 
   get pids(): Record<string, number> {
     const nodes = [...this.platform.nodes.values()].map(({ name, pid }) => [`node-${name}`, pid]);
-    return { nats: this.nats.pid, ...Object.fromEntries(nodes) };
+    const { servers } = this;
+    const stores = servers && { mariadb: servers.mariadb.pid, redis: servers.redis.pid };
+    return { nats: this.nats.pid, ...stores, ...Object.fromEntries(nodes) };
   }
 
   /** The nodes, for what `in-node.ts` serves there. */
@@ -108,8 +122,13 @@ export class BelfryUnderLoad implements SystemUnderLoad {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.platform[Symbol.asyncDispose]();
+    await this.servers?.[Symbol.asyncDispose]();
     await this.folder[Symbol.asyncDispose]();
   }
+}
+
+function imported(preload: string | undefined): Record<string, string> {
+  return preload === undefined ? {} : { NODE_OPTIONS: `--import=${preload}` };
 }
 
 export class BareUnderLoad implements SystemUnderLoad {

@@ -66,20 +66,24 @@ export class MsgIdSource {
 
   /** Undefined when the reservation is used up: extend it in the store first. */
   next(wallMs: number): MsgId | undefined {
-    if (wallMs > this.timeMs) {
-      this.timeMs = wallMs;
-      this.sequence = 0;
-    } else if (this.sequence === sequenceCount) {
-      this.timeMs += 1;
+    const isFull = this.sequence === sequenceCount;
+    const timeMs = Math.max(wallMs, isFull ? this.timeMs + 1 : this.timeMs);
+    if (timeMs >= this.reservedUntilMs) return undefined;
+    if (timeMs > this.timeMs) {
+      this.timeMs = timeMs;
       this.sequence = 0;
     }
-    if (this.timeMs >= this.reservedUntilMs) return undefined;
-    return encodeMsgId({
-      timeMs: this.timeMs,
-      shard: this.shard,
-      idc: this.idc,
-      sequence: this.sequence++,
-    });
+    const { shard, idc } = this;
+    return encodeMsgId({ timeMs, shard, idc, sequence: this.sequence++ });
+  }
+
+  /**
+   * For what is not stored and does not wait for a store that stands still: also an id of
+   * the reservation's last millisecond, when that was at most `ageMaxMs` ago.
+   */
+  nextUnstored(wallMs: number, ageMaxMs: number): MsgId | undefined {
+    const lastMs = this.reservedUntilMs - 1;
+    return this.next(wallMs - lastMs > ageMaxMs ? wallMs : Math.min(wallMs, lastMs));
   }
 
   /** Called once the store holds the longer reservation. */

@@ -21,6 +21,6 @@ test("loses nothing that was accepted, on LMDB", async (t) => {
     ["r0", openRequests],
     ["r1", openRequests],
   ]);
-  const report = await runLossTest({ name: "loss-lmdb", platform, ways, faults: [] }, seed);
+  const report = await runLossTest({ name: "loss-lmdb", platform, ways, faults: () => [] }, seed);
   t.diagnostic(lineOf(report));
 });

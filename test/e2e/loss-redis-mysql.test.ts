@@ -3,6 +3,7 @@
  * and MariaDB are killed and stopped. See test/support/loss-run.ts.
  */
 import { test } from "node:test";
+import type { KeptNodes } from "../support/kept-nodes.js";
 import { nodeEnvironment } from "../support/loss-breakages.js";
 import { mariadbFaults, redisFaults } from "../support/loss-faults.js";
 import { openRequests } from "../support/loss-publishers.js";
@@ -25,7 +26,7 @@ test("loses nothing that was accepted, on Redis and MySQL", async (t) => {
     ["r0", openRequests],
     ["r1", openRequests],
   ]);
-  const faults = [...redisFaults(redis), ...mariadbFaults(mariadb)];
+  const faults = (nodes: KeptNodes) => [...redisFaults(redis), ...mariadbFaults(mariadb, nodes)];
   const plan = { name: "loss-redis-mysql", platform, ways, faults };
   t.diagnostic(lineOf(await runLossTest(plan, seed)));
 });

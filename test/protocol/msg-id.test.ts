@@ -71,7 +71,7 @@ describe("a source of MsgIDs", () => {
         for (const wallMs of readings) {
           const id = source.next(wallMs);
           if (id === undefined) {
-            ok(source.currentMs >= source.reserved, "it refuses only when it is used up");
+            ok(wallMs >= source.reserved, "it refuses only when it is used up");
             continue;
           }
           ok(id > last, `${id} after ${last}`);
@@ -104,6 +104,21 @@ describe("a source of MsgIDs", () => {
     source.extend(3_000);
     equal(decodeMsgId(source.next(2_000) ?? "")?.timeMs, 2_000);
     throws(() => source.extend(2_999));
+  });
+
+  test("has ids left for what is not stored, for a while, and never one twice", () => {
+    const source = new MsgIdSource(shard, 0, 1_000, 2_000);
+    let last = source.next(1_999) ?? "";
+    for (let wallMs = 2_000; wallMs <= 2_999; wallMs++) {
+      equal(source.next(wallMs), undefined, "none for what is stored");
+      const id = source.nextUnstored(wallMs, 1_000) ?? "";
+      ok(id > last, `${id} after ${last}`);
+      equal(decodeMsgId(id)?.timeMs, 1_999);
+      last = id;
+    }
+    equal(source.nextUnstored(3_000, 1_000), undefined, "it would be told to be too old");
+    source.extend(4_000);
+    ok((source.next(3_000) ?? "") > last);
   });
 
   test("of a new owner starts above everything that the old one may have given", () => {

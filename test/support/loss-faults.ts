@@ -13,10 +13,10 @@ import type { ServerProcess } from "./server-process.js";
 
 export interface LossFault {
   /** Such as "nats"; of several nodes one is chosen. */
-  readonly part: string;
+  readonly parts: readonly string[];
   readonly name: string;
   /** Breaks it, waits, and mends it. */
-  strike(random: SeededRandom): Promise<void>;
+  strike(random: SeededRandom, burst: () => void): Promise<void>;
 }
 
 export interface FaultDone {
@@ -28,6 +28,8 @@ export interface FaultDone {
 const { leaseMs, leaseMarginMs } = defaultLimits;
 const calmMs = [1_500, 5_000] as const;
 const doubleChance = 0.25;
+/** A fault comes so soon after a burst of pushes, which so is on its way. */
+const ambushMs = 40;
 
 export class LossFaults {
   readonly done: FaultDone[] = [];
@@ -41,6 +43,7 @@ export class LossFaults {
   constructor(
     private readonly faults: readonly LossFault[],
     seed: number,
+    private readonly burst: () => void,
   ) {
     this.random = new SeededRandom(seed);
   }
@@ -48,6 +51,8 @@ export class LossFaults {
   /** Resolves at `endMs` or when `isOver`, with everything mended. */
   async run(endMs: number, isOver: () => boolean): Promise<void> {
     while (performance.now() < endMs && !isOver()) {
+      this.burst();
+      await delay(this.random.between(0, ambushMs));
       this.begin();
       if (this.random.chance(doubleChance)) this.begin();
       await Promise.all(this.underWay);
@@ -59,7 +64,7 @@ export class LossFaults {
 
   private begin(): void {
     if (this.round.length === 0) this.round = shuffled(this.faults, this.random);
-    const at = this.round.findIndex(({ part }) => !this.struck.has(part));
+    const at = this.round.findIndex(({ parts }) => !parts.some((part) => this.struck.has(part)));
     const [fault] = at < 0 ? [] : this.round.splice(at, 1);
     if (fault === undefined) return;
     const strike = this.strike(fault).finally(() => this.underWay.delete(strike));
@@ -68,9 +73,9 @@ export class LossFaults {
 
   private async strike(fault: LossFault): Promise<void> {
     const fromMs = Math.round(performance.now() - this.startMs);
-    this.struck.add(fault.part);
-    await fault.strike(this.random);
-    this.struck.delete(fault.part);
+    for (const part of fault.parts) this.struck.add(part);
+    await fault.strike(this.random, this.burst);
+    for (const part of fault.parts) this.struck.delete(part);
     const toMs = Math.round(performance.now() - this.startMs);
     this.done.push({ fault: fault.name, fromMs, toMs });
   }
@@ -84,15 +89,15 @@ function shuffled<Item>(items: readonly Item[], random: SeededRandom): Item[] {
 }
 
 export function nodeFaults(nodes: KeptNodes): LossFault[] {
-  const part = "node";
+  const parts = ["node"];
   return [
     {
-      part,
+      parts,
       name: "node killed",
       strike: (random) => nodes.kill([random.pick(nodes.names)], random.between(0, 4_000)),
     },
     {
-      part,
+      parts,
       name: "two nodes killed",
       strike: (random) => {
         const left = random.pick(nodes.names);
@@ -101,15 +106,12 @@ export function nodeFaults(nodes: KeptNodes): LossFault[] {
       },
     },
     {
-      part,
+      parts,
       name: "node stopped past its lease",
-      strike: (random) => {
-        const stoppedMs = leaseMs + leaseMarginMs + random.between(500, 4_000);
-        return nodes.stopFor(random.pick(nodes.names), stoppedMs);
-      },
+      strike: (random) => nodes.stopFor(random.pick(nodes.names), pastLeaseMs(random)),
     },
     {
-      part,
+      parts,
       name: "node stopped about as long as its lease",
       strike: (random) =>
         nodes.stopFor(random.pick(nodes.names), leaseMs * random.between(0.5, 1.3)),
@@ -120,7 +122,7 @@ export function nodeFaults(nodes: KeptNodes): LossFault[] {
 export function natsFaults({ nats }: Platform): LossFault[] {
   return [
     {
-      part: "nats",
+      parts: ["nats"],
       name: "NATS killed",
       strike: async (random) => {
         nats.kill("SIGKILL");
@@ -129,7 +131,7 @@ export function natsFaults({ nats }: Platform): LossFault[] {
       },
     },
     {
-      part: "nats",
+      parts: ["nats"],
       name: "NATS stopped",
       strike: async (random) => {
         nats.kill("SIGSTOP");
@@ -140,30 +142,54 @@ export function natsFaults({ nats }: Platform): LossFault[] {
   ];
 }
 
+function pastLeaseMs(random: SeededRandom): number {
+  return leaseMs + leaseMarginMs + random.between(1_000, 4_000);
+}
+
 /** Redis has no persistence: each start is an empty one. */
 export function redisFaults(redis: ServerProcess): LossFault[] {
   return [
-    { part: "redis", name: "Redis killed", strike: (random) => restartLater(redis, random, 4_000) },
-    { part: "redis", name: "Redis stopped", strike: (random) => stopFor(redis, random, 6_000) },
     {
-      part: "redis",
+      parts: ["redis"],
+      name: "Redis killed",
+      strike: (random) => restartLater(redis, random, 4_000),
+    },
+    { parts: ["redis"], name: "Redis stopped", strike: (random) => stopFor(redis, random, 6_000) },
+    {
+      parts: ["redis"],
       name: "Redis flushed",
       strike: async () => void (await sendRedis(redis.port, "FLUSHALL")),
     },
   ];
 }
 
-export function mariadbFaults(mariadb: ServerProcess): LossFault[] {
+export function mariadbFaults(mariadb: ServerProcess, nodes: KeptNodes): LossFault[] {
   return [
     {
-      part: "mariadb",
+      parts: ["mariadb"],
       name: "MariaDB killed",
       strike: (random) => restartLater(mariadb, random, 5_000),
     },
     {
-      part: "mariadb",
+      parts: ["mariadb"],
       name: "MariaDB stopped",
       strike: (random) => stopFor(mariadb, random, 12_000),
+    },
+    {
+      parts: ["mariadb", "node"],
+      name: "node stopped past its lease while its commits wait",
+      // What waited is sent when it goes on, though others have those shards by then: only
+      // the fence is in its way. Within the 5 s that a commit may take, or it is given up.
+      strike: async (random, burst) => {
+        mariadb.signal("SIGSTOP");
+        burst();
+        await delay(100);
+        const stoppedMs = leaseMs + leaseMarginMs + random.between(300, 750);
+        const stopped = nodes.stopFor(random.pick(nodes.names), stoppedMs);
+        await delay(50);
+        mariadb.signal("SIGCONT");
+        await stopped;
+      },
     },
   ];
 }

@@ -3,7 +3,7 @@
  * repeats what it was not told the fate of under its idempotency key until it is told.
  * How a push leaves (by request, or by a lane) is a `PublishWay`.
  */
-import { setTimeout as delay } from "node:timers/promises";
+import { EventEmitter } from "node:events";
 import { createService, type Push, type Service } from "../../src/client/service-client.js";
 import { connectNats, type NatsConnection } from "../../src/drivers/nats-connection.js";
 import { SeededRandom } from "../sim/seeded-random.js";
@@ -31,8 +31,8 @@ export interface LossRecipient {
 /** One attempt of a request: what a dead owner had in its hands is asked for again so late. */
 const attemptMs = 1_000;
 const backoff = { baseMs: 20, capMs: 200 };
-/** Each publisher to each user; with two publishers a key window sees 800 of 1,000 keys. */
-export const pushEveryMs = 1_500;
+/** Each publisher to each user: with two publishers and bursts, below 1,000 keys in a key window. */
+const pushEveryMs = 2_000;
 /** Below the 10 minutes that a key is remembered. */
 const keyedDeadlineMs = 8 * 60_000;
 const collapseKeys = 2;
@@ -43,6 +43,7 @@ export class LossPublishers implements AsyncDisposable {
   private lastOkMs = performance.now();
   longestSilenceMs = 0;
   private isRunning = true;
+  private readonly hurry = new EventEmitter();
   private readonly ways: PublishWay[] = [];
   private readonly runs: Promise<void>[] = [];
 
@@ -51,7 +52,14 @@ export class LossPublishers implements AsyncDisposable {
     private readonly ledger: LossLedger,
     private readonly recipients: readonly LossRecipient[],
     private readonly seed: number,
-  ) {}
+  ) {
+    this.hurry.setMaxListeners(0);
+  }
+
+  /** Everybody who waits for the next push sends it now: a fault then meets many on their way. */
+  burst(): void {
+    this.hurry.emit("now");
+  }
 
   async add(name: string, open: OpenWay): Promise<void> {
     const way = await open(this.platform, name);
@@ -66,12 +74,14 @@ export class LossPublishers implements AsyncDisposable {
   /** Resolves when every push has ended. */
   async stop(): Promise<void> {
     this.isRunning = false;
+    this.burst();
     await Promise.all(this.runs);
   }
 
   /** After a failure some may still be repeated, and are not waited for. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.isRunning = false;
+    this.burst();
     for (const way of this.ways) await way[Symbol.asyncDispose]();
   }
 
@@ -84,7 +94,7 @@ export class LossPublishers implements AsyncDisposable {
   ): Promise<void> {
     let dueMs = performance.now() + firstMs;
     for (let number = 1; this.isRunning; number++) {
-      await delay(Math.max(0, dueMs - performance.now()));
+      await this.pause(dueMs - performance.now());
       if (!this.isRunning) return;
       await this.push(way, recipient, commandOf(publisher, number, recipient, random));
       dueMs = Math.max(dueMs + pushEveryMs, performance.now());
@@ -105,6 +115,19 @@ export class LossPublishers implements AsyncDisposable {
     push.endedMs = performance.now();
     push.endedWallMs = Date.now();
     if (push.outcome.kind === "ok") this.noteOk(push.endedMs);
+  }
+
+  private async pause(ms: number): Promise<void> {
+    if (ms <= 0) return;
+    await new Promise<void>((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.hurry.off("now", end);
+        resolve();
+      };
+      const timer = setTimeout(end, ms);
+      this.hurry.once("now", end);
+    });
   }
 
   private noteOk(nowMs: number): void {

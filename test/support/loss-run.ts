@@ -5,6 +5,7 @@
  *
  *   LOSS_MINUTES   how long faults go on; 2 unless given
  *   LOSS_SEED      chooses faults, times, pushes and habits; printed with every run
+ *   LOSS_FAULTS    only those whose names fit it, such as `node killed|NATS`
  *   LOSS_BREAKAGE  takes a safeguard out of the nodes (loss-breakage.ts): must turn red
  */
 import { mkdir, writeFile } from "node:fs/promises";
@@ -28,7 +29,7 @@ export interface LossPlan {
   /** By publisher. */
   readonly ways: ReadonlyMap<string, OpenWay>;
   /** Beside those of nodes and NATS. */
-  readonly faults: readonly LossFault[];
+  readonly faults: (nodes: KeptNodes) => readonly LossFault[];
 }
 
 const users = 105;
@@ -40,11 +41,11 @@ const settleDeadlineMs = 90_000;
 const resultsFolder = fileURLToPath(new URL("../../../test/results", import.meta.url));
 
 export function lossMinutes(): number {
-  return Number(process.env["LOSS_MINUTES"] ?? 2);
+  return Number(process.env["LOSS_MINUTES"] || 2);
 }
 
 export function lossSeed(): number {
-  return Number(process.env["LOSS_SEED"] ?? Math.floor(Math.random() * 1_000_000));
+  return Number(process.env["LOSS_SEED"] || Math.floor(Math.random() * 1_000_000));
 }
 
 /** Resolves to the report; throws what was found wrong, when the report is written. */
@@ -62,6 +63,14 @@ export async function runLossTest(plan: LossPlan, seed: number): Promise<LossRep
   const shown = report.faultsFound.slice(0, 20).join("\n  ");
   const when = report.firstSeenMs === undefined ? "at the end" : `after ${report.firstSeenMs} ms`;
   throw new Error(`${report.faultsFound.length} faults, seen ${when}, seed ${seed}:\n  ${shown}`);
+}
+
+/** When the last push with a ttl has expired, wherever in its sending it was accepted. */
+function lastGoodMs(ledger: LossLedger): number {
+  const goodUntilMs = ledger.pushes.map(
+    ({ endedWallMs = 0, ttlSeconds = 0 }) => endedWallMs + ttlSeconds * 1_000,
+  );
+  return goodUntilMs.reduce((last, ms) => Math.max(last, ms), 0);
 }
 
 class LossRun implements AsyncDisposable {
@@ -89,8 +98,11 @@ class LossRun implements AsyncDisposable {
     this.devices = new LossDevices(platform, this.ledger, seed);
     this.publishers = new LossPublishers(platform, this.ledger, this.recipients, seed);
     this.nodes = new KeptNodes(platform);
-    const all = [...nodeFaults(this.nodes), ...natsFaults(platform), ...faults];
-    this.nemesis = new LossFaults(all, seed);
+    const wanted = new RegExp(process.env["LOSS_FAULTS"] ?? "");
+    const all = [...nodeFaults(this.nodes), ...natsFaults(platform), ...faults(this.nodes)].filter(
+      ({ name }) => wanted.test(name),
+    );
+    this.nemesis = new LossFaults(all, seed, () => this.publishers.burst());
   }
 
   async start(): Promise<void> {
@@ -121,6 +133,8 @@ class LossRun implements AsyncDisposable {
     await this.devices.calm();
     this.devices.gather(this.lateUids);
     await this.noting(() => this.untilSettled());
+    const last = lastGoodMs(this.ledger);
+    await until("what may have expired, has", () => Date.now() > last);
     for (const user of this.ledger.users.values()) {
       for (const fault of [...faultsSoFar(user), ...finalFaults(user, Date.now())]) {
         this.found.add(fault);

@@ -81,9 +81,26 @@ async function unsettledUsers(
     const { messages } = view.inbox;
     // Who is away has its messages kept.
     const areOnline = all.every((each) => each.uid !== uid || isOnline(each));
-    if (areOnline && messages > 0) return `${uid} still has ${messages} messages in its inbox`;
+    if (areOnline && messages > 0) {
+      const how = await howItIsServed(platform, view);
+      return `${uid} still has ${messages} messages in its inbox: ${how}`;
+    }
   }
   return undefined;
+}
+
+/** The session as it is, and what the edges know of its connections. */
+async function howItIsServed(platform: Platform, view: UserView): Promise<string> {
+  const connections: unknown[] = [];
+  for (const { connection } of view.devices) {
+    for (const name of platform.nodes.keys()) {
+      if (connection === null) continue;
+      const request = { kind: "actor", address: connection } as const;
+      const seen = await askDesk<object>(platform, await memberOf(platform, name), request);
+      if (typeof seen !== "string") connections.push(seen);
+    }
+  }
+  return JSON.stringify({ session: view, connections });
 }
 
 function unsettledDevice(
