@@ -16,13 +16,14 @@ import {
 } from "../src/protocol/operator-desk.js";
 import { sessionKey, shardOfKey } from "../src/protocol/shards.js";
 import { operatorSubject } from "../src/protocol/subjects.js";
-import { isCanonicalToken } from "../src/protocol/tokens.js";
+import { encodeToken, isCanonicalToken } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
 import type { AskResult } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import type { ActorSystem } from "../src/runtime/system.js";
+import type { ViewUsage } from "./app-usage.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import type { ViewSession } from "./session.js";
@@ -114,6 +115,8 @@ export class OperatorDesk extends Actor<DeskMessage> {
       }
       case "user":
         return this.viewUser(request.app, request.uid);
+      case "usage":
+        return this.viewUsage(encodeToken(request.app));
       case "placement":
       case "drain":
       case "undrain":
@@ -154,6 +157,22 @@ export class OperatorDesk extends Actor<DeskMessage> {
     const view: ViewSession = { kind: "ViewSession", key };
     const shards = addressOn(nodeNameOf(this.node), "shards");
     return deskAnswer(await this.ask(shards, view, this.node.limits.requestDeadlineMs));
+  }
+
+  private async viewUsage(appToken: string) {
+    const view: ViewUsage = { kind: "ViewUsage", appToken };
+    const { requestDeadlineMs } = this.node.limits;
+    const [shards, edge] = await Promise.all(
+      ["shards", "edge"].map((root) => {
+        const address = addressOn(nodeNameOf(this.node), root);
+        return this.ask<object>(address, view, requestDeadlineMs);
+      }),
+    );
+    if (!shards?.ok) return deskAnswer(shards as AskResult<object>);
+    return {
+      ok: true,
+      value: { ...shards.value, connections: edge?.ok ? edge.value : null },
+    } as const;
   }
 
   private async operate(request: PlacementRequest) {

@@ -14,6 +14,8 @@ export type DeskRequest =
   | { readonly kind: "actor"; readonly address: string }
   /** Encoded tokens; the node must own the user's shard. */
   | { readonly kind: "user"; readonly app: string; readonly uid: string }
+  /** What one app uses of this node; by name, not token. */
+  | { readonly kind: "usage"; readonly app: string }
   | PlacementRequest;
 
 /** For the leader of the placement; another node answers NOT_LEADER. */
@@ -62,6 +64,9 @@ export function decodeDeskRequest(
     case "user":
       if (typeof map.app !== "string" || typeof map.uid !== "string") break;
       return accepted({ kind: "user", app: map.app, uid: map.uid });
+    case "usage":
+      if (typeof map.app !== "string" || map.app === "") break;
+      return accepted({ kind: "usage", app: map.app });
     case "placement":
     case "rebalance-plan":
       return accepted({ kind: map.kind });

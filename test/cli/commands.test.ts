@@ -136,6 +136,7 @@ describe("status", () => {
       connections: 5,
       sessions: 2,
       commits: 21,
+      refused: 3,
       deadLetters: 3,
       crashes: 1,
       restarts: 1,
@@ -527,7 +528,11 @@ describe("app", () => {
       delivery: "each-device",
       kids: ["k1"],
     };
-    deepEqual((await runCli(fleet, ["app", "show", "demo", "--json"])).document, shown);
+    const { limits, events, ...rest } = (await runCli(fleet, ["app", "show", "demo", "--json"]))
+      .document;
+    deepEqual(rest, shown);
+    ok(Object.values(limits).every((limit) => limit === null));
+    deepEqual(events, { receipts: false, presence: false });
     const list = await runCli(fleet, ["app", "list", "--json"]);
     deepEqual(list.document, { apps: [shown], unreadable: 1 });
     for (const args of [["show", "demo"], ["list"]]) {
