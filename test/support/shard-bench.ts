@@ -8,7 +8,9 @@ import { PlacementView } from "../../actors/placement-view.js";
 import { ShardHost } from "../../actors/shard-host.js";
 import { MemoryBus } from "../../src/drivers/memory-bus.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
+import type { InboxStore } from "../../src/ports/inbox-store.js";
 import type { AppRecord } from "../../src/protocol/app-record.js";
+import type { AppLimits } from "../../src/protocol/app-settings.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { Attach, FromEdge, ToEdge, ToSession } from "../../src/protocol/messages.js";
@@ -59,8 +61,16 @@ export class ShardBench {
   private epoch = 1;
   private replies = 0;
   delivery: AppRecord["delivery"] = "each-device";
+  /** Of the app `demo`; the app `other` has none. */
+  appLimits: AppLimits = {};
 
-  private constructor(limits: Partial<Limits>, store: MemoryInbox, chance: number) {
+  /** `path`: the node's way to the store. */
+  private constructor(
+    limits: Partial<Limits>,
+    store: MemoryInbox,
+    chance: number,
+    path: InboxStore,
+  ) {
     this.store = store;
     const view = new PlacementView();
     view.leaseDeadlineMs = Number.POSITIVE_INFINITY;
@@ -78,9 +88,9 @@ export class ShardBench {
       clock: this.clock,
       random,
       bus: this.bus,
-      store,
+      store: path,
       placement: never as never,
-      apps: { find: (app) => (app === "demo" ? this.appRecord() : undefined) },
+      apps: { find: (app) => this.appRecord(app) },
       tokens: never as never,
       transport: never as never,
       limits: { ...defaultLimits, ...limits },
@@ -101,16 +111,19 @@ export class ShardBench {
     limits: Partial<Limits> = {},
     store = new MemoryInbox(8),
     chance = 0,
+    path: InboxStore = store,
   ): Promise<ShardBench> {
-    const bench = new ShardBench(limits, store, chance);
+    const bench = new ShardBench(limits, store, chance, path);
     bench.system.spawnRoot("shards", () => new ShardHost(bench.node));
     bench.system.spawnRoot("edge", () => new Recorder(bench.toEdge));
     await bench.giveShards();
     return bench;
   }
 
-  private appRecord(): AppRecord {
-    return { v: 1, app: "demo", secrets: [], delivery: this.delivery, createdAtMs: 0 };
+  private appRecord(app: string): AppRecord | undefined {
+    const record = { v: 1, app, secrets: [], delivery: this.delivery, createdAtMs: 0 };
+    if (app === "other") return record;
+    return app === "demo" ? { ...record, limits: this.appLimits } : undefined;
   }
 
   /** All shards, each under the next epoch. */
@@ -122,8 +135,8 @@ export class ShardBench {
   }
 
   /** The request is sent now; the promise is its answer once time has moved on. */
-  push(uid: string, command: object): Promise<PushAnswer> {
-    const key = sessionKey("demo", uid);
+  push(uid: string, command: object, app = "demo"): Promise<PushAnswer> {
+    const key = sessionKey(app, uid);
     const reply = `_INBOX.${this.replies++}`;
     return new Promise((resolve) => {
       const inbox = this.bus.subscribe(reply, ({ payload }) => {
@@ -132,6 +145,12 @@ export class ShardBench {
       });
       this.bus.publish(shardPushSubject(shardOfKey(key), key), packValue(command), { reply });
     });
+  }
+
+  /** Whoever subscribes `reply` sees every answer. */
+  publishWith(uid: string, command: object, reply: string): void {
+    const key = sessionKey("demo", uid);
+    this.bus.publish(shardPushSubject(shardOfKey(key), key), packValue(command), { reply });
   }
 
   async pushAll(uid: string, commands: readonly object[]): Promise<PushAnswer[]> {

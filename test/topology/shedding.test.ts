@@ -60,7 +60,11 @@ describe("the bound of what waits", () => {
   test("is not lowered to nothing by one slow commit of few", () => {
     const bound = nextBound(20_000, 3, 900, rules);
     assert.equal(bound, 10_000);
-    assert.equal(nextBound(bound, 3, 5, rules), 20_000);
+    assert.equal(nextBound(bound, 5_000, 50, rules), 20_000);
+  });
+
+  test("does not grow on prompt commits of far fewer than it allows", () => {
+    assert.equal(nextBound(1_000, 400, 400, rules), 1_000);
   });
 
   test("stays within its ends", () => {
