@@ -3,8 +3,9 @@
  * round all groups, for ever, a few listings a second for the whole node; what commits
  * change meanwhile is added to what is known, and to what the scan under way has passed.
  *
- * So after one round it is exact, but for a crash between a commit and its note, which
- * the next round corrects; before it, it is what was stored since the group was opened.
+ * So after one round it is exact, but for commits that were on their way when their session
+ * was listed, which the next round corrects; before it, it is what was stored since the
+ * group was opened.
  */
 import type { InboxGroup } from "../src/ports/inbox-store.js";
 import { appOfKey, type SessionKey, type Shard } from "../src/protocol/shards.js";

@@ -155,7 +155,7 @@ class ServiceClient implements Service {
       const leftMs = Math.max(1, endMs - this.clock.monotonicMs());
       const attempt = await this.attempt(encoded, Math.min(this.timeoutMs, leftMs));
       if ("answer" in attempt && isFinal(attempt.answer)) return attempt.answer;
-      const pauseMs = backoff.nextMs();
+      const pauseMs = Math.max(backoff.nextMs(), retryAfterOf(attempt));
       if (this.clock.monotonicMs() + pauseMs >= endMs) return conclude(attempt);
       await new Promise<void>((resolve) => void this.clock.after(pauseMs, resolve));
     }
@@ -209,6 +209,12 @@ function isFinal(answer: PushAnswer): boolean {
   return answer.ok || !answer.retryable;
 }
 
+/** Sooner it would be refused again. */
+function retryAfterOf(attempt: Attempt): number {
+  if ("fault" in attempt || attempt.answer.ok) return 0;
+  return attempt.answer.retryAfterMs ?? 0;
+}
+
 function conclude(attempt: Attempt): PushAnswer {
   if ("fault" in attempt) throw attempt.fault;
   return attempt.answer;
@@ -226,12 +232,13 @@ function readAnswer(data: Uint8Array): PushAnswer {
   }
   if (answer.ok) return answer as unknown as PushAnswer;
   // A later platform may have codes that this SDK does not know.
-  const { code, message, retryable } = answer;
+  const { code, message, retryable, retryAfterMs } = answer;
   return {
     ok: false,
     code: String(code) as ErrorCode,
     message: String(message),
     retryable: retryable ?? isRetryable(String(code)),
+    ...(typeof retryAfterMs === "number" ? { retryAfterMs } : {}),
   } as ErrorAnswer;
 }
 
