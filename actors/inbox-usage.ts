@@ -52,6 +52,8 @@ export class InboxUsage {
   /** Whole rounds of groups. */
   rounds = 0;
 
+  constructor(private readonly listings = listingsPerLook) {}
+
   opened(group: number, inbox: InboxGroup, shards: readonly Shard[]): void {
     this.closed(group);
     this.groups.set(
@@ -98,7 +100,7 @@ export class InboxUsage {
     if (this.isLooking || groups.length === 0) return;
     this.isLooking = true;
     try {
-      for (let left = listingsPerLook; left > 0; left--) {
+      for (let left = this.listings; left > 0; left--) {
         const group = groups[this.turn % groups.length] as number;
         const usage = this.groups.get(group);
         if (usage === undefined || (await this.list(group, usage))) this.turn++;

@@ -55,7 +55,7 @@ test("measures what is stored, also when a round and commits go on at once", asy
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 400 }), async (steps) => {
       const sizes = new Sizes();
-      const usage = new InboxUsage();
+      const usage = new InboxUsage(1);
       const before = { key: "a.before" as SessionKey, shard: shards[0] as Shard };
       sizes.change(before.shard, before.key, 100, 1);
       usage.opened(0, sizes.group, shards);
