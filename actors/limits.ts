@@ -132,7 +132,9 @@ export const defaultLimits: Limits = {
   // One takes 16 bytes and its key. At the default rate a bucket is full again after 1 ms for
   // each push it let through, so far fewer are in use at any moment.
   userBucketsMax: 65_536,
-  reserveMs: 10 * second,
+  // Half of it is always left where there is traffic: what needs no commit but an id goes on
+  // while a disk stalls for so long.
+  reserveMs: 70 * second,
   connectionsMax: 18_000,
   helloDeadlineMs: 10 * second,
   heartbeatMs: 30 * second,

@@ -156,6 +156,21 @@ describe("a store that hangs", () => {
     assert.deepEqual(bench.bodies(7), [1, 5]);
   });
 
+  test("for 30 s holds no at-most-once message for want of an id", async () => {
+    const { bench, store } = await troubled();
+    await bench.attach("u1", 7);
+    assert.deepEqual(codes(await bench.pushAll("u1", [{ body: 1 }])), ["ok"]);
+    // Until shortly before the reservation would have been made longer.
+    await bench.clock.advanceAndSettle(defaultLimits.reserveMs / 2 - 1_000);
+    store.stall();
+    const answers = new Answers(bench);
+    for (let at = 0; at < 30; at++) {
+      answers.push("u1", { body: at, qos: 0 });
+      await bench.clock.advanceAndSettle(1_000);
+    }
+    assert.deepEqual(answers.codesOf(""), Array(30).fill("ok"));
+  });
+
   test("does not hold the pushes of users whose session cannot be read, past their deadline", async () => {
     const { bench, store } = await troubled();
     await bench.attach("known", 7);
