@@ -8,14 +8,7 @@ import type { RunningSimNode } from "./sim-node.js";
 /** Leaders ping each node ten times a second; a request or two may be on their way. */
 const requestsMax = 64;
 /** One for each shard of a group, for good. */
-const byShard: ReadonlySet<string> = new Set([
-  "contexts",
-  "epochs",
-  "shards",
-  "subscriptions",
-  "places",
-  "bucketKeys",
-]);
+const byShard: ReadonlySet<string> = new Set(["contexts", "epochs", "shards", "subscriptions"]);
 /** Runs of a few hundred pushes to a user: what remembers more than that forgets nothing. */
 const rememberedMax = 2_000;
 const timersMax = 256;
