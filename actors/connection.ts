@@ -131,7 +131,9 @@ export class Connection extends Actor<ConnectionMessage> {
 
   /** However it ends, the session must not go on believing in it. */
   protected override stopping(): void {
-    if (this.session !== undefined) this.toSession({ kind: "Detach", ...this.connectionRef() });
+    if (this.session === undefined) return;
+    this.edge.apps.leave(decodeToken(appOfKey(this.session)) ?? "");
+    this.toSession({ kind: "Detach", ...this.connectionRef() });
   }
 
   receive(message: ConnectionMessage): void {
@@ -242,6 +244,10 @@ export class Connection extends Actor<ConnectionMessage> {
     const device = claims.device ?? hello.device;
     if (device === undefined || claims.sub === "" || uidOfKey(key).length > uidTokenBytesMax) {
       this.close("BAD_FRAME", "the hello or its token must name a device and a user");
+      return;
+    }
+    if (!this.edge.apps.admit(claims.app)) {
+      this.close("QUOTA_EXCEEDED");
       return;
     }
     const { clock } = this.edge.node;

@@ -8,6 +8,7 @@ import { type ConnectionId, slotOf } from "../src/ports/edge-transport.js";
 import { type CloseName, closeCodes } from "../src/protocol/close-codes.js";
 import { encodeFrame, pingFrame, tokenWantedFrame } from "../src/protocol/frames.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
+import { AppConnections } from "./app-connections.js";
 import { AttachQueue, type AttachSurroundings } from "./attach-queue.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
@@ -30,6 +31,7 @@ export class EdgeContext {
   framesSent = 0;
   bytesSent = 0;
   readonly attaches: AttachQueue;
+  readonly apps: AppConnections;
 
   /** `edge`: how connections are told that it is their turn to attach. */
   constructor(
@@ -44,6 +46,7 @@ export class EdgeContext {
     this.pingedMs = new Float64Array(slots);
     this.tokenEndsMs = new Float64Array(slots);
     this.connections = new Float64Array(slots);
+    this.apps = new AppConnections(node);
     this.attaches = new AttachQueue({
       ...edge,
       node,

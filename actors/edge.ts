@@ -15,10 +15,12 @@ import type {
   ToSession,
 } from "../src/protocol/messages.js";
 import { type SessionKey, type Shard, shardOfKey } from "../src/protocol/shards.js";
+import { decodeToken } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, addressOn } from "../src/runtime/address.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import type { ViewUsage } from "./app-usage.js";
 import { type AttachTick, type Closed, Connection, type ReceiveFrame } from "./connection.js";
 import { EdgeContext } from "./edge-context.js";
 import type { NodeContext } from "./node-context.js";
@@ -32,7 +34,7 @@ interface PaceTick {
   readonly kind: "PaceTick";
 }
 
-export type EdgeMessage = ToEdge | PlacementChanged | SweepTick | PaceTick;
+export type EdgeMessage = ToEdge | PlacementChanged | SweepTick | PaceTick | ViewUsage;
 
 const edgeKind: ActorKind = {
   name: "edge",
@@ -117,6 +119,9 @@ export class Edge extends Actor<EdgeMessage> {
       case "SweepTick":
         this.context?.sweep();
         this.timer(sweepEveryMs, message);
+        return;
+      case "ViewUsage":
+        from?.answer(this.context?.apps.of(decodeToken(message.appToken) ?? "") ?? null);
         return;
       case "PaceTick":
         this.context?.attaches.tick();

@@ -6,9 +6,11 @@ import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import type { ShardContext } from "./shard-context.js";
 
+const aheadMs = 1_000;
+
 /**
- * With how far the shard's changes are published, where that is due, and with a longer MsgID reservation
- * where half of it is used.
+ * With how far the shard's changes are published, where that is due, and with a longer MsgID
+ * reservation where half of it is used.
  */
 export function gatherWrites(
   taken: readonly PendingWrite[],
@@ -48,8 +50,14 @@ export function publishedPositions(contexts: Iterable<ShardContext>): ShardWrite
   return writes;
 }
 
+/**
+ * Ids that run ahead of the clock (an owner before had reserved so far) get little more: they
+ * stand still until it is there, and each new owner would run ahead by as much again.
+ */
 function longerReservation(ids: MsgIdSource, { clock, limits }: NodeContext): number | undefined {
-  const nowMs = Math.max(clock.wallMs(), ids.currentMs);
-  if (ids.reserved - nowMs > limits.reserveMs / 2) return undefined;
-  return nowMs + limits.reserveMs;
+  const wallMs = clock.wallMs();
+  const { reserveMs } = limits;
+  const leastMs = Math.max(wallMs + reserveMs / 2, ids.currentMs + aheadMs / 2);
+  if (ids.reserved > leastMs) return undefined;
+  return Math.max(wallMs + reserveMs, ids.currentMs + aheadMs);
 }

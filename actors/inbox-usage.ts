@@ -3,10 +3,11 @@
  * round all groups, for ever, a few listings a second for the whole node; what commits
  * change meanwhile is added to what is known, and to what the scan under way has passed.
  *
- * So after one round it is exact, but for a crash between a commit and its note, which
- * the next round corrects; before it, it is what was stored since the group was opened.
+ * So after one round it is exact, but for commits that were on their way when their session
+ * was listed, which the next round corrects; before it, it is what was stored since the
+ * group was opened.
  */
-import type { InboxGroup } from "../src/ports/inbox-store.js";
+import type { InboxGroup, SessionSize } from "../src/ports/inbox-store.js";
 import { appOfKey, type SessionKey, type Shard } from "../src/protocol/shards.js";
 
 export interface InboxTotals {
@@ -16,8 +17,11 @@ export interface InboxTotals {
   users: number;
 }
 
-/** Listings a look, and sessions a listing: one is a part of a millisecond. */
+/** A look ends after so many listings, or when they have told of so many messages. */
 const listingsPerLook = 16;
+const messagesPerLook = 2_000;
+/** The embedded store reads each message for a listing, in one turn of the loop. */
+const messagesPerListing = 1_000;
 const sessionsPerListing = 64;
 /** Of one group and of the node; what more apps have stored is not measured. */
 const appsMax = 10_000;
@@ -31,14 +35,17 @@ class GroupUsage {
   passed: ByApp = new Map();
   at = 0;
   afterKey = "";
+  private readonly places: ReadonlyMap<Shard, number>;
 
   constructor(
     readonly inbox: InboxGroup,
     readonly shards: readonly Shard[],
-  ) {}
+  ) {
+    this.places = new Map(shards.map((shard, at) => [shard, at]));
+  }
 
   hasPassed(shard: Shard, key: SessionKey): boolean {
-    const at = this.shards.indexOf(shard);
+    const at = this.places.get(shard) ?? Number.POSITIVE_INFINITY;
     return at < this.at || (at === this.at && key <= this.afterKey);
   }
 }
@@ -48,8 +55,13 @@ export class InboxUsage {
   private readonly total: ByApp = new Map();
   private isLooking = false;
   private turn = 0;
+  /** Sessions that the next listing asks for: fewer where they hold much. */
+  private sessions = 1;
+  private messagesSeen = 0;
   /** Whole rounds of groups. */
   rounds = 0;
+
+  constructor(private readonly listings = listingsPerLook) {}
 
   opened(group: number, inbox: InboxGroup, shards: readonly Shard[]): void {
     this.closed(group);
@@ -96,8 +108,10 @@ export class InboxUsage {
     const groups = [...this.groups.keys()];
     if (this.isLooking || groups.length === 0) return;
     this.isLooking = true;
+    this.messagesSeen = 0;
     try {
-      for (let left = listingsPerLook; left > 0; left--) {
+      for (let left = this.listings; left > 0; left--) {
+        if (this.messagesSeen >= messagesPerLook) return;
         const group = groups[this.turn % groups.length] as number;
         const usage = this.groups.get(group);
         if (usage === undefined || (await this.list(group, usage))) this.turn++;
@@ -113,16 +127,26 @@ export class InboxUsage {
   private async list(group: number, usage: GroupUsage): Promise<boolean> {
     const shard = usage.shards[usage.at];
     if (shard === undefined) return this.endRound(usage);
-    const sizes = await usage.inbox.listSessions(shard, usage.afterKey, sessionsPerListing);
+    const asked = this.sessions;
+    const sizes = await usage.inbox.listSessions(shard, usage.afterKey, asked);
     if (this.groups.get(group) !== usage) return true;
+    this.noteListing(sizes);
     for (const { key, bytes, messages } of sizes) {
       add(usage.passed, appOfKey(key), { bytes, messages, users: 1 }, 1);
       usage.afterKey = key;
     }
-    if (sizes.length === sessionsPerListing) return false;
+    if (sizes.length === asked) return false;
     usage.at++;
     usage.afterKey = "";
     return usage.at < usage.shards.length ? false : this.endRound(usage);
+  }
+
+  private noteListing(sizes: readonly SessionSize[]): void {
+    const messages = sizes.reduce((sum, size) => sum + size.messages, 0);
+    this.messagesSeen += messages;
+    const fitting = Math.floor((messagesPerListing * sizes.length) / Math.max(1, messages));
+    const wanted = sizes.length === 0 ? this.sessions : Math.min(2 * this.sessions, fitting);
+    this.sessions = Math.max(1, Math.min(sessionsPerListing, wanted));
   }
 
   private endRound(usage: GroupUsage): true {

@@ -17,13 +17,14 @@ import {
 } from "../src/protocol/operator-desk.js";
 import { sessionKey, shardOfKey } from "../src/protocol/shards.js";
 import { operatorSubject } from "../src/protocol/subjects.js";
-import { isCanonicalToken } from "../src/protocol/tokens.js";
+import { encodeToken, isCanonicalToken } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
 import type { AskResult } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import type { ActorSystem } from "../src/runtime/system.js";
+import type { ViewUsage } from "./app-usage.js";
 import type { BackUpGroup } from "./group-backup.js";
 import { answerFromJournal } from "./journal-reader.js";
 import type { NodeContext } from "./node-context.js";
@@ -167,6 +168,8 @@ export class OperatorDesk extends Actor<DeskMessage> {
         return this.viewUser(request.app, request.uid);
       case "backup":
         return this.backUp(request);
+      case "usage":
+        return this.viewUsage(encodeToken(request.app));
       case "placement":
       case "drain":
       case "undrain":
@@ -213,6 +216,22 @@ export class OperatorDesk extends Actor<DeskMessage> {
     const order: BackUpGroup = { kind: "BackUpGroup", folder, permit };
     const address = addressOn(nodeNameOf(this.node), `shards/${group}`);
     return deskAnswer(await this.ask(address, order, this.node.limits.requestDeadlineMs));
+  }
+
+  private async viewUsage(appToken: string) {
+    const view: ViewUsage = { kind: "ViewUsage", appToken };
+    const { requestDeadlineMs } = this.node.limits;
+    const [shards, edge] = await Promise.all(
+      ["shards", "edge"].map((root) => {
+        const address = addressOn(nodeNameOf(this.node), root);
+        return this.ask<object>(address, view, requestDeadlineMs);
+      }),
+    );
+    if (!shards?.ok) return deskAnswer(shards as AskResult<object>);
+    return {
+      ok: true,
+      value: { ...shards.value, connections: edge?.ok ? edge.value : null },
+    } as const;
   }
 
   private async operate(request: PlacementRequest) {

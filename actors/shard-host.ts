@@ -29,6 +29,7 @@ import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { PlacementTable } from "../topology/placement-table.js";
 import { Admission, admissionTickMs } from "./admission.js";
+import type { ViewUsage } from "./app-usage.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, GroupDrained } from "./freeze.js";
 import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
@@ -58,12 +59,6 @@ interface RestEnded {
 /** Requests that are overdue are answered, and what is measured is sampled. */
 interface AdmissionTick {
   readonly kind: "AdmissionTick";
-}
-
-/** Asked: what an app uses of this node. */
-export interface ViewUsage {
-  readonly kind: "ViewUsage";
-  readonly appToken: string;
 }
 
 /** What was lost on the way is said again. */

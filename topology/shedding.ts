@@ -29,8 +29,8 @@ const tellingPushes = 64;
 
 /**
  * How many pushes of a group may wait for their commit, after one of `pushes` took
- * `tookMs`: what the store was seen to commit in `drainMs`. It grows by doubling while
- * commits are prompt, so it follows a store that recovers, too.
+ * `tookMs`: what the store was seen to commit in `drainMs`. It doubles with each prompt
+ * commit of as many as it nearly allows, so it follows a store that recovers, too.
  */
 export function nextBound(
   bound: number,
@@ -40,11 +40,9 @@ export function nextBound(
 ): number {
   const { most, least, promptMs, drainMs } = rules;
   const measured = (pushes * drainMs) / Math.max(1, tookMs);
-  const wanted =
-    tookMs <= promptMs
-      ? Math.max(bound * 2, measured)
-      : pushes >= tellingPushes
-        ? measured
-        : Math.max(measured, bound / 2);
+  let wanted = bound;
+  // What was far from the bound says nothing of it: growing on that would forget the store.
+  if (tookMs <= promptMs) wanted = pushes >= bound / 2 ? Math.max(bound * 2, measured) : bound;
+  else wanted = pushes >= tellingPushes ? measured : Math.max(measured, bound / 2);
   return Math.round(Math.min(most, Math.max(least, wanted)));
 }

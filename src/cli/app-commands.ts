@@ -6,8 +6,7 @@
  */
 import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import { assert } from "../base/assert.js";
-import { accepted, type Result, refused } from "../base/result.js";
-import type { KeyValue } from "../ports/key-value.js";
+import { refused } from "../base/result.js";
 import type { AppSecret } from "../ports/tokens.js";
 import {
   type AppRecord,
@@ -17,6 +16,15 @@ import {
   liveSecretsMax,
 } from "../protocol/app-record.js";
 import { encodeToken } from "../protocol/tokens.js";
+import { readApp } from "./app-registry.js";
+import {
+  addSettingFlags,
+  describeSettings,
+  type SettingFlags,
+  setApp,
+  settingRows,
+} from "./app-settings.js";
+import { appUsage } from "./app-usage.js";
 import type { Fleet, NatsUserGrant } from "./fleet.js";
 import type { CliWorld, Invocation } from "./invocation.js";
 import { isAppName } from "./names.js";
@@ -55,6 +63,24 @@ export function declareApp(program: Command, invocation: Invocation): void {
     .action(async (app: string) => {
       await invocation.withFleet((fleet) => show(fleet, app));
     });
+  addSettingFlags(
+    app
+      .command("set")
+      .description("Sets limits of an app and which events it is told; the rest stays as it is.")
+      .addArgument(name()),
+  )
+    .addHelpText("after", "\nExample:\n  belfry app set shop --pushes-per-second 500")
+    .action(async (app: string, flags: SettingFlags) => {
+      await invocation.withFleet((fleet) => setApp(fleet, app, flags));
+    });
+  app
+    .command("usage")
+    .description("Sums what the nodes measure of an app: connections, pushes, what is stored.")
+    .addArgument(name())
+    .addHelpText("after", "\nExample:\n  belfry app usage shop --json")
+    .action(async (app: string) => {
+      await invocation.withFleet((fleet) => appUsage(fleet, app));
+    });
   app
     .command("list")
     .description("Lists the apps.")
@@ -78,24 +104,6 @@ function readName(world: CliWorld): (text: string) => string {
     if (world.isReservedAppName(text)) throw new InvalidArgumentError("The name is reserved.");
     return text;
   };
-}
-
-export interface FoundApp {
-  readonly record: AppRecord;
-  readonly revision: number;
-}
-
-export async function readApp(
-  apps: KeyValue,
-  app: string,
-): Promise<Result<FoundApp, "UNKNOWN_APP" | "UNSUPPORTED">> {
-  const entry = await apps.get(encodeToken(app));
-  if (entry === undefined) return refused("UNKNOWN_APP", `no app is registered as ${app}`);
-  const record = decodeAppRecord(entry.value);
-  if (record === undefined) {
-    return refused("UNSUPPORTED", `the record of app ${app} is of a version unknown here`);
-  }
-  return accepted({ record, revision: entry.revision });
 }
 
 async function create(
@@ -157,14 +165,15 @@ function grantAdvice(nats: NatsUserGrant): string[] {
 async function show(fleet: Fleet, app: string): Promise<Outcome> {
   const found = await readApp(await fleet.apps(), app);
   if (!found.ok) return found;
-  const document = describe(found.value.record);
+  const { record } = found.value;
+  const document = { ...describe(record), ...describeSettings(record) };
   return report(document, (paint) =>
     table(
       [
         ["app", { text: app, style: "bold" }],
         ["created", document.createdAt],
-        ["delivery", document.delivery],
         ["kids", document.kids.join(", ")],
+        ...settingRows(record),
       ],
       paint,
     ),

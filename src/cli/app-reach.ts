@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { isMap } from "../protocol/codec.js";
 import { journalWithinMsMax } from "../protocol/operator-desk.js";
 import { encodeToken } from "../protocol/tokens.js";
-import { readApp } from "./app-commands.js";
+import { readApp } from "./app-registry.js";
 import type { Fleet } from "./fleet.js";
 import type { Invocation } from "./invocation.js";
 import { askJournal } from "./journal-question.js";

@@ -5,7 +5,7 @@ import { type Heard, hearStatus, isLeader } from "./fleet-status.js";
 import type { Invocation } from "./invocation.js";
 import { hearLeader } from "./leader.js";
 import { exitCodes, type Outcome, report } from "./outcome.js";
-import { fieldAt, listAt, numberAt, textAt } from "./report.js";
+import { fieldAt, listAt, numberAt, sumAt, textAt } from "./report.js";
 import { headings, type Paint, type Row, table } from "./text.js";
 
 export function declareNodes(program: Command, invocation: Invocation): void {
@@ -70,6 +70,8 @@ function viewOf(
     sessions: numberAt(load, "sessions"),
     weight: numberAt(load, "weight"),
     connections: numberAt(own, "edge", "connections"),
+    refused: fieldAt(own, "shards", "admission", "refused") ?? null,
+    lagMs: numberAt(own, "shards", "admission", "lagMs"),
   };
 }
 
@@ -90,7 +92,7 @@ function describe(views: readonly NodeView[], absent: readonly string[], paint: 
   if (views.length === 0) return "no nodes";
   const titles = headings(
     ...["NODE", "STATE", "ROLE", "SHARDS", "ARRIVING", "LEAVING", "MESSAGES/S", "SESSIONS"],
-    ...["WEIGHT", "CONNECTIONS", "VERSION"],
+    ...["WEIGHT", "CONNECTIONS", "REFUSED", "VERSION"],
   );
   const lines = table([titles, ...views.map(rowOf)], paint);
   return absent.length === 0 ? lines : `${lines}\n\nin drain and not there: ${absent.join(", ")}`;
@@ -105,6 +107,7 @@ function rowOf(view: NodeView): Row {
     roles.filter((role) => role !== "").join(", "),
     ...[serving, arriving, leaving],
     ...[view.messagesPerSecond, view.sessions, view.weight, view.connections],
+    sumAt(view, "refused"),
     view.version,
   ];
 }

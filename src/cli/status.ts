@@ -21,7 +21,7 @@ export function declareStatus(program: Command, invocation: Invocation): void {
     .command("status")
     .summary("show the nodes and what they carry")
     .description(
-      "Prints every node with its lease, uptime, connections, sessions, shards, commits, dead " +
+      "Prints every node with its lease, uptime, connections, sessions, shards, commits, refused pushes, dead " +
         "letters and restarts, and who leads the placement. Exit code 3 when no node answers.",
     )
     .addHelpText("after", "\nExample:\n  belfry status --json")
@@ -71,6 +71,7 @@ async function statusOf(fleet: Fleet, placement: Placement, node: FleetNode, now
     unpublished: groups && sumOf(groups, "unpublished"),
     lost: groups && sumOf(groups, "lost"),
     heldBack: groups?.map((group) => fieldAt(group, "detail", "heldBack")).find(Boolean) ?? null,
+    refused: sumAt(own, "shards", "admission", "refused"),
     deadLetters: sumAt(own, "counters", "deadLetters"),
     crashes: numberAt(own, "counters", "crashes"),
     restarts: numberAt(own, "counters", "restarts"),
@@ -139,7 +140,7 @@ function describe(
   if (changes !== undefined) head.push(["changes", changes]);
   const titles = headings(
     ...["NODE", "STATE", "UP", "VERSION", "LEASE", "CONNECTIONS", "SESSIONS", "SHARDS"],
-    ...["COMMITS", "DEAD", "CRASHES", "RESTARTS"],
+    ...["COMMITS", "REFUSED", "DEAD", "CRASHES", "RESTARTS"],
   );
   const body = nodes.length === 0 ? "no nodes" : table([titles, ...nodes.map(rowOf)], paint);
   return `${table(head, paint)}\n\n${body}`;
@@ -171,6 +172,7 @@ function rowOf(node: NodeStatus): Row {
     node.sessions,
     node.shards,
     node.commits,
+    warned(node.refused),
     node.deadLetters,
     warned(node.crashes),
     warned(node.restarts),

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { refused } from "../base/result.js";
 import type { Claims } from "../ports/tokens.js";
-import { readApp } from "./app-commands.js";
+import { readApp } from "./app-registry.js";
 import type { Fleet } from "./fleet.js";
 import type { CliWorld, Invocation } from "./invocation.js";
 import { refuseUser, wholeNumber } from "./names.js";

@@ -6,7 +6,7 @@ import type { ErrorAnswer } from "../protocol/errors.js";
 import type { DeskAnswer } from "../protocol/operator-desk.js";
 import { shardOf } from "../protocol/shards.js";
 import { encodeToken } from "../protocol/tokens.js";
-import { readApp } from "./app-commands.js";
+import { readApp } from "./app-registry.js";
 import { type Fleet, fullName, type NodeName, type ShardPlace } from "./fleet.js";
 import type { Invocation } from "./invocation.js";
 import { refuseUser } from "./names.js";

@@ -46,8 +46,8 @@ export function decodeAppRecord(bytes: Uint8Array): AppRecord | undefined {
     secrets,
     delivery: value.delivery === "first-ack" ? "first-ack" : "each-device",
     createdAtMs: typeof value.createdAtMs === "number" ? value.createdAtMs : 0,
-    limits: readLimits(value.limits),
-    events: readEvents(value.events),
+    ...(value.limits === undefined ? {} : { limits: readLimits(value.limits) }),
+    ...(value.events === undefined ? {} : { events: readEvents(value.events) }),
   };
 }
 

@@ -26,7 +26,8 @@ export type LimitName = Exclude<keyof AppLimits, "onFull">;
 /** The highest value that each may be set to. */
 export const limitsMax: Readonly<Record<LimitName, number>> = {
   pushesPerSecond: 10_000_000,
-  pushesPerSecondPerUser: 10_000,
+  // The platform's own limit of a user.
+  pushesPerSecondPerUser: 1_000,
   connections: 100_000_000,
   inboxBytes: 2 ** 50,
   inboxMessages: 1_000_000,

@@ -11,6 +11,10 @@ export const closeCodes = {
   HELLO_TIMEOUT: { code: 4004, meaning: "no hello within the handshake deadline" },
   OVERLOADED: { code: 4005, meaning: "the node sheds load; come back later" },
   INTERNAL: { code: 4006, meaning: "the connection's actor failed; nothing stored is lost" },
+  QUOTA_EXCEEDED: {
+    code: 4007,
+    meaning: "the app has as many connections as it may; come back later",
+  },
   BAD_FRAME: { code: 4500, meaning: "a frame that does not decode, or with wrong types" },
   UNSUPPORTED: { code: 4501, meaning: "an unknown frame kind or protocol version" },
   HELLO_FIRST: { code: 4502, meaning: "a frame came before the hello" },

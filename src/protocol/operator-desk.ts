@@ -25,6 +25,8 @@ export type DeskRequest =
       readonly folder: string;
       readonly permit: string;
     }
+  /** What one app uses of this node; by name, not token. */
+  | { readonly kind: "usage"; readonly app: string }
   | PlacementRequest;
 
 /** From the delivery journal, which any node can read. Each reads no longer than `deadlineMs`. */
@@ -111,6 +113,9 @@ export function decodeDeskRequest(
         kind: "backup",
         ...{ group: map.group, folder: map.folder, permit: map.permit },
       });
+    case "usage":
+      if (typeof map.app !== "string" || map.app === "") break;
+      return accepted({ kind: "usage", app: map.app });
     case "placement":
     case "rebalance-plan":
       return accepted({ kind: map.kind });

@@ -140,6 +140,7 @@ describe("status", () => {
       unpublished: 0,
       lost: 0,
       heldBack: null,
+      refused: 3,
       deadLetters: 3,
       crashes: 1,
       restarts: 1,
@@ -612,7 +613,11 @@ describe("app", () => {
       delivery: "each-device",
       kids: ["k1"],
     };
-    deepEqual((await runCli(fleet, ["app", "show", "demo", "--json"])).document, shown);
+    const { limits, events, ...rest } = (await runCli(fleet, ["app", "show", "demo", "--json"]))
+      .document;
+    deepEqual(rest, shown);
+    ok(Object.values(limits).every((limit) => limit === null));
+    deepEqual(events, { receipts: false, presence: false });
     const list = await runCli(fleet, ["app", "list", "--json"]);
     deepEqual(list.document, { apps: [shown], unreadable: 1 });
     for (const args of [["show", "demo"], ["list"]]) {

@@ -173,6 +173,8 @@ export class FakeFleet implements Fleet {
         return this.journalAnswers[request.kind];
       case "backup":
         return errorAnswer("UNSUPPORTED");
+      case "usage":
+        return { ok: true, value: usageOf(node) };
       default:
         return this.askPlacement(node, request);
     }
@@ -334,13 +336,29 @@ function halves(): ShardPlace[] {
   });
 }
 
+/** The second node has refused nothing, and its edge does not answer. */
+function usageOf({ nodeId }: NodeName) {
+  const isFirst = nodeId === "dc1-a";
+  return {
+    share: 0.5,
+    pushes: {
+      accepted: 1_000,
+      refused: isFirst ? { RATE_LIMITED: 7, OVERLOADED: 1 } : {},
+      acceptedPerSecond: 12.5,
+      refusedPerSecond: isFirst ? 0.5 : 0,
+    },
+    inbox: { bytes: 2_048, messages: 4, users: 2 },
+    connections: isFirst ? { connections: 5, refused: 3 } : null,
+  };
+}
+
 function statusOf({ nodeId, incarnation }: NodeName) {
   return {
     nodeId,
     incarnation,
     counters: { crashes: 1, restarts: 1, deadLetters: { stopped: 2, expired: 1 } },
     membership: { isLeaseHeld: true },
-    shards: { groups: [0] },
+    shards: { groups: [0], admission: { refused: { RATE_LIMITED: 2, OVERLOADED: 1 } } },
     edge: { connections: 5 },
   };
 }

@@ -41,11 +41,13 @@ describe("nodes", () => {
       sessions: 40,
       weight: 11,
       connections: 5,
+      refused: { RATE_LIMITED: 2, OVERLOADED: 1 },
+      lagMs: null,
     });
     deepEqual([b.isLeader, b.isDraining], [false, true]);
     deepEqual(b.shards, { serving: 2047, arriving: 0, leaving: 1 });
     const { out } = await runCli(fleet, ["nodes"]);
-    match(out, /^dc1-b\.incb +up +in drain +2047 +0 +1 +128 +30 +4\.8 +5 +0\.1\.0$/m);
+    match(out, /^dc1-b\.incb +up +in drain +2047 +0 +1 +128 +30 +4\.8 +5 +3 +0\.1\.0$/m);
     match(out, /in drain and not there: dc1-gone\n$/);
   });
 

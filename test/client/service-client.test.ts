@@ -156,6 +156,19 @@ describe("publish", () => {
 });
 
 describe("pushReliably", () => {
+  test("waits as long as a refusal says before it repeats", async () => {
+    const { service, clock, asked } = stage(
+      errorAnswer("RATE_LIMITED", "slow down", 7_000),
+      stored,
+    );
+    const startMs = clock.monotonicMs();
+    const answer = service.pushReliably("alice", { body: 1 });
+    await clock.advanceAndSettle(6_900);
+    equal(asked.length, 1);
+    equal((await settled(clock, answer)).ok, true);
+    ok(clock.monotonicMs() - startMs >= 7_000);
+  });
+
   test("repeats what may be repeated, under one key, until it is accepted", async () => {
     const retryable: Scripted[] = [noResponders, errorAnswer("OVERLOADED"), "silence"];
     const { service, clock, asked } = stage(...retryable, natsError("ConnectionError"), stored);

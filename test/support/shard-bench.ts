@@ -14,6 +14,7 @@ import type {
   DeviceRecord,
   Due,
   InboxGroup,
+  InboxStore,
   StoredSession,
 } from "../../src/ports/inbox-store.js";
 import type { AppRecord } from "../../src/protocol/app-record.js";
@@ -73,9 +74,16 @@ export class ShardBench {
   private replies = 0;
   delivery: AppRecord["delivery"] = "each-device";
   wishes: EventWishes = {};
+  /** Of the app `demo`; the app `other` has none. */
   appLimits: AppLimits = {};
 
-  private constructor(limits: Partial<Limits>, store: MemoryInbox, chance: number) {
+  /** `path`: the node's way to the store. */
+  private constructor(
+    limits: Partial<Limits>,
+    store: MemoryInbox,
+    chance: number,
+    path: InboxStore,
+  ) {
     this.store = store;
     const view = new PlacementView();
     view.leaseDeadlineMs = Number.POSITIVE_INFINITY;
@@ -93,9 +101,9 @@ export class ShardBench {
       clock: this.clock,
       random,
       bus: this.bus,
-      store,
+      store: path,
       placement: never as never,
-      apps: { find: (app) => (app === "demo" ? this.appRecord() : undefined) },
+      apps: { find: (app) => this.appRecord(app) },
       events: this.events,
       tokens: never as never,
       transport: never as never,
@@ -117,24 +125,20 @@ export class ShardBench {
     limits: Partial<Limits> = {},
     store = new MemoryInbox(8),
     chance = 0,
+    path: InboxStore = store,
   ): Promise<ShardBench> {
-    const bench = new ShardBench(limits, store, chance);
+    const bench = new ShardBench(limits, store, chance, path);
     bench.system.spawnRoot("shards", () => new ShardHost(bench.node));
     bench.system.spawnRoot("edge", () => new Recorder(bench.toEdge));
     await bench.giveShards();
     return bench;
   }
 
-  private appRecord(): AppRecord {
-    return {
-      v: 1,
-      app: "demo",
-      secrets: [],
-      delivery: this.delivery,
-      createdAtMs: 0,
-      events: this.wishes,
-      limits: this.appLimits,
-    };
+  private appRecord(app: string): AppRecord | undefined {
+    const record = { v: 1, app, secrets: [], delivery: this.delivery, createdAtMs: 0 };
+    if (app === "other") return record;
+    if (app !== "demo") return undefined;
+    return { ...record, limits: this.appLimits, events: this.wishes };
   }
 
   /** All shards, each under the next epoch. */
@@ -146,8 +150,8 @@ export class ShardBench {
   }
 
   /** The request is sent now; the promise is its answer once time has moved on. */
-  push(uid: string, command: object): Promise<PushAnswer> {
-    const key = sessionKey("demo", uid);
+  push(uid: string, command: object, app = "demo"): Promise<PushAnswer> {
+    const key = sessionKey(app, uid);
     return this.request(shardPushSubject(shardOfKey(key), key), command) as Promise<PushAnswer>;
   }
 
@@ -172,6 +176,12 @@ export class ShardBench {
       });
       this.bus.publish(subject, packValue(request), { reply });
     });
+  }
+
+  /** Whoever subscribes `reply` sees every answer. */
+  publishWith(uid: string, command: object, reply: string): void {
+    const key = sessionKey("demo", uid);
+    this.bus.publish(shardPushSubject(shardOfKey(key), key), packValue(command), { reply });
   }
 
   async pushAll(uid: string, commands: readonly object[]): Promise<PushAnswer[]> {

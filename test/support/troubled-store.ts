@@ -1,15 +1,21 @@
 /**
  * One node's way to a store that others share, with the troubles of a disk: writes that
- * do not end until it is mended, and groups that do not open. What hung takes effect then.
+ * do not end until it is mended, groups that do not open, reads that wait, and commits that
+ * take their time. What hung takes effect when it is mended.
  */
+import type { Clock } from "../../src/base/clock.js";
 import { Fault } from "../../src/base/result.js";
-import type { InboxGroup, InboxStore } from "../../src/ports/inbox-store.js";
+import type { InboxGroup, InboxStore, ShardWrite } from "../../src/ports/inbox-store.js";
 import type { Shard } from "../../src/protocol/shards.js";
 
 export class TroubledStore implements InboxStore {
   readonly closedToOpening = new Set<number>();
   private stalled: Promise<void> | undefined = undefined;
   private mend: () => void = () => undefined;
+  /** While it stalls reads wait, too. */
+  stallsReads = false;
+  /** How long a commit of so many entries takes, once it stands nowhere else in line. */
+  pace: { readonly clock: Clock; takesMs(entries: number): number } | undefined = undefined;
 
   constructor(private readonly store: InboxStore) {}
 
@@ -32,6 +38,16 @@ export class TroubledStore implements InboxStore {
     this.mend();
   }
 
+  private async takeTime(writes: readonly ShardWrite[]): Promise<void> {
+    const { pace } = this;
+    if (pace === undefined) return;
+    const sessions = writes.flatMap((write) => write.sessions);
+    const entries = sessions.reduce((sum, { append }) => sum + (append?.length ?? 0), 0);
+    await new Promise<void>((resolve) => {
+      pace.clock.after(pace.takesMs(entries), resolve);
+    });
+  }
+
   async openGroup(group: number): Promise<InboxGroup> {
     if (this.closedToOpening.has(group)) {
       throw new Fault("STORE_UNAVAILABLE", "not-done", `group ${group} does not open here`);
@@ -44,13 +60,19 @@ export class TroubledStore implements InboxStore {
         while (this.stalled !== undefined) await this.stalled;
         return call(given);
       };
+    const reading = async (): Promise<void> => {
+      while (this.stallsReads && this.stalled !== undefined) await this.stalled;
+    };
     return {
       raise: behind((requests) => inner.raise(requests)),
-      commit: behind((writes) => inner.commit(writes)),
+      commit: behind(async (writes) => {
+        await this.takeTime(writes);
+        return inner.commit(writes);
+      }),
       close: behind<void, void>(() => inner.close()),
-      loadSession: (shard, key) => inner.loadSession(shard, key),
+      loadSession: (shard, key) => reading().then(() => inner.loadSession(shard, key)),
       readEntries: (...given) => inner.readEntries(...given),
-      readDue: (...given) => inner.readDue(...given),
+      readDue: (...given) => reading().then(() => inner.readDue(...given)),
       readChanges: (...given) => inner.readChanges(...given),
       listSessions: (...given) => inner.listSessions(...given),
     };
