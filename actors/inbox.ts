@@ -15,12 +15,14 @@ import type {
   StoredSession,
 } from "../src/ports/inbox-store.js";
 import { packRecord } from "../src/protocol/message-record.js";
+import type { LaneOrigin } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
 import { generationCounters, makeGeneration, type Position } from "../src/protocol/position.js";
 import type { PushCommand, Target } from "../src/protocol/push-command.js";
 import type { Device } from "./device.js";
 import { abandonedEntries, ackedEntries, type DeliveryPolicy, dueBucketMs } from "./inbox-rules.js";
 import { digestOf, KeyMemory } from "./key-memory.js";
+import { isLaneMark, LaneMarks } from "./lane-marks.js";
 import type { Limits } from "./limits.js";
 import type { PendingWrite } from "./pending-write.js";
 
@@ -33,6 +35,7 @@ export class Inbox {
   private entries: EntrySummary[];
   private bytes: number;
   private keys: KeyMemory | undefined;
+  private lanes: LaneMarks | undefined;
   private lastDueMs = 0;
 
   /**
@@ -46,8 +49,10 @@ export class Inbox {
     this.committedSeq = this.lastSeq;
     this.entries = [...(stored?.entries ?? [])];
     this.bytes = this.entries.reduce((sum, entry) => sum + entry.bytes, 0);
-    this.keys =
-      stored !== undefined && stored.keys.length > 0 ? new KeyMemory(stored.keys) : undefined;
+    const marks = stored?.keys.filter(isLaneMark) ?? [];
+    const keys = stored?.keys.filter((key) => !isLaneMark(key)) ?? [];
+    this.keys = keys.length > 0 ? new KeyMemory(keys) : undefined;
+    this.lanes = marks.length > 0 ? new LaneMarks(marks) : undefined;
   }
 
   get size(): { readonly messages: number; readonly bytes: number } {
@@ -123,6 +128,21 @@ export class Inbox {
     this.noteDue(key.untilMs, windowMs, write);
   }
 
+  /** What a message of a lane was given as, or one after it, if it was taken before. */
+  takenFromLane(origin: LaneOrigin | undefined): MsgId | undefined {
+    return origin && this.lanes?.taken(origin);
+  }
+
+  /** The mark is written with what was taken; nothing for what came by no lane. */
+  noteLane(origin: LaneOrigin | undefined, id: MsgId, write: PendingWrite): void {
+    if (origin === undefined) return;
+    this.lanes ??= new LaneMarks([]);
+    const mark = this.lanes.note(origin, id);
+    write.remember.push(mark);
+    const dueMs = this.lanes.nextDue(mark);
+    if (dueMs !== undefined) write.addDue.push(dueMs);
+  }
+
   /** Lets go what `device` acked just now, from behind `oldSeq`, and nobody else must. */
   trim(
     devices: readonly Device[],
@@ -150,6 +170,7 @@ export class Inbox {
       write,
     );
     if (this.keys !== undefined) write.forget.push(...this.keys.forgetExpired(wallMs));
+    if (this.lanes !== undefined) write.forget.push(...this.lanes.forgetExpired(wallMs));
   }
 
   /** A newer push replaces those of its key that are for the same devices. */

@@ -2,7 +2,7 @@
 import { type ErrorCode, errorAnswer } from "../src/protocol/errors.js";
 import type { ReceivedPush, ReplyTo } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
-import { encodeAnswer, pushAccepted } from "../src/protocol/push-answer.js";
+import { encodeAnswer, type PushAnswer, pushAccepted } from "../src/protocol/push-answer.js";
 import { encodingOf } from "../src/protocol/push-command.js";
 import { isReplySubject, parseShardPush } from "../src/protocol/subjects.js";
 import type { Bus } from "../src/runtime/ports.js";
@@ -14,8 +14,7 @@ export function answerAccepted(
   seq: number,
   isDuplicate: boolean,
 ): void {
-  if (reply === undefined) return;
-  bus.publish(reply.subject, encodeAnswer(pushAccepted(id, seq, isDuplicate), reply.encoding));
+  if (reply !== undefined) answer(bus, reply, pushAccepted(id, seq, isDuplicate));
 }
 
 export function answerRefused(
@@ -24,8 +23,12 @@ export function answerRefused(
   code: ErrorCode,
   message?: string,
 ): void {
-  if (reply === undefined) return;
-  bus.publish(reply.subject, encodeAnswer(errorAnswer(code, message), reply.encoding));
+  if (reply !== undefined) answer(bus, reply, errorAnswer(code, message));
+}
+
+function answer(bus: Bus, reply: ReplyTo, said: PushAnswer): void {
+  if ("answered" in reply) reply.answered(said);
+  else bus.publish(reply.subject, encodeAnswer(said, reply.encoding));
 }
 
 /** Where the answer may go; nowhere when it is not known whose inbox that is. */

@@ -179,6 +179,7 @@ export class Session extends Actor<SessionMessage> implements Outlet {
       answerRefused(bus, reply, "OVERLOADED");
       return;
     }
+    if (this.answerTaken(push, inbox)) return;
     if (command.id !== undefined && this.answerKnownKey(command.id, push, inbox)) return;
     const refusal = this.refusalOf(command, inbox);
     if (refusal !== undefined) {
@@ -203,16 +204,13 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     // The generation is stored with the first; the seqs stand in the entries themselves.
     if (seq === 1) write.isRecordDue = true;
     this.rememberKey(push.command, id, seq, inbox, write);
+    inbox.noteLane(push.origin, id, write);
     this.answerOnCommit(push, id, seq, false, write);
   }
 
   /** At most once: goes out at once, unless its key must be remembered first. */
-  private acceptPassing(
-    { command, reply }: AcceptPush,
-    id: MsgId,
-    inbox: Inbox,
-    deliveries: Deliveries,
-  ): void {
+  private acceptPassing(push: AcceptPush, id: MsgId, inbox: Inbox, deliveries: Deliveries): void {
+    const { command, reply, origin } = push;
     const record = packRecord(id, command);
     if (command.id === undefined) {
       deliveries.deliverPassing(record, command.target);
@@ -221,8 +219,18 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     }
     const write = this.write();
     this.rememberKey(command, id, 0, inbox, write);
+    inbox.noteLane(origin, id, write);
     write.passing.push({ record, target: command.target });
-    this.answerOnCommit({ kind: "AcceptPush", command, reply }, id, 0, false, write);
+    this.answerOnCommit(push, id, 0, false, write);
+  }
+
+  /** Of a lane whose ack was lost: it is answered when what it was before is on disk. */
+  private answerTaken(push: AcceptPush, inbox: Inbox): boolean {
+    const taken = inbox.takenFromLane(push.origin);
+    if (taken === undefined) return false;
+    if (this.outstandingWrites > 0) this.answerOnCommit(push, taken, 0, true, this.write());
+    else answerAccepted(this.context.node.bus, push.reply, taken, 0, true);
+    return true;
   }
 
   private answerKnownKey(keyId: string, push: AcceptPush, inbox: Inbox): boolean {
@@ -231,11 +239,13 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     if (known === undefined) return false;
     if (known.digest !== digestOf(push.command)) {
       answerRefused(bus, push.reply, "KEY_REUSED");
-    } else if (this.outstandingWrites === 0) {
+    } else if (this.outstandingWrites === 0 && push.origin === undefined) {
       answerAccepted(bus, push.reply, known.msgId, known.seq, true);
     } else {
       // The first may still be on its way to disk; this answer must not overtake it.
-      this.answerOnCommit(push, known.msgId, known.seq, true, this.write());
+      const write = this.write();
+      inbox.noteLane(push.origin, known.msgId, write);
+      this.answerOnCommit(push, known.msgId, known.seq, true, write);
     }
     return true;
   }

@@ -29,7 +29,7 @@ import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import { nodeNameOf } from "./placement-view.js";
-import { refusePush } from "./push-answering.js";
+import { answerRefused, replyOf } from "./push-answering.js";
 import { type ForSession, type ReceivePush, Shard } from "./shard.js";
 import type { ShardContext } from "./shard-context.js";
 import { StoreProbe } from "./store-probe.js";
@@ -299,7 +299,8 @@ export class ShardGroup extends Actor<GroupMessage> {
     if (!this.mayServe) return;
     // A shard that is not here was fenced: it has another owner, or will have.
     const code = this.hasChild(shard) ? "OVERLOADED" : "NOT_READY";
-    refusePush(this.node.bus, message.push, code);
+    const { push, lane } = message;
+    answerRefused(this.node.bus, lane?.reply ?? replyOf(push), code);
   }
 
   private onFreeze(): void {

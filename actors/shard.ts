@@ -10,6 +10,8 @@ import type {
   AttachAgain,
   EdgeGone,
   FromEdge,
+  LaneOrigin,
+  NodeReply,
   ProbeShard,
   ReceivedPush,
   ReplyTo,
@@ -34,6 +36,8 @@ import type { ShardContext } from "./shard-context.js";
 export interface ReceivePush {
   readonly kind: "ReceivePush";
   readonly push: ReceivedPush;
+  /** Of one that came by a lane. */
+  readonly lane?: { readonly origin: LaneOrigin; readonly reply: NodeReply };
 }
 
 /** From the host: an edge's message for one session. */
@@ -80,7 +84,7 @@ export class Shard extends Actor<ShardMessage> {
   receive(message: ShardMessage, from: Asker | undefined): void {
     switch (message.kind) {
       case "ReceivePush":
-        this.onReceivePush(message.push);
+        this.onReceivePush(message);
         return;
       case "ForSession":
         this.tellSession(message.key, message.message);
@@ -115,11 +119,11 @@ export class Shard extends Actor<ShardMessage> {
     this.tell(group, { kind: "ShardFrozen", shard } satisfies ShardFrozen);
   }
 
-  private onReceivePush(push: ReceivedPush): void {
+  private onReceivePush({ push, lane }: ReceivePush): void {
     const { node, incarnation } = this.context;
     if (!mayServe(node, incarnation)) return;
     const { subject, payload } = push;
-    const replyTo = replyOf(push);
+    const replyTo = lane?.reply ?? replyOf(push);
     const address = parseShardPush(subject);
     if (address === undefined) {
       this.refuse(replyTo, "UNSUPPORTED");
@@ -136,7 +140,8 @@ export class Shard extends Actor<ShardMessage> {
       return;
     }
     const key = sessionKey(address.appToken, address.uidToken);
-    const accept = { kind: "AcceptPush", command: command.value, reply: replyTo } as const;
+    const plain = { kind: "AcceptPush", command: command.value, reply: replyTo } as const;
+    const accept = lane === undefined ? plain : { ...plain, origin: lane.origin };
     if (!this.tellSession(key, accept)) this.refuse(replyTo, "OVERLOADED");
   }
 

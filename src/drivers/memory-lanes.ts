@@ -88,7 +88,10 @@ export class MemoryLanes implements Lanes {
     queue.takers.add(taker);
     this.give(queue);
     // As a durable consumer, it stays when its taker has gone away.
-    return { close: async () => void (taker.givenThrough = Number.POSITIVE_INFINITY) };
+    const close = async () => {
+      taker.givenThrough = Number.POSITIVE_INFINITY;
+    };
+    return { close };
   }
 
   async bury(letter: DeadLetter): Promise<void> {

@@ -9,6 +9,7 @@
 import type { Start } from "./frames.js";
 import type { PlacementRequest } from "./operator-desk.js";
 import type { Position } from "./position.js";
+import type { PushAnswer } from "./push-answer.js";
 import type { Encoding, PushCommand } from "./push-command.js";
 import type { SessionKey, Shard } from "./shards.js";
 
@@ -55,9 +56,23 @@ export interface AttachAgain {
 
 // ---- session ----
 
-export interface ReplyTo {
+/** Where the answer to a push goes: onto the bus, or to whom in this node it came from. */
+export type ReplyTo = BusReply | NodeReply;
+
+export interface BusReply {
   readonly subject: string;
   readonly encoding: Encoding;
+}
+
+export interface NodeReply {
+  answered(answer: PushAnswer): void;
+}
+
+/** Which message of a lane a push was. */
+export interface LaneOrigin {
+  readonly lane: string;
+  readonly sequence: number;
+  readonly storedAtMs: number;
 }
 
 export interface AcceptPush {
@@ -65,6 +80,7 @@ export interface AcceptPush {
   readonly command: PushCommand;
   /** Absent for a plain publish. */
   readonly reply: ReplyTo | undefined;
+  readonly origin?: LaneOrigin;
 }
 
 /** (wire) A connection of a device wants to be served. */
