@@ -23,6 +23,7 @@ import type { AskResult } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import type { ActorSystem } from "../src/runtime/system.js";
+import { answerLaneRequest } from "./lane-desk.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import type { ViewSession } from "./session.js";
@@ -120,6 +121,13 @@ export class OperatorDesk extends Actor<DeskMessage> {
       case "rebalance-plan":
       case "rebalance-commit":
         return this.operate(request);
+      case "lanes":
+      case "lane-create":
+      case "lane-set":
+      case "lane-dead":
+      case "lane-replay":
+      case "lane-drop":
+        return answerLaneRequest(this.node, request);
       default:
         return unreachable(request);
     }

@@ -9,6 +9,7 @@ import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
 import { declareDrain } from "./drain.js";
 import { type CliWorld, Invocation } from "./invocation.js";
+import { declareLane } from "./lane.js";
 import { declareMigrate } from "./migrate.js";
 import { secondsAsMs } from "./names.js";
 import { declareNodes } from "./nodes.js";
@@ -34,6 +35,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
     ...[declarePush, declareStatus, declareTopology, declareActor],
     ...[declareUser, declareApp, declareToken, declareMigrate],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
+    declareLane,
   ]) {
     declare(program, invocation);
   }

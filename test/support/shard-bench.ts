@@ -2,6 +2,7 @@
  * The shards of one node on virtual time, with a store in memory and a recorder in
  * the place of the edge: what a session answers and sends can be read off.
  */
+import type { NodeLanes } from "../../actors/lane-limits.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
 import { PlacementView } from "../../actors/placement-view.js";
@@ -60,7 +61,12 @@ export class ShardBench {
   private replies = 0;
   delivery: AppRecord["delivery"] = "each-device";
 
-  private constructor(limits: Partial<Limits>, store: MemoryInbox, chance: number) {
+  private constructor(
+    limits: Partial<Limits>,
+    store: MemoryInbox,
+    chance: number,
+    lanesOf?: (clock: VirtualClock) => NodeLanes,
+  ) {
     this.store = store;
     const view = new PlacementView();
     view.leaseDeadlineMs = Number.POSITIVE_INFINITY;
@@ -87,6 +93,7 @@ export class ShardBench {
       log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
       view,
       giveUp: (reason) => void this.crashes.push(reason),
+      ...(lanesOf === undefined ? {} : { lanes: lanesOf(this.clock) }),
     };
     this.system = new ActorSystem({
       ...member,
@@ -101,8 +108,9 @@ export class ShardBench {
     limits: Partial<Limits> = {},
     store = new MemoryInbox(8),
     chance = 0,
+    lanesOf?: (clock: VirtualClock) => NodeLanes,
   ): Promise<ShardBench> {
-    const bench = new ShardBench(limits, store, chance);
+    const bench = new ShardBench(limits, store, chance, lanesOf);
     bench.system.spawnRoot("shards", () => new ShardHost(bench.node));
     bench.system.spawnRoot("edge", () => new Recorder(bench.toEdge));
     await bench.giveShards();
@@ -119,6 +127,12 @@ export class ShardBench {
     this.node.view.table = PlacementTable.empty().withOwner(all, member, this.epoch - 1);
     this.system.tell(addressOn("dc1-t.i", "shards"), { kind: "PlacementChanged" });
     await this.clock.advanceAndSettle(10);
+  }
+
+  /** As to another owner: all groups close, and open under a higher epoch. */
+  async giveAnew(): Promise<void> {
+    this.epoch++;
+    await this.giveShards();
   }
 
   /** The request is sent now; the promise is its answer once time has moved on. */
