@@ -13,14 +13,14 @@ import { LaneService, setWorkers } from "../test/support/lane-load.js";
 import { app, type Platform, startPlatform } from "../test/support/platform.js";
 import { until } from "../test/support/until.js";
 import { figureOf } from "./harness/figures.js";
-import { Latencies, latencyLine } from "./harness/latency.js";
+import { latencyLine } from "./harness/latency.js";
 import { bench, note } from "./harness/report.js";
+import { UrgentLoad } from "./load/urgent-load.js";
 
 const backlog = Number(process.env["BENCH_BACKLOG"] ?? 1_000_000);
 const fresh = Math.min(50_000, backlog);
 const users = 20_000;
 const workers = 2_048;
-const urgentEveryMs = 20;
 const boundMs = 1_200_000;
 const body = "x".repeat(100);
 const lane = "normal";
@@ -35,7 +35,7 @@ await bench("lanes", boundMs, async () => {
   const empty = await drain(scene, fresh);
   note(`${fresh} in an empty lane: ${empty.toFixed(0)}/s`);
   await fill(scene, backlog);
-  const urgent = await UrgentLoad.start(scene);
+  const urgent = await UrgentLoad.start(platform, service);
   const rate = await empties(scene, backlog);
   const high = await urgent.stop();
   note(`${backlog}: ${rate.toFixed(0)}/s; on high meanwhile: ${latencyLine(high)}`);
@@ -98,41 +98,4 @@ async function empties({ platform, lanes }: Scene, count: number): Promise<numbe
     throw new Error("the lane drained too fast to be measured; take a larger backlog");
   }
   return ((first.left - last.left) / (last.atMs - first.atMs)) * 1_000;
-}
-
-/** One push on `high` every few milliseconds, from due to shown. */
-class UrgentLoad {
-  private readonly latencies = new Latencies();
-  private isRunning = true;
-  private sent = 0;
-  private shown = 0;
-  private done: Promise<void> = Promise.resolve();
-
-  static async start({ platform, service }: Scene): Promise<UrgentLoad> {
-    const load = new UrgentLoad();
-    const device = platform.device("urgent", {
-      onMessage: ({ body: dueMs }) => {
-        load.shown++;
-        load.latencies.record(performance.now() - (dueMs as number));
-      },
-    });
-    await until("the device is attached", () => device.state.name === "attached");
-    load.done = load.run(service);
-    return load;
-  }
-
-  private async run(service: LaneService): Promise<void> {
-    for (let dueMs = performance.now(); this.isRunning; dueMs += urgentEveryMs) {
-      await delay(Math.max(0, dueMs - performance.now()));
-      this.sent++;
-      void service.publish("high", "urgent", { body: dueMs });
-    }
-  }
-
-  async stop() {
-    this.isRunning = false;
-    await this.done;
-    await until("all urgent pushes are shown", () => this.shown === this.sent);
-    return this.latencies.summary();
-  }
 }
