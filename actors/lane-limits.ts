@@ -34,7 +34,8 @@ const second = 1_000;
 
 export const defaultLaneLimits: LaneLimits = {
   unackedMax: 512,
-  inFlight: { min: 8, max: 2_048, targetMs: 50 },
+  // Below the least a flush serves too few, whatever it takes; urgent pushes are to pass in 100 ms.
+  inFlight: { min: 32, max: 2_048, targetMs: 75 },
   answerMs: 15 * second,
   retryMs: 100,
   retryMsMax: 10 * second,

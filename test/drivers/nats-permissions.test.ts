@@ -200,6 +200,10 @@ describe("an app's NATS user", () => {
     "shard.7.attach.a.alice",
     "shard.7",
     "lane.high.b.user.alice",
+    // As a lane stores it, and what a lane could not deliver.
+    "laned.high.7.a.alice",
+    "laned.high.7.b.alice",
+    "dead.high.a.alice",
     "event.a.user.alice.online",
     "event.b.user.alice.online",
     "uplink.a.chat.alice",
@@ -373,6 +377,8 @@ describe("an operator's NATS user", () => {
       "event.a.user.alice.online",
       "uplink.a.chat.alice",
       "lane.high.a.user.alice",
+      "dead.high.a.alice",
+      "$KV.lanes.high",
       "_INBOX_node.x",
     ];
     for (const subject of mayNot) {
@@ -389,6 +395,8 @@ describe("an operator's NATS user", () => {
 describe("the nodes' NATS user", () => {
   test("speaks to nodes, shards and services, and keeps the buckets", async () => {
     const may = [
+      "dead.high.a.alice",
+      "$KV.lanes.high",
       "shard.7.attach.a.alice",
       "shard.7.push.a.alice",
       "node.idc1-a.i1.actors",
