@@ -14,6 +14,7 @@ import type {
   StoredSession,
 } from "../src/ports/inbox-store.js";
 import { packRecord } from "../src/protocol/message-record.js";
+import type { LaneOrigin } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
 import {
   counterAt,
@@ -28,6 +29,7 @@ import type { Device } from "./device.js";
 import type { InboxPolicy } from "./inbox-policy.js";
 import { abandonedEntries, ackedEntries, type DeliveryPolicy, dueBucketMs } from "./inbox-rules.js";
 import { digestOf, KeyMemory } from "./key-memory.js";
+import { isLaneMark, LaneMarks } from "./lane-marks.js";
 import type { Limits } from "./limits.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
@@ -41,6 +43,7 @@ export class Inbox {
   private entries: EntrySummary[];
   private bytes: number;
   private keys: KeyMemory | undefined;
+  private lanes: LaneMarks | undefined;
   private lastDueMs = 0;
 
   /**
@@ -63,8 +66,10 @@ export class Inbox {
     this.committedSeq = this.lastSeq;
     this.entries = [...(stored?.entries ?? [])];
     this.bytes = this.entries.reduce((sum, entry) => sum + entry.bytes, 0);
-    this.keys =
-      stored !== undefined && stored.keys.length > 0 ? new KeyMemory(stored.keys) : undefined;
+    const marks = stored?.keys.filter(isLaneMark) ?? [];
+    const keys = stored?.keys.filter((key) => !isLaneMark(key)) ?? [];
+    this.keys = keys.length > 0 ? new KeyMemory(keys) : undefined;
+    this.lanes = marks.length > 0 ? new LaneMarks(marks) : undefined;
   }
 
   get size(): { readonly messages: number; readonly bytes: number } {
@@ -108,7 +113,7 @@ export class Inbox {
   erase(dueMs: readonly number[], write: PendingWrite): void {
     write.remove = true;
     write.drop.push(...this.entries.map((entry) => entry.seq));
-    write.forget.push(...(this.keys?.ids ?? []));
+    write.forget.push(...(this.keys?.ids ?? []), ...(this.lanes?.ids ?? []));
     write.removeDue.push(...dueMs);
     write.changes.push({ kind: "erased" });
   }
@@ -176,6 +181,21 @@ export class Inbox {
     this.noteDue(key.untilMs, windowMs, write);
   }
 
+  /** What a message of a lane was given as, or one after it, if it was taken before. */
+  takenFromLane(origin: LaneOrigin | undefined): MsgId | undefined {
+    return origin && this.lanes?.taken(origin);
+  }
+
+  /** The mark is written with what was taken; nothing for what came by no lane. */
+  noteLane(origin: LaneOrigin | undefined, id: MsgId, write: PendingWrite): void {
+    if (origin === undefined) return;
+    this.lanes ??= new LaneMarks([]);
+    const mark = this.lanes.note(origin, id);
+    write.remember.push(mark);
+    const dueMs = this.lanes.nextDue(mark);
+    if (dueMs !== undefined) write.addDue.push(dueMs);
+  }
+
   /** Lets go what `device` acked just now, from behind `oldSeq`, and nobody else must. */
   trim(
     devices: readonly Device[],
@@ -232,6 +252,7 @@ export class Inbox {
       write,
     );
     if (this.keys !== undefined) write.forget.push(...this.keys.forgetDue(dueMs));
+    if (this.lanes !== undefined) write.forget.push(...this.lanes.forgetExpired(wallMs));
   }
 
   /** The session is to be looked at then. Returns when that will be: late by up to an hour. */

@@ -12,6 +12,7 @@ import type { Processes } from "../src/ports/processes.js";
 import type { TokenVerifier } from "../src/ports/tokens.js";
 import type { Bus } from "../src/runtime/ports.js";
 import type { DeliveryJournal } from "./delivery-journal.js";
+import type { NodeLanes } from "./lane-limits.js";
 import type { Limits } from "./limits.js";
 import type { PlacementView } from "./placement-view.js";
 
@@ -45,6 +46,8 @@ export interface NodeContext {
   readonly journalStore?: JournalStore;
   readonly processes: Processes;
   readonly view: PlacementView;
+  /** Absent where no lanes are worked on. */
+  readonly lanes?: NodeLanes;
   /** Ends the process: what it holds can only be had again by another one. */
   readonly giveUp: (reason: string) => void;
 }

@@ -27,6 +27,7 @@ import type { ActorSystem } from "../src/runtime/system.js";
 import type { ViewUsage } from "./app-usage.js";
 import type { BackUpGroup } from "./group-backup.js";
 import { answerFromJournal } from "./journal-reader.js";
+import { answerLaneRequest } from "./lane-desk.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import type { ViewSession } from "./session.js";
@@ -176,6 +177,13 @@ export class OperatorDesk extends Actor<DeskMessage> {
       case "rebalance-plan":
       case "rebalance-commit":
         return this.operate(request);
+      case "lanes":
+      case "lane-create":
+      case "lane-set":
+      case "lane-dead":
+      case "lane-replay":
+      case "lane-drop":
+        return answerLaneRequest(this.node, request);
       default:
         return unreachable(request);
     }

@@ -48,6 +48,7 @@ export class PushAcceptance {
       answerRefused(bus, reply, "OVERLOADED");
       return;
     }
+    if (this.answerTaken(push)) return;
     if (command.id !== undefined && this.answerKnownKey(command.id, push)) return;
     const refusal = this.refusalOf(command);
     if (refusal !== undefined) {
@@ -109,6 +110,7 @@ export class PushAcceptance {
     // The generation is stored with the first; the seqs stand in the entries themselves.
     if (seq === 1) write.isRecordDue = true;
     this.rememberKey(push.command, id, seq, write);
+    desk.inbox.noteLane(push.origin, id, write);
     this.answerOnCommit(push, id, seq, false, write);
   }
 
@@ -121,8 +123,9 @@ export class PushAcceptance {
   }
 
   /** At most once: goes out at once, unless its key must be remembered first. */
-  private acceptPassing({ command, reply }: AcceptPush, id: MsgId): void {
+  private acceptPassing(push: AcceptPush, id: MsgId): void {
     const { desk } = this;
+    const { command, reply, origin } = push;
     const record = packRecord(id, command);
     if (command.id === undefined) {
       desk.deliveries.deliverPassing(record, command.target);
@@ -131,8 +134,19 @@ export class PushAcceptance {
     }
     const write = desk.write();
     this.rememberKey(command, id, 0, write);
+    desk.inbox.noteLane(origin, id, write);
     write.passing.push({ record, target: command.target });
-    this.answerOnCommit({ kind: "AcceptPush", command, reply }, id, 0, false, write);
+    this.answerOnCommit(push, id, 0, false, write);
+  }
+
+  /** Of a lane whose ack was lost: it is answered when what it was before is on disk. */
+  private answerTaken(push: AcceptPush): boolean {
+    const { desk } = this;
+    const taken = desk.inbox.takenFromLane(push.origin);
+    if (taken === undefined) return false;
+    if (!desk.isSettled) this.answerOnCommit(push, taken, 0, true, desk.write());
+    else answerAccepted(desk.context.node.bus, push.reply, taken, 0, true);
+    return true;
   }
 
   private answerKnownKey(keyId: string, push: AcceptPush): boolean {
@@ -142,13 +156,15 @@ export class PushAcceptance {
     if (known === undefined) return false;
     if (known.digest !== digestOf(push.command)) {
       answerRefused(bus, push.reply, "KEY_REUSED");
-    } else if (desk.isSettled) {
+    } else if (desk.isSettled && push.origin === undefined) {
       answerAccepted(bus, push.reply, known.msgId, known.seq, true);
       const { node, shard } = desk.context;
       node.journal?.duplicate(shard, desk.stepSession, known.seq, known.msgId);
     } else {
       // The first may still be on its way to disk; this answer must not overtake it.
-      this.answerOnCommit(push, known.msgId, known.seq, true, desk.write());
+      const write = desk.write();
+      desk.inbox.noteLane(push.origin, known.msgId, write);
+      this.answerOnCommit(push, known.msgId, known.seq, true, write);
     }
     return true;
   }

@@ -2,7 +2,7 @@
 import { type ErrorCode, errorAnswer } from "../src/protocol/errors.js";
 import type { ReceivedPush, ReplyTo } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
-import { encodeAnswer, pushAccepted } from "../src/protocol/push-answer.js";
+import { encodeAnswer, type PushAnswer, pushAccepted } from "../src/protocol/push-answer.js";
 import { encodingOf } from "../src/protocol/push-command.js";
 import { isReplySubject, parseShardPush } from "../src/protocol/subjects.js";
 import type { Bus } from "../src/runtime/ports.js";
@@ -16,13 +16,13 @@ export function answerAccepted(
   seq: number,
   isDuplicate: boolean,
 ): void {
-  if (reply === undefined || reply.claim?.(undefined) === false || reply.subject === "") return;
-  bus.publish(reply.subject, encodeAnswer(pushAccepted(id, seq, isDuplicate), reply.encoding));
+  if (reply === undefined || reply.claim?.(undefined) === false) return;
+  answer(bus, reply, pushAccepted(id, seq, isDuplicate));
 }
 
 export function answerInbox(bus: Bus, { reply, answer }: ServiceReply): void {
-  if (reply === undefined || reply.claim?.(undefined) === false || reply.subject === "") return;
-  bus.publish(reply.subject, encodeAnswer(answer, reply.encoding));
+  if (reply === undefined || "answered" in reply || reply.claim?.(undefined) === false) return;
+  if (reply.subject !== "") bus.publish(reply.subject, encodeAnswer(answer, reply.encoding));
 }
 
 export function answerRefused(
@@ -32,9 +32,14 @@ export function answerRefused(
   message?: string,
   retryAfterMs?: number,
 ): void {
-  if (reply === undefined || reply.claim?.(code) === false || reply.subject === "") return;
-  const answer = errorAnswer(code, message, retryAfterMs);
-  bus.publish(reply.subject, encodeAnswer(answer, reply.encoding));
+  if (reply === undefined || reply.claim?.(code) === false) return;
+  answer(bus, reply, errorAnswer(code, message, retryAfterMs));
+}
+
+/** Nowhere for a plain publish, which has no subject. */
+function answer(bus: Bus, reply: ReplyTo, said: PushAnswer): void {
+  if ("answered" in reply) reply.answered(said);
+  else if (reply.subject !== "") bus.publish(reply.subject, encodeAnswer(said, reply.encoding));
 }
 
 /** Where the answer may go; nowhere when it is not known whose inbox that is. */

@@ -4,7 +4,7 @@
  * deadline by which its publisher was told that its fate is unknown.
  */
 import type { ErrorCode } from "../src/protocol/errors.js";
-import type { ReplyTo } from "../src/protocol/messages.js";
+import type { BusReply } from "../src/protocol/messages.js";
 import type { Encoding } from "../src/protocol/push-command.js";
 
 /** Where pushes wait, which is told when one does not any more. */
@@ -17,7 +17,7 @@ export interface Tally {
   note(code: ErrorCode | undefined): void;
 }
 
-export class PushRequest implements ReplyTo {
+export class PushRequest implements BusReply {
   isAnswered = false;
   /** Known once the push has been looked at. */
   account: Tally | undefined = undefined;

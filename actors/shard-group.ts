@@ -364,7 +364,7 @@ export class ShardGroup extends Actor<GroupMessage> {
     if (!this.mayServe) return;
     // A shard that is not here was fenced: it has another owner, or will have.
     const code = this.hasChild(shard) ? "OVERLOADED" : "NOT_READY";
-    answerRefused(this.node.bus, message.request, code);
+    answerRefused(this.node.bus, message.lane?.reply ?? message.request, code);
   }
 
   private onBackUp(message: BackUpGroup, from: Asker | undefined): void {

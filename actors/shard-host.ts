@@ -1,11 +1,12 @@
 /**
- * All shards of a node: follows the placement table, group by group, with four kinds
+ * All shards of a node: follows the placement table, group by group, with five kinds
  * of children, and passes on what edges send for sessions.
  *
  *   <g>         ShardGroup   while the group is this node's and its store is free
  *   intake-<g>  PushIntake   what comes for the group, held while it does not serve
  *   in-<g>      MoveIn       while the group comes here
  *   out-<g>     MoveOut      while it leaves
+ *   lanes-<g>   LaneGroup    works on the lanes' part for the group, while it serves
  *
  * Every change starts `reconcile`, which takes the next step that is possible and
  * goes on when a child has ended.
@@ -33,6 +34,7 @@ import type { ViewUsage } from "./app-usage.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, GroupDrained } from "./freeze.js";
 import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
+import { LaneGroup } from "./lane-group.js";
 import { LoadMeter } from "./load-meter.js";
 import { mayServe } from "./may-serve.js";
 import { type GroupMayStart, MoveIn, type OldOwnerGone } from "./move-in.js";
@@ -154,6 +156,7 @@ export class ShardHost extends Actor<HostMessage> {
     }
     const [role, number] = key.split("-");
     const group = Number(number);
+    if (role === "lanes") return this.createLaneGroup(group);
     if (role === "intake") {
       return new PushIntake(node, servesAs, this.shardsOf(group), this.admission, group);
     }
@@ -164,12 +167,22 @@ export class ShardHost extends Actor<HostMessage> {
     return new MoveOut(node, servesAs, { group, epoch: give.epoch, to: give.to, isStoreClosed });
   }
 
+  private createLaneGroup(group: number): Actor {
+    const { node, servesAs } = this;
+    const [lanes, target] = [node.lanes, this.child(group)?.ref];
+    assert(lanes !== undefined && target !== undefined, "lanes are worked on beside their group");
+    const epoch = this.running.get(group)?.epochs.get(group as Shard) ?? 0;
+    return new LaneGroup({ node, lanes, incarnation: servesAs, group, epoch, target });
+  }
+
   protected override onChildStopped(key: ActorKey): void {
     if (typeof key === "number") {
       this.running.delete(key);
       this.tellChild(`out-${key}`, { kind: "GroupStopped" } satisfies GroupStopped);
     } else if (key.startsWith("out-")) {
       this.rest(Number(key.slice("out-".length)));
+    } else if (key.startsWith("lanes-")) {
+      this.workLanes(Number(key.slice("lanes-".length)));
     }
     this.reconcile();
   }
@@ -365,6 +378,7 @@ export class ShardHost extends Actor<HostMessage> {
     // Refused by a full mailbox: the tick comes again.
     if (!this.tellChild(`intake-${group}`, { kind: "Hold" } satisfies Hold)) return;
     running.phase = "freezing";
+    this.stopChild(`lanes-${group}`);
     const { epochs } = running;
     this.timer(this.node.limits.freezeMaxMs, { kind: "FreezeDeadline", group, epochs });
   }
@@ -373,6 +387,7 @@ export class ShardHost extends Actor<HostMessage> {
     const running = this.running.get(group);
     if (running === undefined) return;
     running.phase = "stopping";
+    this.stopChild(`lanes-${group}`);
     this.stopChild(group);
   }
 
@@ -385,8 +400,15 @@ export class ShardHost extends Actor<HostMessage> {
     } else if (running.phase !== "stopping") {
       running.phase = "serving";
       this.openIntake(group);
+      this.workLanes(group);
       this.reconcile();
     }
+  }
+
+  /** A former one may still be about to stop: its end comes back to this. */
+  private workLanes(group: number): void {
+    if (this.node.lanes === undefined || this.hasChild(`lanes-${group}`)) return;
+    if (this.running.get(group)?.phase === "serving") this.spawn(`lanes-${group}`);
   }
 
   private openIntake(group: number): void {

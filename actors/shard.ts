@@ -13,6 +13,8 @@ import type {
   AttachAgain,
   EdgeGone,
   FromEdge,
+  LaneOrigin,
+  NodeReply,
   ProbeShard,
   ReceivedPush,
   ReplyTo,
@@ -27,6 +29,7 @@ import type { ActorKey } from "../src/runtime/address.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import type { AppAccount } from "./app-account.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, ShardFrozen } from "./freeze.js";
 import { mayServe } from "./may-serve.js";
@@ -43,6 +46,8 @@ export interface ReceivePush {
   readonly sinceMs: number;
   /** Where an answer is wanted, once a group is to have it. */
   readonly request?: PushRequest | undefined;
+  /** Of one that came by a lane. */
+  readonly lane?: { readonly origin: LaneOrigin; readonly reply: NodeReply };
 }
 
 /** From the host: an edge's message for one session. */
@@ -124,23 +129,22 @@ export class Shard extends Actor<ShardMessage> {
     this.tell(group, { kind: "ShardFrozen", shard } satisfies ShardFrozen);
   }
 
-  private onReceivePush({ push, request, sinceMs }: ReceivePush): void {
+  private onReceivePush({ push, request, sinceMs, lane }: ReceivePush): void {
     const { node, incarnation, gate } = this.context;
     // Nobody waits any more for one that was answered at its deadline.
     if (!mayServe(node, incarnation) || request?.isAnswered) return;
     const address = parseShardPush(push.subject);
     if (address === undefined) {
-      this.refuse(request, "UNSUPPORTED");
+      this.refuse(lane?.reply ?? request, "UNSUPPORTED");
       return;
     }
     const misaddressed = this.refusalOf(address);
     if (misaddressed !== undefined) {
-      this.refuse(request, misaddressed);
+      this.refuse(lane?.reply ?? request, misaddressed);
       return;
     }
     const account = gate.admission.account(address.appToken);
-    const reply = request ?? account.plain;
-    reply.account = account;
+    const reply = this.replyFor(lane, request, account);
     const key = sessionKey(address.appToken, address.uidToken);
     const limited = gate.limit(address.verb, key, account);
     if (limited !== undefined) {
@@ -149,7 +153,9 @@ export class Shard extends Actor<ShardMessage> {
     }
     const { payload } = push;
     const decoded =
-      address.verb === "push" ? acceptPush(payload, reply) : serveInbox(payload, reply);
+      address.verb === "push"
+        ? acceptPush(payload, reply, lane?.origin)
+        : serveInbox(payload, reply);
     if (!decoded.ok) {
       this.refuse(reply, decoded.code, decoded.message);
       return;
@@ -164,6 +170,24 @@ export class Shard extends Actor<ShardMessage> {
     }
     if (request !== undefined) gate.enter(request);
     if (!this.tellSession(key, value)) this.refuse(reply, "OVERLOADED");
+  }
+
+  /** Counts for the app what is answered to it, whoever is told. */
+  private replyFor(
+    lane: ReceivePush["lane"],
+    request: PushRequest | undefined,
+    account: AppAccount,
+  ): ReplyTo {
+    if (lane !== undefined) {
+      const claim = (code: ErrorCode | undefined) => {
+        account.note(code);
+        return true;
+      };
+      return { answered: lane.reply.answered, claim };
+    }
+    const reply = request ?? account.plain;
+    reply.account = account;
+    return reply;
   }
 
   private refusalOf({ appToken, uidToken }: ShardPush): ErrorCode | undefined {
@@ -224,9 +248,12 @@ export class Shard extends Actor<ShardMessage> {
 function acceptPush(
   payload: Uint8Array,
   reply: ReplyTo | undefined,
+  origin: LaneOrigin | undefined,
 ): Result<AcceptPush, ErrorCode> {
   const command = decodePushCommand(payload);
-  return command.ok ? accepted({ kind: "AcceptPush", command: command.value, reply }) : command;
+  if (!command.ok) return command;
+  const accept = { kind: "AcceptPush", command: command.value, reply } as const;
+  return accepted(origin === undefined ? accept : { ...accept, origin });
 }
 
 function serveInbox(

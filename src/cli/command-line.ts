@@ -12,6 +12,7 @@ import { declareBackup } from "./backup.js";
 import { declareDrain } from "./drain.js";
 import { declareInbox } from "./inbox.js";
 import { type CliWorld, Invocation } from "./invocation.js";
+import { declareLane } from "./lane.js";
 import { declareMessage } from "./message.js";
 import { declareMigrate } from "./migrate.js";
 import { secondsAsMs } from "./names.js";
@@ -39,6 +40,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
     ...[declareUser, declareInbox, declareApp, declareToken, declareMigrate],
     ...[declareMessage, declareAppReach, declareBackup],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
+    declareLane,
   ]) {
     declare(program, invocation);
   }

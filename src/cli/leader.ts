@@ -2,7 +2,7 @@
 import type { Clock } from "../base/clock.js";
 import { Fault } from "../base/result.js";
 import { type ErrorAnswer, errorAnswer } from "../protocol/errors.js";
-import type { DeskAnswer, PlacementRequest } from "../protocol/operator-desk.js";
+import type { DeskAnswer, LaneRequest, PlacementRequest } from "../protocol/operator-desk.js";
 import type { Fleet, Placement } from "./fleet.js";
 import { type Heard, hear } from "./fleet-status.js";
 
@@ -21,7 +21,7 @@ const againMs = 200;
 export async function askLeader(
   fleet: Fleet,
   { clock, timeoutMs }: Patience,
-  request: PlacementRequest,
+  request: PlacementRequest | LaneRequest,
 ): Promise<DeskAnswer | ErrorAnswer> {
   const endMs = clock.monotonicMs() + timeoutMs;
   for (;;) {
@@ -51,7 +51,7 @@ export function pause(clock: Clock, ms: number): Promise<void> {
 
 async function tryLeader(
   fleet: Fleet,
-  request: PlacementRequest,
+  request: PlacementRequest | LaneRequest,
 ): Promise<DeskAnswer | ErrorAnswer | Fault> {
   try {
     const { leader } = await fleet.placement();
@@ -64,6 +64,9 @@ async function tryLeader(
 }
 
 /** An order whose fate is unknown is safe to repeat where twice is as good as once. */
-function isWorthRepeating({ code, retryable }: ErrorAnswer, { kind }: PlacementRequest): boolean {
+function isWorthRepeating(
+  { code, retryable }: ErrorAnswer,
+  { kind }: PlacementRequest | LaneRequest,
+): boolean {
   return kind === "rebalance-commit" ? code === "NOT_LEADER" || code === "NOT_READY" : retryable;
 }

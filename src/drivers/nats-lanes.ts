@@ -6,6 +6,7 @@
  * the server back when the taker is slow.
  */
 import {
+  type Consumer,
   type ConsumerMessages,
   JetStreamApiError,
   type JetStreamClient,
@@ -80,17 +81,9 @@ export class NatsLanes implements Lanes {
         throw new Fault("LANE_TAKEN", "not-done", `a later owner has group ${claim.group}`);
       }
       const consumer = await this.js.consumers.get(laneStream(lane), name);
-      const messages = await consumer.consume({
-        max_messages: Math.min(prefetchMax, claim.unackedMax),
-        callback: (message: JsMsg) => {
-          const read = readMessage(message);
-          // Not ours to judge: it was stored by no transform of ours.
-          if (read === undefined) message.term("not a lane's subject");
-          else receiver.onMessage(read);
-        },
-      });
-      void watchEnd(messages, receiver);
-      return { close: async () => void (await messages.close()) };
+      const feed = new NatsLaneFeed(receiver);
+      await feed.open(this.connection, consumer, Math.min(prefetchMax, claim.unackedMax));
+      return feed;
     });
   }
 
@@ -176,12 +169,55 @@ export class NatsLanes implements Lanes {
   }
 }
 
-async function watchEnd(messages: ConsumerMessages, receiver: LaneReceiver): Promise<void> {
-  for await (const { type } of messages.status()) {
-    if (!endings.includes(type)) continue;
-    void messages.close();
-    receiver.onEnd(type);
-    return;
+/**
+ * What was lost on the way to the client would come again only after `ack_wait`, behind
+ * what follows it: so a gap in the numbers of the consumer, and each reconnect, end it.
+ */
+class NatsLaneFeed implements LaneFeed {
+  private messages: ConsumerMessages | undefined;
+  private lastDelivery = 0;
+  private isOver = false;
+  private unwatch = () => undefined as unknown;
+
+  constructor(private readonly receiver: LaneReceiver) {}
+
+  async open(connection: NatsConnection, consumer: Consumer, prefetch: number): Promise<void> {
+    this.unwatch = connection.watchReturns(() => this.end("the connection was lost"));
+    this.messages = await consumer.consume({
+      max_messages: prefetch,
+      callback: (message: JsMsg) => this.onMessage(message),
+    });
+    void this.watchEnd(this.messages);
+  }
+
+  async close(): Promise<void> {
+    this.isOver = true;
+    this.unwatch();
+    await this.messages?.close();
+  }
+
+  private onMessage(message: JsMsg): void {
+    if (this.isOver) return;
+    if (message.info.deliverySequence !== ++this.lastDelivery) {
+      this.end(`a gap before delivery ${message.info.deliverySequence}`);
+      return;
+    }
+    const read = readMessage(message);
+    // It was stored by no transform of ours, and belongs to nobody.
+    if (read === undefined) message.term("not a lane's subject");
+    else this.receiver.onMessage(read);
+  }
+
+  private async watchEnd(messages: ConsumerMessages): Promise<void> {
+    for await (const { type } of messages.status()) {
+      if (endings.includes(type)) this.end(type);
+    }
+  }
+
+  private end(reason: string): void {
+    if (this.isOver) return;
+    void this.close();
+    this.receiver.onEnd(reason);
   }
 }
 

@@ -2,6 +2,7 @@
  * Puts one node together: bus, store, registry, edge, and the tree of actors.
  */
 import type { Server } from "node:http";
+import { defaultLaneLimits } from "../../actors/lane-limits.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
 import { readHolder, refuseLiveName } from "../../actors/node-lease.js";
@@ -11,10 +12,12 @@ import { nodeKey } from "../../topology/node-record.js";
 import { randomToken } from "../base/random.js";
 import { JwtTokens } from "../drivers/jwt-tokens.js";
 import { KvAppDirectory } from "../drivers/kv-app-directory.js";
+import { KvLaneDirectory } from "../drivers/kv-lane-directory.js";
 import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
 import { openEvents } from "../drivers/nats-events.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
+import { NatsLanes } from "../drivers/nats-lanes.js";
 import type { Replicas } from "../drivers/nats-replicas.js";
 import { pinoLog } from "../drivers/pino-log.js";
 import { systemClock, systemRandom } from "../drivers/system-clock.js";
@@ -106,6 +109,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const processes = await systemProcesses();
   const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps", replicas), log);
   const events = await openEvents(connection, replicas);
+  const lanes = await startLanes(connection, replicas, log);
   const tokens = new JwtTokens(apps, systemClock, (error) => {
     log.error("a token could not be checked", {
       error: error instanceof Error ? error.stack : String(error),
@@ -124,7 +128,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
   const journal = openJournal(settings, nodeId, connection);
   const outside = {
-    ...{ bus, placement, apps, events, tokens, transport, processes, store: opened.store },
+    ...{ bus, placement, apps, events, lanes, tokens, transport, processes, store: opened.store },
     ...journal,
   };
   context = contextOf(start, { ...outside, view, edgeUrl });
@@ -132,7 +136,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const httpUrl = `http://${place}`;
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
   const stop = async () => {
-    await stopNode(system, server, apps, connection, log);
+    await stopNode(system, server, [apps, lanes.directory], connection, log);
     await opened.close();
   };
   return {
@@ -145,6 +149,13 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     system,
     stop,
   };
+}
+
+async function startLanes(connection: NatsConnection, replicas: Replicas, log: Log) {
+  const queues = await NatsLanes.open(connection, replicas);
+  const bucket = await openKeyValue(connection, "lanes", replicas);
+  const directory = await KvLaneDirectory.follow(bucket, queues, log);
+  return { queues, directory, bucket, limits: defaultLaneLimits };
 }
 
 /** As `GET /healthz` tells it. One group that cannot be served makes no node unhealthy. */
@@ -162,6 +173,7 @@ type Outside = Pick<
   | "placement"
   | "apps"
   | "events"
+  | "lanes"
   | "tokens"
   | "transport"
   | "processes"
@@ -217,14 +229,14 @@ function startActors(context: NodeContext, onFatal: (reason: string) => void): A
 async function stopNode(
   system: ActorSystem,
   server: Server,
-  apps: KvAppDirectory,
+  directories: readonly { close(): void }[],
   connection: NatsConnection,
   log: Log,
 ): Promise<void> {
   await system.stop(stopDeadlineMs);
   server.close();
   server.closeAllConnections();
-  apps.close();
+  for (const directory of directories) directory.close();
   await connection.close();
   log.info("node stopped");
 }

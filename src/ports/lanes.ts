@@ -31,6 +31,11 @@ export interface Lanes {
   drop(lane: string): Promise<void>;
 }
 
+/** The lanes that there are, as a node sees them now. */
+export interface LaneDirectory {
+  all(): Iterable<LaneRecord>;
+}
+
 export interface LaneClaim {
   readonly lane: string;
   readonly group: number;

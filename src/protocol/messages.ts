@@ -12,6 +12,7 @@ import type { InboxRequest } from "./inbox-request.js";
 import type { MsgId } from "./msg-id.js";
 import type { PlacementRequest } from "./operator-desk.js";
 import type { Position } from "./position.js";
+import type { PushAnswer } from "./push-answer.js";
 import type { Encoding, PushCommand } from "./push-command.js";
 import type { SessionKey, Shard } from "./shards.js";
 
@@ -58,7 +59,10 @@ export interface AttachAgain {
 
 // ---- session ----
 
-export interface ReplyTo {
+/** Where the answer to a push goes: onto the bus, or to whom in this node it came from. */
+export type ReplyTo = BusReply | NodeReply;
+
+export interface BusReply {
   /** Empty where no answer is wanted. */
   readonly subject: string;
   readonly encoding: Encoding;
@@ -66,11 +70,24 @@ export interface ReplyTo {
   claim?(code: ErrorCode | undefined): boolean;
 }
 
+export interface NodeReply {
+  answered(answer: PushAnswer): void;
+  claim?(code: ErrorCode | undefined): boolean;
+}
+
+/** Which message of a lane a push was. */
+export interface LaneOrigin {
+  readonly lane: string;
+  readonly sequence: number;
+  readonly storedAtMs: number;
+}
+
 export interface AcceptPush {
   readonly kind: "AcceptPush";
   readonly command: PushCommand;
   /** Absent, or with an empty subject, for a plain publish. */
   readonly reply: ReplyTo | undefined;
+  readonly origin?: LaneOrigin;
 }
 
 /** A service asks something of the inbox; answered where a reply is wanted. */

@@ -5,6 +5,8 @@
 import { accepted, type Result, refused } from "../base/result.js";
 import { isMap } from "./codec.js";
 import type { ErrorAnswer } from "./errors.js";
+import { isLaneWeight, isLaneWorkers } from "./lane-record.js";
+import { isLaneName } from "./lanes.js";
 
 export type DeskRequest =
   /** The node in one map: counters, edge, shards, membership, placement. */
@@ -27,7 +29,24 @@ export type DeskRequest =
     }
   /** What one app uses of this node; by name, not token. */
   | { readonly kind: "usage"; readonly app: string }
-  | PlacementRequest;
+  | PlacementRequest
+  | LaneRequest;
+
+/** Of durable lanes; any node answers. */
+export type LaneRequest =
+  /** Every lane with its settings and figures. */
+  | { readonly kind: "lanes" }
+  | { readonly kind: "lane-create"; readonly lane: string; readonly app: string }
+  | {
+      readonly kind: "lane-set";
+      readonly lane: string;
+      readonly weight?: number;
+      readonly workers?: number;
+    }
+  | { readonly kind: "lane-dead"; readonly lane: string; readonly limit: number }
+  /** Dead letters by their numbers, to be published again. */
+  | { readonly kind: "lane-replay"; readonly lane: string; readonly numbers: readonly number[] }
+  | { readonly kind: "lane-drop"; readonly lane: string; readonly discard: boolean };
 
 /** From the delivery journal, which any node can read. Each reads no longer than `deadlineMs`. */
 export type JournalRequest =
@@ -67,6 +86,10 @@ export const treeChildrenMax = 1_000;
 export const journalWithinMsMax = 72 * 3_600_000;
 export const journalDeadlineMsMax = 300_000;
 const groupMax = 4_095;
+/** In one answer. */
+export const deadLettersMax = 1_000;
+/** In one request. */
+export const replaysMax = 100;
 
 export function encodeDesk(message: DeskRequest | DeskAnswer | ErrorAnswer): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(message));
@@ -126,10 +149,53 @@ export function decodeDeskRequest(
     case "rebalance-commit":
       if (!isName(map.plan)) break;
       return accepted({ kind: map.kind, plan: map.plan });
+    case "lanes":
+      return accepted({ kind: "lanes" });
+    case "lane-create":
+    case "lane-set":
+    case "lane-dead":
+    case "lane-replay":
+    case "lane-drop": {
+      const request = readLaneRequest(map.kind, map);
+      if (request !== undefined) return accepted(request);
+      break;
+    }
     default:
       return refused("UNSUPPORTED", `unknown request ${map.kind}`);
   }
   return refused("BAD_COMMAND", `a field of ${map.kind} is missing or out of range`);
+}
+
+type NamedLaneKind = Exclude<LaneRequest["kind"], "lanes">;
+
+function readLaneRequest(
+  kind: NamedLaneKind,
+  map: Readonly<Record<string, unknown>>,
+): LaneRequest | undefined {
+  const { lane, app, weight, workers, limit, numbers, discard } = map;
+  if (typeof lane !== "string" || !isLaneName(lane)) return undefined;
+  switch (kind) {
+    case "lane-create":
+      return typeof app === "string" ? { kind, lane, app } : undefined;
+    case "lane-set": {
+      if (weight !== undefined && !isLaneWeight(weight)) return undefined;
+      if (workers !== undefined && !isLaneWorkers(workers)) return undefined;
+      return {
+        ...{ kind, lane },
+        ...(weight === undefined ? {} : { weight }),
+        ...(workers === undefined ? {} : { workers }),
+      };
+    }
+    case "lane-dead":
+      return isCount(limit, deadLettersMax) ? { kind, lane, limit } : undefined;
+    case "lane-replay": {
+      const isList = Array.isArray(numbers) && numbers.length <= replaysMax;
+      const isGood = isList && numbers.every((each) => isCount(each, Number.MAX_SAFE_INTEGER));
+      return isGood ? { kind, lane, numbers } : undefined;
+    }
+    case "lane-drop":
+      return typeof discard === "boolean" ? { kind, lane, discard } : undefined;
+  }
 }
 
 /** Of a node or a plan: it goes into messages and the log, so it is short and plain. */

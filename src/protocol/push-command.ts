@@ -142,6 +142,7 @@ function readCommand(map: Record<string, unknown>): PushCommand {
     priority: oneOf(map, "priority", ["normal", "high", "low"] as const, "normal"),
   };
   const id = text(map, "id", keyBytesMax);
+  if (id?.startsWith("\u0000")) refuseField("BAD_COMMAND", "`id` must not begin with U+0000");
   if (id !== undefined) command.id = id;
   const collapse = text(map, "collapse", keyBytesMax);
   if (collapse !== undefined) command.collapse = collapse;

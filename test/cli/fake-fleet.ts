@@ -26,6 +26,7 @@ import type { MsgId } from "../../src/protocol/msg-id.js";
 import type {
   DeskAnswer,
   DeskRequest,
+  LaneRequest,
   PlacementRequest,
 } from "../../src/protocol/operator-desk.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
@@ -180,7 +181,10 @@ export class FakeFleet implements Fleet {
     }
   }
 
-  private askPlacement(node: NodeName, request: PlacementRequest): DeskAnswer | ErrorAnswer {
+  private askPlacement(
+    node: NodeName,
+    request: PlacementRequest | LaneRequest,
+  ): DeskAnswer | ErrorAnswer {
     const next = this.leaderAnswers.shift();
     if (next instanceof Fault) throw next;
     if (next !== undefined) return next;
@@ -197,6 +201,8 @@ export class FakeFleet implements Fleet {
         if (request.plan !== rebalancePlan.plan) return errorAnswer("PLAN_UNKNOWN");
         return { ok: true, value: { plan: request.plan, moves: rebalancePlan.moves } };
       }
+      default:
+        return errorAnswer("UNSUPPORTED");
     }
   }
 

@@ -264,6 +264,10 @@ describe("an app's NATS user", () => {
     "shard.7.attach.a.alice",
     "shard.7",
     "lane.high.b.user.alice",
+    // As a lane stores it, and what a lane could not deliver.
+    "laned.high.7.a.alice",
+    "laned.high.7.b.alice",
+    "dead.high.a.alice",
     "event.a.user.alice.online",
     "event.b.user.alice.online",
     "uplink.a.chat.alice",
@@ -443,6 +447,8 @@ describe("an operator's NATS user", () => {
       "journal.0",
       "$JS.API.STREAM.INFO.JOURNAL",
       "$JS.API.CONSUMER.CREATE.JOURNAL",
+      "dead.high.a.alice",
+      "$KV.lanes.high",
       "_INBOX_node.x",
     ];
     for (const subject of mayNot) {
@@ -468,6 +474,8 @@ describe("an operator's NATS user", () => {
 describe("the nodes' NATS user", () => {
   test("speaks to nodes, shards and services, and keeps the buckets", async () => {
     const may = [
+      "dead.high.a.alice",
+      "$KV.lanes.high",
       "shard.7.attach.a.alice",
       "shard.7.push.a.alice",
       "node.idc1-a.i1.actors",

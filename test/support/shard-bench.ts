@@ -2,6 +2,7 @@
  * The shards of one node on virtual time, with a store in memory and a recorder in
  * the place of the edge: what a session answers and sends can be read off.
  */
+import type { NodeLanes } from "../../actors/lane-limits.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
 import { PlacementView } from "../../actors/placement-view.js";
@@ -83,6 +84,7 @@ export class ShardBench {
     store: MemoryInbox,
     chance: number,
     path: InboxStore,
+    lanesOf?: (clock: VirtualClock) => NodeLanes,
   ) {
     this.store = store;
     const view = new PlacementView();
@@ -111,6 +113,7 @@ export class ShardBench {
       log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
       view,
       giveUp: (reason) => void this.crashes.push(reason),
+      ...(lanesOf === undefined ? {} : { lanes: lanesOf(this.clock) }),
     };
     this.system = new ActorSystem({
       ...member,
@@ -126,8 +129,9 @@ export class ShardBench {
     store = new MemoryInbox(8),
     chance = 0,
     path: InboxStore = store,
+    lanesOf?: (clock: VirtualClock) => NodeLanes,
   ): Promise<ShardBench> {
-    const bench = new ShardBench(limits, store, chance, path);
+    const bench = new ShardBench(limits, store, chance, path, lanesOf);
     bench.system.spawnRoot("shards", () => new ShardHost(bench.node));
     bench.system.spawnRoot("edge", () => new Recorder(bench.toEdge));
     await bench.giveShards();
@@ -147,6 +151,12 @@ export class ShardBench {
     this.node.view.table = PlacementTable.empty().withOwner(all, member, this.epoch);
     this.epoch += 1;
     await this.tellPlacementChanged();
+  }
+
+  /** As to another owner: all groups close, and open under a higher epoch. */
+  async giveAnew(): Promise<void> {
+    this.epoch++;
+    await this.giveShards();
   }
 
   /** The request is sent now; the promise is its answer once time has moved on. */

@@ -1,0 +1,101 @@
+/** What operators ask of lanes, on lanes and a bucket in memory. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { answerLaneRequest } from "../../actors/lane-desk.js";
+import { defaultLaneLimits } from "../../actors/lane-limits.js";
+import type { NodeContext } from "../../actors/node-context.js";
+import { MemoryKeyValue } from "../../src/drivers/memory-key-value.js";
+import { MemoryLanes } from "../../src/drivers/memory-lanes.js";
+import { systemClock } from "../../src/drivers/system-clock.js";
+import {
+  decodeLaneRecord,
+  encodeLaneRecord,
+  type LaneRecord,
+  laneRecordVersion,
+} from "../../src/protocol/lane-record.js";
+import { decodeDeskRequest, type LaneRequest } from "../../src/protocol/operator-desk.js";
+import { sessionKey } from "../../src/protocol/shards.js";
+
+async function start() {
+  const queues = new MemoryLanes(systemClock);
+  const bucket = new MemoryKeyValue(systemClock);
+  const high: LaneRecord = { v: laneRecordVersion, lane: "high", weight: 8, workers: 100 };
+  await bucket.create("high", encodeLaneRecord(high));
+  await queues.ensure(high);
+  const lanes = { queues, bucket, directory: { all: () => [] }, limits: defaultLaneLimits };
+  const apps = { find: (app: string) => (app === "shop" ? ({} as never) : undefined) };
+  const node = { lanes, apps } as unknown as NodeContext;
+  /** As it comes from the bus. */
+  const ask = (request: LaneRequest) => {
+    const decoded = decodeDeskRequest(new TextEncoder().encode(JSON.stringify(request)));
+    assert.deepEqual(decoded, { ok: true, value: request });
+    return answerLaneRequest(node, request);
+  };
+  const refusal = async (request: LaneRequest) => {
+    const answer = await ask(request);
+    return answer.ok ? undefined : answer.code;
+  };
+  return { queues, bucket, ask, refusal };
+}
+
+const body = new Uint8Array([1]);
+
+test("an app's lane is made, paced and dropped; what waits in it goes only if that is said", async () => {
+  const { queues, bucket, ask, refusal } = await start();
+  const create = { kind: "lane-create", lane: "vip", app: "shop" } as const;
+  assert.equal(await refusal({ ...create, app: "nobody" }), "UNKNOWN_APP");
+  assert.equal((await ask(create)).ok, true);
+  assert.equal(await refusal(create), "CONFLICT");
+  await queues.publish("vip", sessionKey("shop", "alice"), body);
+  await assert.rejects(queues.publish("vip", sessionKey("other", "alice"), body));
+  assert.equal((await ask({ kind: "lane-set", lane: "vip", workers: 0 })).ok, true);
+  const stored = decodeLaneRecord((await bucket.get("vip"))?.value ?? body);
+  assert.deepEqual([stored?.app, stored?.workers, stored?.weight], ["shop", 0, 3]);
+  const listed = await ask({ kind: "lanes" });
+  const shown = (listed.ok ? listed.value : {}) as { lanes: Record<string, unknown>[] };
+  assert.deepEqual(shown.lanes.map(({ lane, app, messages }) => [lane, app, messages]).sort(), [
+    ["high", null, 0],
+    ["vip", "shop", 1],
+  ]);
+  const drop = { kind: "lane-drop", lane: "vip", discard: false } as const;
+  assert.equal(await refusal(drop), "BAD_COMMAND");
+  assert.equal((await ask({ ...drop, discard: true })).ok, true);
+  assert.equal(await refusal(drop), "NOT_FOUND");
+  assert.equal(await refusal({ kind: "lane-set", lane: "vip", weight: 2 }), "NOT_FOUND");
+  assert.equal(await queues.figures("vip"), undefined);
+  assert.equal(await refusal({ ...drop, lane: "high" }), "BAD_COMMAND");
+});
+
+test("dead letters are shown by their users' names, and replayed by their numbers", async () => {
+  const { queues, ask } = await start();
+  const key = sessionKey("demo", "al%2Eice");
+  const why = { code: "BAD_COMMAND", message: "no body", attempts: 1 };
+  for (const sequence of [4, 5]) {
+    const letter = { lane: "high", key, payload: body, sequence, storedAtMs: 1, ...why };
+    await queues.bury(letter);
+  }
+  const dead = await ask({ kind: "lane-dead", lane: "high", limit: 1 });
+  const shown = (dead.ok ? dead.value : {}) as { total: number; letters: { uid: string }[] };
+  assert.deepEqual([shown.total, shown.letters.length, shown.letters[0]?.uid], [2, 1, "al.ice"]);
+  const replayed = await ask({ kind: "lane-replay", lane: "high", numbers: [1, 9] });
+  assert.deepEqual(replayed.ok && replayed.value, { lane: "high", replayed: [1], missing: [9] });
+  assert.deepEqual((await queues.figures("high"))?.messages, 1);
+});
+
+test("requests out of range are no requests, and a node without lanes says so", async () => {
+  for (const bad of [
+    { kind: "lane-set", lane: "DEAD" },
+    { kind: "lane-set", lane: "low", workers: -1 },
+    { kind: "lane-set", lane: "low", weight: 0 },
+    { kind: "lane-dead", lane: "low", limit: 1_001 },
+    { kind: "lane-replay", lane: "low", numbers: [0.5] },
+    { kind: "lane-replay", lane: "low", numbers: Array.from({ length: 101 }, () => 1) },
+    { kind: "lane-drop", lane: "low" },
+    { kind: "lane-create", lane: "low" },
+  ]) {
+    const decoded = decodeDeskRequest(new TextEncoder().encode(JSON.stringify(bad)));
+    assert.equal(decoded.ok === false && decoded.code, "BAD_COMMAND", JSON.stringify(bad));
+  }
+  const answer = await answerLaneRequest({} as NodeContext, { kind: "lanes" });
+  assert.equal(answer.ok === false && answer.code, "UNSUPPORTED");
+});

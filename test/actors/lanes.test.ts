@@ -1,0 +1,203 @@
+/** Lanes into sessions, on virtual time: order, holding back, duplicates, dead letters. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { defaultLaneLimits, type LaneLimits } from "../../actors/lane-limits.js";
+import type { Limits } from "../../actors/limits.js";
+import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
+import { MemoryLanes } from "../../src/drivers/memory-lanes.js";
+import { packValue } from "../../src/protocol/codec.js";
+import { type LaneRecord, laneRecordVersion } from "../../src/protocol/lane-record.js";
+import { unpackRecord } from "../../src/protocol/message-record.js";
+import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
+import { ShardBench } from "../support/shard-bench.js";
+
+const record = (lane: string, workers = 800, weight = 1): LaneRecord => ({
+  ...{ v: laneRecordVersion, lane, weight, workers },
+});
+
+class Scene {
+  private constructor(
+    readonly bench: ShardBench,
+    readonly lanes: MemoryLanes,
+    readonly records: Map<string, LaneRecord>,
+  ) {}
+
+  static async start(
+    limits: Partial<Limits> = {},
+    laneLimits: Partial<LaneLimits> = {},
+  ): Promise<Scene> {
+    const records = new Map([["high", record("high")]]);
+    let lanes: MemoryLanes | undefined;
+    const store = new MemoryInbox(8);
+    const bench = await ShardBench.start(limits, store, 0.5, store, (clock) => {
+      lanes = new MemoryLanes(clock);
+      void lanes.ensure(record("high"));
+      return {
+        queues: lanes,
+        directory: { all: () => records.values() },
+        bucket: undefined as never,
+        limits: { ...defaultLaneLimits, ...laneLimits },
+      };
+    });
+    assert.ok(lanes !== undefined);
+    const scene = new Scene(bench, lanes, records);
+    await scene.pass(2_000);
+    return scene;
+  }
+
+  publish(uid: string, command: object, lane = "high"): Promise<number> {
+    return this.lanes.publish(lane, sessionKey("demo", uid), packValue(command));
+  }
+
+  async publishAll(uid: string, bodies: readonly unknown[]): Promise<void> {
+    for (const body of bodies) await this.publish(uid, { body });
+  }
+
+  pass(ms: number): Promise<unknown> {
+    return this.bench.clock.advanceAndSettle(ms);
+  }
+
+  async bodies(uid: string): Promise<unknown[]> {
+    const key = sessionKey("demo", uid);
+    const shard = shardOfKey(key);
+    const group = await this.bench.store.openGroup(this.bench.store.groupOf(shard));
+    const entries = await group.readEntries(shard, key, 0, 1_000, Number.MAX_SAFE_INTEGER);
+    return entries.map((entry) => unpackRecord(entry.record).body);
+  }
+
+  async waiting(): Promise<number | undefined> {
+    return (await this.lanes.figures("high"))?.messages;
+  }
+}
+
+const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, at) => from + at);
+
+describe("a lane", () => {
+  test("drains into the inboxes in order, and is acked when it is on disk", async () => {
+    const scene = await Scene.start();
+    for (const uid of ["a", "b", "c"]) await scene.publishAll(uid, numbers(20));
+    await scene.pass(1_000);
+    for (const uid of ["a", "b", "c"]) assert.deepEqual(await scene.bodies(uid), numbers(20));
+    assert.equal(await scene.waiting(), 0);
+    assert.deepEqual(scene.bench.crashes, []);
+  });
+
+  test("holds back a user whose inbox is full, and nobody else; then goes on in order", async () => {
+    const scene = await Scene.start({ inboxMessagesMax: 3 });
+    await scene.bench.attach("full", 1);
+    await scene.publishAll("full", numbers(6));
+    await scene.publishAll("other", numbers(3));
+    await scene.pass(3_000);
+    assert.deepEqual(await scene.bodies("full"), numbers(3));
+    assert.deepEqual(await scene.bodies("other"), numbers(3));
+    assert.equal(await scene.waiting(), 3);
+    await scene.bench.ack("full", 1, 3);
+    await scene.pass(20_000);
+    assert.deepEqual(await scene.bodies("full"), numbers(3, 3));
+    assert.equal(await scene.waiting(), 0);
+  });
+
+  test("gives up a user's push after so many refusals of its own, and goes on behind it", async () => {
+    const scene = await Scene.start({ inboxMessagesMax: 2 }, { ownAttemptsMax: 3 });
+    await scene.publishAll("full", numbers(3));
+    await scene.pass(5_000);
+    const [letter] = await scene.lanes.deadLetters("high", 10);
+    assert.deepEqual([letter?.code, letter?.attempts, letter?.sequence], ["INBOX_FULL", 3, 3]);
+    assert.equal(await scene.waiting(), 0);
+  });
+
+  test("buries what is no command, and goes on behind it", async () => {
+    const scene = await Scene.start();
+    await scene.publish("a", { body: 1 });
+    await scene.publish("a", { nonsense: 1 });
+    await scene.publish("a", { body: 2, id: "\u0000lane.high" });
+    await scene.publish("a", { body: 3 });
+    await scene.pass(1_000);
+    assert.deepEqual(await scene.bodies("a"), [1, 3]);
+    const letters = await scene.lanes.deadLetters("high", 10);
+    assert.deepEqual(
+      letters.map(({ code, sequence }) => [code, sequence]),
+      [
+        ["BAD_COMMAND", 2],
+        ["BAD_COMMAND", 3],
+      ],
+    );
+    assert.equal(await scene.waiting(), 0);
+  });
+
+  test("keeps what cannot be buried, with what is behind it, until it can", async () => {
+    const scene = await Scene.start();
+    scene.lanes.buriesNothing = true;
+    await scene.publish("a", { nonsense: 1 });
+    await scene.publish("a", { body: 2 });
+    await scene.publish("b", { body: 3 });
+    await scene.pass(15_000);
+    assert.equal(await scene.waiting(), 2);
+    assert.deepEqual([await scene.bodies("a"), await scene.bodies("b")], [[], [3]]);
+    scene.lanes.buriesNothing = false;
+    await scene.pass(15_000);
+    assert.equal(await scene.waiting(), 0);
+    assert.deepEqual(await scene.bodies("a"), [2]);
+  });
+
+  test("stores nothing twice whose ack was lost, also under a new owner", async () => {
+    const scene = await Scene.start();
+    scene.lanes.losesAcks = true;
+    await scene.publishAll("a", numbers(5));
+    await scene.publish("a", { body: "keyed", id: "k" });
+    await scene.publish("a", { body: "keyed", id: "k" });
+    await scene.pass(1_000);
+    assert.equal(await scene.waiting(), 7);
+    scene.lanes.losesAcks = false;
+    // Past the window of the key: the place in the lane is what is known of it.
+    await scene.pass(11 * 60_000);
+    await scene.bench.giveAnew();
+    await scene.publish("a", { body: "new" });
+    await scene.pass(5_000);
+    assert.deepEqual(await scene.bodies("a"), [...numbers(5), "keyed", "new"]);
+    assert.equal(await scene.waiting(), 0);
+  });
+
+  test("takes what comes of a lane that was made anew, whatever its numbers", async () => {
+    const scene = await Scene.start();
+    await scene.publishAll("a", numbers(5));
+    await scene.pass(1_000);
+    await scene.lanes.drop("high");
+    await scene.lanes.ensure(record("high"));
+    await scene.publish("a", { body: "first of the new one" });
+    await scene.pass(5_000);
+    assert.deepEqual(await scene.bodies("a"), [...numbers(5), "first of the new one"]);
+  });
+
+  test("goes on in order under a new owner that comes amid it", async () => {
+    const scene = await Scene.start();
+    for (const uid of ["a", "b"]) await scene.publishAll(uid, numbers(200));
+    for (let round = 0; round < 5; round++) {
+      await scene.pass(3);
+      await scene.bench.giveAnew();
+    }
+    await scene.pass(20_000);
+    for (const uid of ["a", "b"]) assert.deepEqual(await scene.bodies(uid), numbers(200));
+    assert.equal(await scene.waiting(), 0);
+  });
+
+  test("rests with no workers, and follows its settings while it runs", async () => {
+    const scene = await Scene.start();
+    scene.records.set("high", record("high", 0));
+    await scene.pass(1_000);
+    await scene.publishAll("a", numbers(3));
+    await scene.pass(5_000);
+    assert.deepEqual([await scene.waiting(), await scene.bodies("a")], [3, []]);
+    scene.records.set("high", record("high", 1));
+    await scene.pass(3_000);
+    assert.deepEqual([await scene.waiting(), await scene.bodies("a")], [0, numbers(3)]);
+  });
+
+  test("of an app that is not registered goes to the dead letters", async () => {
+    const scene = await Scene.start();
+    await scene.lanes.publish("high", sessionKey("nobody", "a"), packValue({ body: 1 }));
+    await scene.pass(1_000);
+    const [letter] = await scene.lanes.deadLetters("high", 10);
+    assert.equal(letter?.code, "UNKNOWN_APP");
+  });
+});
