@@ -83,6 +83,11 @@ export class AnnouncedPresence {
     else this.announce("offline");
   }
 
+  /** The user is erased by this write: nothing of this is kept, and nobody is to wait for it. */
+  end(write: PendingWrite): void {
+    if (this.isOnline) write.changes.push({ kind: "announced", presence: "offline" });
+  }
+
   /** A due time of the session has come, perhaps of another kind. */
   onDue(atMs: number): void {
     if (!this.isOnline || this.dueMs > atMs) return;

@@ -14,12 +14,10 @@ import { decodeToken } from "../src/protocol/tokens.js";
 import type { Device } from "./device.js";
 import { admitDevice, type RemovedDevice } from "./device-admission.js";
 import { nextLook, retiredDevices } from "./device-life.js";
+import { lookBucketMs } from "./inbox-rules.js";
 import type { SessionDesk } from "./session-desk.js";
 
 export class Attachments {
-  /** When this owner has had it stored that the devices are to be looked at; 0: not yet. */
-  private nextLookMs = 0;
-
   constructor(private readonly desk: SessionDesk) {}
 
   attach(attach: Attach): void | Promise<void> {
@@ -42,7 +40,7 @@ export class Attachments {
     if (isNew || device.connect !== attach.connect) desk.write().isRecordDue = true;
     device.take(attach, node.clock.wallMs());
     desk.noteConnected();
-    this.planLook();
+    if (isNew) this.planLook();
     const { taken, sent } = attach;
     if (taken !== undefined && inbox.covers(taken)) {
       device.noteTaken(taken.seq);
@@ -80,7 +78,7 @@ export class Attachments {
     return deliveries.catchUp();
   }
 
-  /** Something was due: who is connected is seen now, and who was unseen for too long goes. */
+  /** Its time has come: who is connected is seen now, and who was unseen for too long goes. */
   look(): void {
     const { desk } = this;
     const { deliveries, context } = desk;
@@ -102,7 +100,6 @@ export class Attachments {
       isRecordDue = true;
     }
     if (isRecordDue) desk.write().isRecordDue = true;
-    if (nowMs >= this.nextLookMs) this.nextLookMs = 0;
     this.planLook();
   }
 
@@ -128,15 +125,21 @@ export class Attachments {
       this.askToAttach(resend);
       return;
     }
-    if (!device.attempts.mayRepeat()) {
-      if (!device.attempts.isStalled) this.sendAgain(device);
-      return desk.deliveries.catchUp();
-    }
+    // Who asks again and again is sent it again when its ack is overdue.
+    if (device.isUnderWay && !device.attempts.mayRepeat()) return;
     const { position } = resend;
+    // Below the cursor too: what lies between will not be sent to it any more, and a base
+    // above what it has would be asked about for ever.
     const isKnown = desk.inbox.covers(position) && position.seq <= device.sentSeq;
-    const fromSeq = isKnown ? Math.max(device.ackedSeq, position.seq) : device.ackedSeq;
-    desk.deliveries.attachAt(device, fromSeq);
+    desk.deliveries.attachAt(device, isKnown ? position.seq : device.ackedSeq);
     return desk.deliveries.catchUp();
+  }
+
+  /** The user was erased: whoever is connected as that user is to sign in anew. */
+  closeErased(): void {
+    for (const { edge, connection } of this.desk.deliveries.devices) {
+      this.desk.tellEdge(edge, { kind: "CloseConnection", connection, close: "ERASED" });
+    }
   }
 
   private servedOn(ref: ConnectionRef): Device | undefined {
@@ -163,14 +166,12 @@ export class Attachments {
     inbox.trimAbandoned(gone, deliveries.devices, write);
   }
 
-  /** Once an owner, and then at each look: a due time stands in the store while there are devices. */
+  /** With each new device, and at each look: one stands in the store while there are devices. */
   private planLook(): void {
     const { desk } = this;
-    if (this.nextLookMs > 0) return;
     const { clock, limits } = desk.context.node;
     const look = nextLook(desk.deliveries.devices, clock.wallMs(), limits);
-    if (look === undefined) return;
-    this.nextLookMs = desk.inbox.noteLook(look.atMs, look.spanMs, desk.write());
+    if (look !== undefined) desk.write().addDue.push(lookBucketMs(look.atMs, look.spanMs));
   }
 
   /** An attempt: what has used up all of them is passed over first. */

@@ -2,10 +2,10 @@
 import type { CommitAnswer } from "../src/ports/inbox-store.js";
 import type { Bus } from "../src/runtime/ports.js";
 import type { PendingWrite } from "./pending-write.js";
-import { answerAccepted, answerRefused } from "./push-answering.js";
+import { answerAccepted, answerInbox, answerRefused } from "./push-answering.js";
 
 export function answerUnknown(bus: Bus, writes: readonly PendingWrite[]): void {
-  for (const { reply } of writes.flatMap((write) => write.answers)) {
+  for (const { reply } of writes.flatMap((write) => [...write.answers, ...write.replies])) {
     answerRefused(bus, reply, "STORE_UNAVAILABLE");
   }
 }
@@ -23,4 +23,5 @@ export function answerDurable(
   for (const { reply, id, seq, isDuplicate } of writes.flatMap((write) => write.answers)) {
     if (seq > 0) answerAccepted(bus, reply, id, seq, isDuplicate);
   }
+  for (const reply of writes.flatMap((write) => write.replies)) answerInbox(bus, reply);
 }

@@ -23,6 +23,7 @@ import {
   messageFrame,
   passingFrame,
   protocolVersion,
+  recalledFrame,
   refusedFrame,
   type Start,
   welcomeFrame,
@@ -33,6 +34,7 @@ import type {
   Deliver,
   DeliverPassing,
   FromEdge,
+  Recalled,
   ToSession,
   WrongOwner,
 } from "../src/protocol/messages.js";
@@ -79,6 +81,7 @@ export type ConnectionMessage =
   | Attached
   | Deliver
   | DeliverPassing
+  | Recalled
   | CloseConnection
   | WrongOwner
   | Closed;
@@ -141,6 +144,9 @@ export class Connection extends Actor<ConnectionMessage> {
         return;
       case "DeliverPassing":
         this.onDeliverPassing(message);
+        return;
+      case "Recalled":
+        this.onRecalled(message);
         return;
       case "TokenVerified":
         this.onTokenVerified(message);
@@ -345,6 +351,11 @@ export class Connection extends Actor<ConnectionMessage> {
   private onDeliverPassing({ record, epoch }: DeliverPassing): void {
     if (this.phase !== serving || (epoch ?? this.epoch) !== this.epoch) return;
     this.edge.send(this.id, passingFrame(onlySession, record, this.edge.isText(this.id)));
+  }
+
+  private onRecalled({ ids, epoch }: Recalled): void {
+    if (this.phase !== serving || epoch !== this.epoch) return;
+    this.sendFrame(recalledFrame(onlySession, ids));
   }
 
   private askResend(position: Position): void {

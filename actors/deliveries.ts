@@ -9,6 +9,7 @@
 
 import type { StoredEntry } from "../src/ports/inbox-store.js";
 import type { Attach, ToEdge } from "../src/protocol/messages.js";
+import type { MsgId } from "../src/protocol/msg-id.js";
 import type { Target } from "../src/protocol/push-command.js";
 import type { SessionKey } from "../src/protocol/shards.js";
 import type { Device } from "./device.js";
@@ -61,6 +62,19 @@ export class Deliveries {
       const { edge, connection } = device;
       const { epoch } = this.context;
       this.outlet.tellEdge(edge, { kind: "DeliverPassing", connection, epoch, record });
+    }
+  }
+
+  /** To whoever is connected and may have been sent them. */
+  deliverRecalled(recalled: readonly { id: MsgId; target: Target | undefined }[]): void {
+    if (recalled.length === 0) return;
+    const { epoch } = this.context;
+    for (const device of this.devices) {
+      const own = recalled.filter(({ target }) => device.isTargetOf(target));
+      if (!device.isConnected || own.length === 0) continue;
+      const { edge, connection } = device;
+      const ids = own.map(({ id }) => id);
+      this.outlet.tellEdge(edge, { kind: "Recalled", connection, epoch, ids });
     }
   }
 

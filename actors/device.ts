@@ -105,10 +105,10 @@ export class Device {
     this.rewind(this.ackedSeq);
   }
 
-  /** Sending goes on behind `seq`; nothing above it counts as sent. */
+  /** Sending goes on behind `seq`, and the cursor; nothing above it counts as sent. */
   rewind(seq: number): void {
     this.sentSeq = seq;
-    this.passedSeq = seq;
+    this.passedSeq = Math.max(seq, this.ackedSeq);
     this.unacked = undefined;
     this.unackedBytes = 0;
   }

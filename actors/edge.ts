@@ -101,6 +101,7 @@ export class Edge extends Actor<EdgeMessage> {
         else this.reportGone(message);
         return;
       case "DeliverPassing":
+      case "Recalled":
       case "CloseConnection":
       case "WrongOwner":
         this.tellChild(message.connection, message);

@@ -20,6 +20,7 @@ import { generationCounters, makeGeneration, type Position } from "../src/protoc
 import type { PushCommand, Target } from "../src/protocol/push-command.js";
 import { receiptOf } from "./change-events.js";
 import type { Device } from "./device.js";
+import type { InboxPolicy } from "./inbox-policy.js";
 import { abandonedEntries, ackedEntries, type DeliveryPolicy, dueBucketMs } from "./inbox-rules.js";
 import { digestOf, KeyMemory } from "./key-memory.js";
 import type { Limits } from "./limits.js";
@@ -40,9 +41,17 @@ export class Inbox {
    * Where nothing is stored the generation is a new one: a client may hold positions of
    * a store that was lost, and they must not count as acks here.
    */
-  constructor(stored: StoredSession | undefined, idcNumber: number, random: Random) {
+  constructor(
+    stored: StoredSession | undefined,
+    idcNumber: number,
+    random: Random,
+    erasedGeneration?: number,
+  ) {
     const counter = 1 + Math.floor(random.next() * (generationCounters - 1));
-    this.generation = stored?.record.generation ?? makeGeneration(0, idcNumber, counter);
+    const fresh = makeGeneration(0, idcNumber, counter);
+    // Positions of before an erasure must not count as acks either.
+    const isSame = fresh === erasedGeneration;
+    this.generation = stored?.record.generation ?? (isSame ? fresh + 1 : fresh);
     this.lastSeq = stored?.record.lastSeq ?? 0;
     this.committedSeq = this.lastSeq;
     this.entries = [...(stored?.entries ?? [])];
@@ -59,8 +68,42 @@ export class Inbox {
     return this.entries;
   }
 
-  isFull(limits: Limits): boolean {
-    return this.entries.length >= limits.inboxMessagesMax || this.bytes >= limits.inboxBytesMax;
+  isFull({ messagesMax, bytesMax }: InboxPolicy): boolean {
+    return this.entries.length >= messagesMax || this.bytes >= bytesMax;
+  }
+
+  /** The oldest leave until one more may come. Returns how many. */
+  makeRoom({ messagesMax, bytesMax }: InboxPolicy, write: PendingWrite): number {
+    let count = 0;
+    let bytes = this.bytes;
+    for (const entry of this.entries) {
+      if (this.entries.length - count < messagesMax && bytes < bytesMax) break;
+      bytes -= entry.bytes;
+      count++;
+    }
+    this.drop(this.entries.slice(0, count), "bound", write);
+    return count;
+  }
+
+  /** Takes back what is named; what is gone already stays gone. Returns what left. */
+  recall(
+    which: { readonly id: MsgId } | { readonly collapse: string },
+    write: () => PendingWrite,
+  ): readonly EntrySummary[] {
+    const recalled = this.entries.filter((entry) =>
+      "id" in which ? entry.id === which.id : entry.collapse === which.collapse,
+    );
+    if (recalled.length > 0) this.drop(recalled, "recalled", write());
+    return recalled;
+  }
+
+  /** Names all that is stored of the user as gone; `dueMs`: the due times in the store. */
+  erase(dueMs: readonly number[], write: PendingWrite): void {
+    write.remove = true;
+    write.drop.push(...this.entries.map((entry) => entry.seq));
+    write.forget.push(...(this.keys?.ids ?? []));
+    write.removeDue.push(...dueMs);
+    write.changes.push({ kind: "erased" });
   }
 
   areKeysFull(limits: Limits): boolean {
@@ -180,13 +223,6 @@ export class Inbox {
       write,
     );
     if (this.keys !== undefined) write.forget.push(...this.keys.forgetDue(dueMs));
-  }
-
-  /** The session is to be looked at then. Returns when that will be: late by up to an hour. */
-  noteLook(atMs: number, spanMs: number, write: PendingWrite): number {
-    const bucket = dueBucketMs(atMs, spanMs);
-    write.addDue.push(bucket);
-    return bucket;
   }
 
   /** A newer push replaces those of its key that are for the same devices. */

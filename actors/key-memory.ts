@@ -13,6 +13,10 @@ export class KeyMemory {
     this.byId = new Map(keys.map((key) => [key.id, key]));
   }
 
+  get ids(): string[] {
+    return [...this.byId.keys()];
+  }
+
   isFull(keysMax: number): boolean {
     return this.byId.size >= keysMax;
   }

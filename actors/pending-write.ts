@@ -11,6 +11,7 @@ import type {
   SessionWrite,
   StoredEntry,
 } from "../src/ports/inbox-store.js";
+import type { InboxAnswer } from "../src/protocol/inbox-answer.js";
 import type { ReplyTo } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
 import type { Target } from "../src/protocol/push-command.js";
@@ -23,6 +24,11 @@ export interface AwaitingAnswer {
   readonly id: MsgId;
   readonly seq: number;
   readonly isDuplicate: boolean;
+}
+
+export interface ServiceReply {
+  readonly reply: ReplyTo | undefined;
+  readonly answer: InboxAnswer;
 }
 
 /** A session as its writes know it. */
@@ -40,6 +46,8 @@ export class PendingWrite implements SessionWrite {
   /** The session's record is to be written, as it stands when the write is taken. */
   isRecordDue = false;
   record?: SessionRecord;
+  /** The user is erased by this very write, which says nothing else. */
+  remove?: boolean;
   readonly drop: number[] = [];
   readonly append: StoredEntry[] = [];
   readonly remember: IdempotencyKey[] = [];
@@ -48,6 +56,10 @@ export class PendingWrite implements SessionWrite {
   readonly removeDue: number[] = [];
   readonly changes: Change[] = [];
   readonly answers: AwaitingAnswer[] = [];
+  /** What services asked of the inbox, and what they are told when this is on disk. */
+  readonly replies: ServiceReply[] = [];
+  /** Taken back: devices that are connected are told when this is on disk. */
+  readonly recalled: { id: MsgId; target: Target | undefined }[] = [];
   /** At-most-once messages that had to wait for a MsgID reservation or their key. */
   readonly passing: { record: Uint8Array; target: Target | undefined }[] = [];
 

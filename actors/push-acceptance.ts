@@ -10,6 +10,9 @@ import { packRecord } from "../src/protocol/message-record.js";
 import type { AcceptPush } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
 import type { PushCommand } from "../src/protocol/push-command.js";
+import { appOfKey } from "../src/protocol/shards.js";
+import { decodeToken } from "../src/protocol/tokens.js";
+import { type InboxPolicy, inboxPolicyOf } from "./inbox-policy.js";
 import { digestOf } from "./key-memory.js";
 import type { PendingWrite } from "./pending-write.js";
 import { answerAccepted, answerRefused } from "./push-answering.js";
@@ -29,7 +32,7 @@ export class PushAcceptance {
     if (!desk.mayServe) return;
     const { command, reply } = push;
     const { bus, clock } = desk.context.node;
-    if (this.waiting !== undefined) {
+    if (this.waiting !== undefined || desk.isErasing) {
       this.postpone(push);
       return;
     }
@@ -49,7 +52,7 @@ export class PushAcceptance {
     else this.acceptStored(push, id);
   }
 
-  /** Its answers, and what waited for the reservation that it brought. */
+  /** Its answers; then what it stored goes out. */
   finish(write: PendingWrite): void {
     const { desk } = this;
     // What was handed on at most once (seq 0) nothing else guards; the rest is on disk.
@@ -60,9 +63,14 @@ export class PushAcceptance {
     for (const { record, target } of write.passing) {
       if (desk.mayServe) desk.deliveries.deliverPassing(record, target);
     }
-    desk.deliveries.deliverCommitted(write.append);
+    // What is about to be erased is sent to nobody any more.
+    if (!desk.isErasing) desk.deliveries.deliverCommitted(write.append);
+  }
+
+  /** What waited for a reservation, which the last commit has brought, or for an erasure. */
+  acceptWaiting(): void {
     const { waiting } = this;
-    if (waiting === undefined) return;
+    if (waiting === undefined || this.desk.isErasing) return;
     this.waiting = undefined;
     for (const push of waiting) this.accept(push);
   }
@@ -71,12 +79,24 @@ export class PushAcceptance {
     const { inbox, context } = this.desk;
     const { limits } = context.node;
     if (command.id !== undefined && inbox.areKeysFull(limits)) return "KEYS_FULL";
-    return command.qos === 1 && inbox.isFull(limits) ? "INBOX_FULL" : undefined;
+    const { policy } = this;
+    const isRefused = command.qos === 1 && !policy.dropsOldest && inbox.isFull(policy);
+    return isRefused ? "INBOX_FULL" : undefined;
+  }
+
+  private get policy(): InboxPolicy {
+    const { context, sessionKey } = this.desk;
+    const { apps, limits } = context.node;
+    return inboxPolicyOf(apps.find(decodeToken(appOfKey(sessionKey)) ?? ""), limits);
   }
 
   private acceptStored(push: AcceptPush, id: MsgId): void {
     const { desk } = this;
     const write = desk.write();
+    const { policy } = this;
+    if (desk.inbox.isFull(policy)) {
+      desk.context.figures.bound += desk.inbox.makeRoom(policy, write);
+    }
     const { seq } = desk.inbox.append(push.command, id, desk.context.node.clock.wallMs(), write);
     // The generation is stored with the first; the seqs stand in the entries themselves.
     if (seq === 1) write.isRecordDue = true;
@@ -130,7 +150,7 @@ export class PushAcceptance {
       return;
     }
     this.waiting.push(push);
-    if (this.waiting.length === 1) desk.write();
+    if (this.waiting.length === 1 && !desk.isErasing) desk.write();
   }
 
   private answerOnCommit(

@@ -6,6 +6,7 @@ import { encodeAnswer, pushAccepted } from "../src/protocol/push-answer.js";
 import { encodingOf } from "../src/protocol/push-command.js";
 import { isReplySubject, parseShardPush } from "../src/protocol/subjects.js";
 import type { Bus } from "../src/runtime/ports.js";
+import type { ServiceReply } from "./pending-write.js";
 
 export function answerAccepted(
   bus: Bus,
@@ -16,6 +17,10 @@ export function answerAccepted(
 ): void {
   if (reply === undefined) return;
   bus.publish(reply.subject, encodeAnswer(pushAccepted(id, seq, isDuplicate), reply.encoding));
+}
+
+export function answerInbox(bus: Bus, { reply, answer }: ServiceReply): void {
+  if (reply !== undefined) bus.publish(reply.subject, encodeAnswer(answer, reply.encoding));
 }
 
 export function answerRefused(

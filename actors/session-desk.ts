@@ -17,6 +17,11 @@ export interface SessionDesk extends Outlet {
   noteDisconnected(): void;
   /** Everything that was ever given out is on disk. */
   readonly isSettled: boolean;
+  /** Its user's erasure is on its way to disk: until then nothing else may be stored. */
+  readonly isErasing: boolean;
+  readonly presence: "connected" | "away" | "unknown";
+  /** `write` erases the user; then the session begins anew. */
+  beginErasure(write: PendingWrite): void;
   /** What is stored next; collects until the group takes it. */
   write(): PendingWrite;
 }

@@ -11,7 +11,13 @@
  */
 import { assert, ignoreUnknown } from "../src/base/assert.js";
 import type { SessionRecord } from "../src/ports/inbox-store.js";
-import type { AcceptPush, EdgeGone, FromEdge, ToEdge } from "../src/protocol/messages.js";
+import type {
+  AcceptPush,
+  EdgeGone,
+  FromEdge,
+  ServeInbox,
+  ToEdge,
+} from "../src/protocol/messages.js";
 import { type ReceiptKind, wantsReceipt } from "../src/protocol/service-event.js";
 import type { SessionKey } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
@@ -24,9 +30,12 @@ import { Deliveries } from "./deliveries.js";
 import { Device } from "./device.js";
 import type { Freeze } from "./freeze.js";
 import { Inbox } from "./inbox.js";
+import { isLook } from "./inbox-rules.js";
+import { InboxService } from "./inbox-service.js";
 import { mayServe } from "./may-serve.js";
 import { type Committed, PendingWrite } from "./pending-write.js";
 import { PushAcceptance } from "./push-acceptance.js";
+import { answerInbox } from "./push-answering.js";
 import type { SessionDesk } from "./session-desk.js";
 import { wishesOf } from "./shard-changes.js";
 import type { ShardContext } from "./shard-context.js";
@@ -52,6 +61,7 @@ export interface DueTick {
 
 export type SessionMessage =
   | AcceptPush
+  | ServeInbox
   | FromEdge
   | EdgeGone
   | Committed
@@ -68,6 +78,10 @@ const sessionKind: ActorKind = {
   passivateAfterMs: 60_000,
 };
 
+const outlastsErasure: ReadonlySet<SessionMessage["kind"]> = new Set([
+  ...(["AcceptPush", "ServeInbox", "Committed", "AckWaitTick", "ViewSession", "Freeze"] as const),
+]);
+
 const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
 
 export class Session extends Actor<SessionMessage> implements SessionDesk, PresenceHolder {
@@ -77,9 +91,12 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   private readonly attachments = new Attachments(this);
   /** Undefined where nobody was ever told of this user. */
   private announced: AnnouncedPresence | undefined = undefined;
+  private readonly service = new InboxService(this);
   /** Collects until the group takes it. */
   private pending: PendingWrite | undefined = undefined;
   private outstandingWrites = 0;
+  /** Erases the user; not on disk yet. */
+  private erasure: PendingWrite | undefined = undefined;
   private isAckWaitArmed = false;
   private isFreezing = false;
 
@@ -124,10 +141,14 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   receive(message: SessionMessage, from: Asker | undefined): void | Promise<void> {
+    // What comes from edges comes again, and what is due is found again.
+    if (this.isErasing && !outlastsErasure.has(message.kind)) return;
     switch (message.kind) {
       case "AcceptPush":
         this.pushes.accept(message);
         return;
+      case "ServeInbox":
+        return this.service.serve(message);
       case "Committed":
         return this.onCommitted(message.write);
       case "Acked":
@@ -175,18 +196,38 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     return openDeliveries;
   }
 
+  get isErasing(): boolean {
+    return this.erasure !== undefined;
+  }
+
+  beginErasure(write: PendingWrite): void {
+    this.erasure = write;
+    this.announced?.end(write);
+    this.announced = undefined;
+  }
+
+  /** Nothing is left of the user but the word that they were erased. */
+  private beginAnew(): void {
+    const { context } = this;
+    this.erasure = undefined;
+    this.attachments.closeErased();
+    const { idcNumber, random } = context.node;
+    this.loadedInbox = new Inbox(undefined, idcNumber, random, this.inbox.generation);
+    this.openDeliveries = new Deliveries(context, this.loadedInbox, this);
+  }
+
   get isSettled(): boolean {
     return this.outstandingWrites === 0;
   }
 
   private onDueTick(atMs: number): void {
     this.inbox.expire(atMs, this.context.node.clock.wallMs(), this.write());
-    this.attachments.look();
+    if (isLook(atMs)) this.attachments.look();
   }
 
   private onAckWaitTick(): void | Promise<void> {
     this.isAckWaitArmed = false;
-    if (!this.mayServe) return;
+    if (!this.mayServe || this.isErasing) return;
     return this.attachments.resendOverdue();
   }
 
@@ -198,9 +239,13 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     // A predecessor that crashed may have submitted it; its answers are still owed.
     if (write.author === this) this.outstandingWrites--;
     if (this.pending === write) this.pending = undefined;
+    if (write === this.erasure) this.beginAnew();
     this.pushes.finish(write);
+    for (const reply of write.replies) answerInbox(this.context.node.bus, reply);
+    this.deliveries.deliverRecalled(write.recalled);
+    this.pushes.acceptWaiting();
     this.leaveIfSettled();
-    return this.deliveries.catchUp();
+    if (!this.isErasing) return this.deliveries.catchUp();
   }
 
   /** Frozen, and all that was accepted is on disk and answered: the next owner goes on. */
@@ -251,6 +296,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   write(): PendingWrite {
+    assert(this.erasure === undefined, "nothing is stored beside an erasure");
     if (this.pending !== undefined && !this.pending.isTaken) return this.pending;
     const write = new PendingWrite(this, this.context.shard, this.sessionKey);
     this.pending = write;
@@ -276,7 +322,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   /** Who is not connected may only not have been attached here yet. */
-  private get presence(): "connected" | "away" | "unknown" {
+  get presence(): "connected" | "away" | "unknown" {
     if (this.openDeliveries?.isAnybodyConnected) return "connected";
     return this.context.presence.isKnown ? "away" : "unknown";
   }

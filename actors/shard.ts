@@ -5,14 +5,18 @@
  * Its epoch was fenced before it was made; its pushes come by way of the group's intake.
  */
 import { unreachable } from "../src/base/assert.js";
+import { accepted, type Result } from "../src/base/result.js";
 import type { ErrorCode } from "../src/protocol/errors.js";
+import { decodeInboxRequest } from "../src/protocol/inbox-request.js";
 import type {
+  AcceptPush,
   AttachAgain,
   EdgeGone,
   FromEdge,
   ProbeShard,
   ReceivedPush,
   ReplyTo,
+  ServeInbox,
 } from "../src/protocol/messages.js";
 import { decodePushCommand } from "../src/protocol/push-command.js";
 import { type SessionKey, sessionKey, shardOf } from "../src/protocol/shards.js";
@@ -130,14 +134,14 @@ export class Shard extends Actor<ShardMessage> {
       this.refuse(replyTo, misaddressed);
       return;
     }
-    const command = decodePushCommand(payload);
-    if (!command.ok) {
-      this.refuse(replyTo, command.code, command.message);
+    const decoded =
+      address.verb === "push" ? acceptPush(payload, replyTo) : serveInbox(payload, replyTo);
+    if (!decoded.ok) {
+      this.refuse(replyTo, decoded.code, decoded.message);
       return;
     }
     const key = sessionKey(address.appToken, address.uidToken);
-    const accept = { kind: "AcceptPush", command: command.value, reply: replyTo } as const;
-    if (!this.tellSession(key, accept)) this.refuse(replyTo, "OVERLOADED");
+    if (!this.tellSession(key, decoded.value)) this.refuse(replyTo, "OVERLOADED");
   }
 
   private refusalOf({ appToken, uidToken }: ShardPush): ErrorCode | undefined {
@@ -188,4 +192,20 @@ export class Shard extends Actor<ShardMessage> {
       refusedPushes: this.refusedPushes,
     };
   }
+}
+
+function acceptPush(
+  payload: Uint8Array,
+  reply: ReplyTo | undefined,
+): Result<AcceptPush, ErrorCode> {
+  const command = decodePushCommand(payload);
+  return command.ok ? accepted({ kind: "AcceptPush", command: command.value, reply }) : command;
+}
+
+function serveInbox(
+  payload: Uint8Array,
+  reply: ReplyTo | undefined,
+): Result<ServeInbox, ErrorCode> {
+  const request = decodeInboxRequest(payload);
+  return request.ok ? accepted({ kind: "ServeInbox", request: request.value, reply }) : request;
 }

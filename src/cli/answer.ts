@@ -2,6 +2,7 @@
 import { Fault } from "../base/result.js";
 import { isMap } from "../protocol/codec.js";
 import { type ErrorAnswer, type ErrorCode, errorTable } from "../protocol/errors.js";
+import type { InboxAnswer } from "../protocol/inbox-answer.js";
 import type { DeskAnswer } from "../protocol/operator-desk.js";
 import type { PushAnswer } from "../protocol/push-answer.js";
 
@@ -15,6 +16,12 @@ export function decodeDeskAnswer(bytes: Uint8Array): DeskAnswer | ErrorAnswer {
 export function decodePushAnswer(bytes: Uint8Array): PushAnswer {
   const answer = readAnswer(bytes);
   return answer.ok === true ? (answer as unknown as PushAnswer) : errorOf(answer);
+}
+
+/** Throws Fault("BAD_ANSWER", "unknown") for what is no answer. */
+export function decodeInboxAnswer(bytes: Uint8Array): InboxAnswer {
+  const answer = readAnswer(bytes);
+  return answer.ok === true ? (answer as unknown as InboxAnswer) : errorOf(answer);
 }
 
 function readAnswer(bytes: Uint8Array): Record<string, unknown> {

@@ -8,6 +8,7 @@ import { refused } from "../base/result.js";
 import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
 import { declareDrain } from "./drain.js";
+import { declareInbox } from "./inbox.js";
 import { type CliWorld, Invocation } from "./invocation.js";
 import { declareMigrate } from "./migrate.js";
 import { secondsAsMs } from "./names.js";
@@ -32,7 +33,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
   const invocation = new Invocation(world, program, asksForJson(args));
   for (const declare of [
     ...[declarePush, declareStatus, declareTopology, declareActor],
-    ...[declareUser, declareApp, declareToken, declareMigrate],
+    ...[declareUser, declareInbox, declareApp, declareToken, declareMigrate],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
   ]) {
     declare(program, invocation);

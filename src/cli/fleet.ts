@@ -8,6 +8,8 @@
 import type { Result } from "../base/result.js";
 import type { KeyValue } from "../ports/key-value.js";
 import type { ErrorAnswer } from "../protocol/errors.js";
+import type { InboxAnswer } from "../protocol/inbox-answer.js";
+import type { InboxRequest } from "../protocol/inbox-request.js";
 import type { DeskAnswer, DeskRequest } from "../protocol/operator-desk.js";
 import type { PushAnswer } from "../protocol/push-answer.js";
 
@@ -19,6 +21,8 @@ export interface Fleet {
   ask(node: NodeName, request: DeskRequest): Promise<DeskAnswer | ErrorAnswer>;
   /** `app` and `uid` by name, not encoded; `payload` is a push command. */
   push(app: string, uid: string, payload: Uint8Array): Promise<PushAnswer>;
+  /** `app` and `uid` by name, not encoded. */
+  inbox(app: string, uid: string, request: InboxRequest): Promise<InboxAnswer>;
   /** The bucket `apps`. */
   apps(): Promise<KeyValue>;
   /** Gives a registered app its user on the bus, or says how; throws no Fault. */

@@ -11,7 +11,7 @@ import { type Fleet, fullName, type NodeName, type ShardPlace } from "./fleet.js
 import type { Invocation } from "./invocation.js";
 import { refuseUser } from "./names.js";
 import { type Outcome, report } from "./outcome.js";
-import { listAt, numberAt, textAt } from "./report.js";
+import { fieldAt, listAt, numberAt, textAt } from "./report.js";
 import { counted, headings, type Paint, table } from "./text.js";
 
 export function declareUser(program: Command, invocation: Invocation): void {
@@ -99,8 +99,14 @@ function describe(
     numberAt(device, "ackedSeq"),
     numberAt(device, "sentSeq"),
     numberAt(device, "unacked"),
+    numberAt(device, "attempts") ?? 0,
+    fieldAt(device, "isStalled") === true
+      ? { text: "stalled", style: "red" as const }
+      : (numberAt(device, "setAside") ?? 0),
     textAt(device, "connection"),
   ]);
-  const titles = headings("DEVICE", "PLATFORM", "ACKED", "SENT", "UNACKED", "CONNECTION");
+  const titles = headings(
+    ...["DEVICE", "PLATFORM", "ACKED", "SENT", "UNACKED", "ATTEMPTS", "SET ASIDE", "CONNECTION"],
+  );
   return `${head}\n\n${counted(devices.length, "device")}\n${table([titles, ...rows], paint)}`;
 }

@@ -40,7 +40,7 @@ import {
 } from "./edge-connection.js";
 import { Intake } from "./intake.js";
 import { platformClock, platformRandom, platformStorage } from "./platform.js";
-import type { AttachedFrame, PassingFrame } from "./server-frames.js";
+import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
 import { accountName, accountOfToken } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
 
@@ -67,6 +67,11 @@ export interface DeviceOptions {
   readonly onMessage: (message: DeviceMessage) => void | Promise<void>;
   /** Takes an at-most-once message (QoS 0): no position, no ack, no second delivery. */
   readonly onPassing?: (message: DeviceMessage) => void;
+  /**
+   * The service took this message back: remove it from what is shown. One that the app was
+   * not given yet it will not be given; one that it took while away is not told of.
+   */
+  readonly onRecall?: (id: string) => void;
   readonly onState?: (state: DeviceState) => void;
   /** What went wrong and was dealt with; for logs. */
   readonly onError?: (error: DeviceError) => void;
@@ -251,6 +256,9 @@ class DeviceClient implements Device {
       case "passing":
         this.onPassing(frame);
         return;
+      case "recalled":
+        this.onRecalled(frame);
+        return;
       case "tokenWanted":
         return void this.sendToken(connection, frame.session);
       case "refused":
@@ -287,6 +295,14 @@ class DeviceClient implements Device {
     if (this.memory.hasSeen(frame.id)) return;
     this.memory.see(frame.id);
     this.callApp(() => this.options.onPassing?.(deviceMessage(frame)));
+  }
+
+  /** What still waits for the app is passed over when its turn comes. */
+  private onRecalled({ ids }: RecalledFrame): void {
+    for (const id of ids) {
+      this.memory.see(id);
+      this.callApp(() => this.options.onRecall?.(id));
+    }
   }
 
   /** The app did not take a message: come back for it, and for all behind it. */

@@ -41,6 +41,12 @@ export interface RefusedFrame {
   readonly message: string;
 }
 
+export interface RecalledFrame {
+  readonly kind: "recalled";
+  readonly session: number;
+  readonly ids: readonly string[];
+}
+
 export type ServerFrame =
   | { readonly kind: "welcome"; readonly welcome: Welcome }
   | AttachedFrame
@@ -49,6 +55,7 @@ export type ServerFrame =
   | { readonly kind: "ping"; readonly nonce: number }
   | RefusedFrame
   | { readonly kind: "tokenWanted"; readonly session: number; readonly expiresInMs: number }
+  | RecalledFrame
   /** Of a later version; to be ignored. */
   | { readonly kind: "unknown" };
 
@@ -101,6 +108,10 @@ function readServerFrame(frame: readonly unknown[]): ServerFrame | undefined {
     case serverKinds.tokenWanted:
       if (!isSequence(first) || typeof second !== "number") return undefined;
       return { kind: "tokenWanted", session: first, expiresInMs: second };
+    case serverKinds.recalled:
+      if (!isSequence(first) || !Array.isArray(second)) return undefined;
+      if (!second.every((id) => typeof id === "string")) return undefined;
+      return { kind: "recalled", session: first, ids: second };
     default:
       return typeof kind === "number" ? { kind: "unknown" } : undefined;
   }

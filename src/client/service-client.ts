@@ -13,7 +13,9 @@ import { type Random, randomToken } from "../base/random.js";
 import { Fault } from "../base/result.js";
 import { isMap, packValue, unpackPlain } from "../protocol/codec.js";
 import { type ErrorAnswer, type ErrorCode, errorAnswer, errorTable } from "../protocol/errors.js";
-import type { PushAnswer } from "../protocol/push-answer.js";
+import type { InboxErased, InboxListed, InboxRecalled } from "../protocol/inbox-answer.js";
+import { decodeInboxRequest } from "../protocol/inbox-request.js";
+import type { PushAccepted, PushAnswer } from "../protocol/push-answer.js";
 import {
   decodePushCommand,
   type Fallback,
@@ -23,12 +25,19 @@ import {
   type Pull,
   type Target,
 } from "../protocol/push-command.js";
-import { pushUserSubject } from "../protocol/subjects.js";
+import { inboxUserSubject, pushUserSubject } from "../protocol/subjects.js";
 import { encodeToken, uidTokenBytesMax } from "../protocol/tokens.js";
 import { Backoff, type BackoffLimits } from "./backoff.js";
 import { platformClock, platformRandom } from "./platform.js";
 
 export type { ErrorAnswer, ErrorCode } from "../protocol/errors.js";
+export type {
+  InboxDevice,
+  InboxEntry,
+  InboxErased,
+  InboxListed,
+  InboxRecalled,
+} from "../protocol/inbox-answer.js";
 export type { PushAccepted, PushAnswer } from "../protocol/push-answer.js";
 
 /** What is used of a NATS connection; the one of `@nats-io/transport-node` fits. */
@@ -100,6 +109,21 @@ export interface Service {
    * form, else undefined.
    */
   publish(uid: string, push: Push): ErrorAnswer | undefined;
+  /** What waits for the user, ascending by seq above `after`; 100 at a time unless given. */
+  listInbox(
+    uid: string,
+    page?: { readonly after?: number; readonly limit?: number },
+  ): Promise<InboxListed | ErrorAnswer>;
+  /**
+   * Takes back one message by its id, or all that wait under a collapse key. Answered with
+   * what was still there to take; the same when repeated.
+   */
+  recall(
+    uid: string,
+    which: { readonly id: string } | { readonly collapse: string },
+  ): Promise<InboxRecalled | ErrorAnswer>;
+  /** The user and all that is kept of them, for good; may be repeated. */
+  erase(uid: string): Promise<InboxErased | ErrorAnswer>;
 }
 
 export function createService(options: ServiceOptions): Service {
@@ -168,9 +192,36 @@ class ServiceClient implements Service {
     return undefined;
   }
 
+  listInbox(
+    uid: string,
+    page: { readonly after?: number; readonly limit?: number } = {},
+  ): Promise<InboxListed | ErrorAnswer> {
+    return this.askInbox<InboxListed>(uid, { op: "list", ...page });
+  }
+
+  recall(
+    uid: string,
+    which: { readonly id: string } | { readonly collapse: string },
+  ): Promise<InboxRecalled | ErrorAnswer> {
+    return this.askInbox<InboxRecalled>(uid, { op: "recall", ...which });
+  }
+
+  erase(uid: string): Promise<InboxErased | ErrorAnswer> {
+    return this.askInbox<InboxErased>(uid, { op: "erase" });
+  }
+
+  private async askInbox<Answer>(uid: string, request: object): Promise<Answer | ErrorAnswer> {
+    if (isBadUid(uid)) return errorAnswer("BAD_UID");
+    const payload = packValue(request);
+    const read = decodeInboxRequest(payload);
+    if (!read.ok) return errorAnswer(read.code, read.message);
+    const subject = inboxUserSubject(this.options.app, uid);
+    return this.request<Answer>({ subject, payload }, this.timeoutMs);
+  }
+
   /** Checks here what the platform would refuse: a plain publish hears of nothing. */
   private encode(uid: string, push: Push): Encoded | ErrorAnswer {
-    if (uid === "" || encodeToken(uid).length > uidTokenBytesMax) return errorAnswer("BAD_UID");
+    if (isBadUid(uid)) return errorAnswer("BAD_UID");
     const given = Object.entries(push).filter(([, value]) => value !== undefined);
     let payload: Uint8Array;
     try {
@@ -192,7 +243,10 @@ class ServiceClient implements Service {
     }
   }
 
-  private async request({ subject, payload }: Encoded, timeout: number): Promise<PushAnswer> {
+  private async request<Answer = PushAccepted>(
+    { subject, payload }: Encoded,
+    timeout: number,
+  ): Promise<Answer | ErrorAnswer> {
     let data: Uint8Array;
     try {
       ({ data } = await this.options.connection.request(subject, payload, { timeout }));
@@ -201,8 +255,12 @@ class ServiceClient implements Service {
       if (errorName(cause) === "TimeoutError") return errorAnswer("TIMEOUT");
       throw new Fault("BUS", "unknown", `the request failed: ${String(cause)}`, { cause });
     }
-    return readAnswer(data);
+    return readAnswer<Answer>(data);
   }
+}
+
+function isBadUid(uid: string): boolean {
+  return uid === "" || encodeToken(uid).length > uidTokenBytesMax;
 }
 
 function isFinal(answer: PushAnswer): boolean {
@@ -214,7 +272,7 @@ function conclude(attempt: Attempt): PushAnswer {
   return attempt.answer;
 }
 
-function readAnswer(data: Uint8Array): PushAnswer {
+function readAnswer<Answer>(data: Uint8Array): Answer | ErrorAnswer {
   let answer: unknown;
   try {
     answer = unpackPlain(data);
@@ -222,9 +280,9 @@ function readAnswer(data: Uint8Array): PushAnswer {
     answer = undefined;
   }
   if (!isMap(answer) || typeof answer.ok !== "boolean") {
-    throw new Fault("BAD_ANSWER", "unknown", "the answer to a push does not decode");
+    throw new Fault("BAD_ANSWER", "unknown", "the answer does not decode");
   }
-  if (answer.ok) return answer as unknown as PushAnswer;
+  if (answer.ok) return answer as Answer;
   // A later platform may have codes that this SDK does not know.
   const { code, message, retryable } = answer;
   return {

@@ -8,7 +8,7 @@ import { decodeLeader } from "../../topology/election.js";
 import { decodeNodeRecord, nodeKeyPrefix } from "../../topology/node-record.js";
 import { PlacementTable } from "../../topology/placement-table.js";
 import { accepted, Fault, type Result, refused } from "../base/result.js";
-import { decodeDeskAnswer, decodePushAnswer } from "../cli/answer.js";
+import { decodeDeskAnswer, decodeInboxAnswer, decodePushAnswer } from "../cli/answer.js";
 import type {
   Fleet,
   FleetNode,
@@ -23,9 +23,10 @@ import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection } from "../drivers/nats-connection.js";
 import { bindKeyValue } from "../drivers/nats-key-value.js";
 import type { KeyValue } from "../ports/key-value.js";
+import type { InboxRequest } from "../protocol/inbox-request.js";
 import { type DeskRequest, encodeDesk } from "../protocol/operator-desk.js";
 import { type Shard, shardCount } from "../protocol/shards.js";
-import { operatorSubject, pushUserSubject } from "../protocol/subjects.js";
+import { inboxUserSubject, operatorSubject, pushUserSubject } from "../protocol/subjects.js";
 import type { Bus } from "../runtime/ports.js";
 import { findNatsAccess, type NatsAccess } from "./nats-access.js";
 import { grantNatsUser } from "./nats-user-grant.js";
@@ -106,9 +107,17 @@ class NatsFleet implements Fleet {
   }
 
   async push(app: string, uid: string, payload: Uint8Array) {
-    const subject = pushUserSubject(app, uid);
+    return decodePushAnswer(await this.askOwner(pushUserSubject(app, uid), payload, app, uid));
+  }
+
+  async inbox(app: string, uid: string, request: InboxRequest) {
+    const payload = new TextEncoder().encode(JSON.stringify(request));
+    return decodeInboxAnswer(await this.askOwner(inboxUserSubject(app, uid), payload, app, uid));
+  }
+
+  private async askOwner(subject: string, payload: Uint8Array, app: string, uid: string) {
     try {
-      return decodePushAnswer(await this.bus.request(subject, payload, this.timeoutMs));
+      return await this.bus.request(subject, payload, this.timeoutMs);
     } catch (error) {
       if (!(error instanceof Fault) || error.code !== "NO_RESPONDERS") throw error;
       const message = `nobody serves ${uid} of ${app} now; see belfry status`;

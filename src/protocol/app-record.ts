@@ -16,6 +16,14 @@ export interface AppRecord {
   readonly createdAtMs: number;
   /** Which events its services are told; absent is none. */
   readonly events?: EventWishes;
+  readonly limits?: AppLimits;
+}
+
+export interface AppLimits {
+  /** Stored for one user; below the platform's bound, which stands in any case. */
+  readonly inboxMessages?: number;
+  /** At a user's bound: the new message is refused, or the oldest one leaves. */
+  readonly onFull?: "refuse" | "drop-oldest";
 }
 
 export function encodeAppRecord(record: AppRecord): Uint8Array {
@@ -43,6 +51,17 @@ export function decodeAppRecord(bytes: Uint8Array): AppRecord | undefined {
     delivery: value.delivery === "first-ack" ? "first-ack" : "each-device",
     createdAtMs: typeof value.createdAtMs === "number" ? value.createdAtMs : 0,
     ...(events === undefined ? {} : { events }),
+    ...(isMap(value.limits) ? { limits: readLimits(value.limits) } : {}),
+  };
+}
+
+/** What does not read counts as absent. */
+function readLimits({ inboxMessages, onFull }: Record<string, unknown>): AppLimits {
+  const isCount = Number.isSafeInteger(inboxMessages) && (inboxMessages as number) >= 0;
+  const isPolicy = onFull === "refuse" || onFull === "drop-oldest";
+  return {
+    ...(isCount ? { inboxMessages: inboxMessages as number } : {}),
+    ...(isPolicy ? { onFull } : {}),
   };
 }
 

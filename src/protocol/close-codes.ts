@@ -17,6 +17,7 @@ export const closeCodes = {
   FRAME_TOO_LARGE: { code: 4503, meaning: "a frame above the announced bound" },
   UNAUTHORIZED: { code: 4504, meaning: "the token is missing, forged or not for this app" },
   REPLACED: { code: 4505, meaning: "a newer connection of the same device took over" },
+  ERASED: { code: 4506, meaning: "the user was erased; come back with a new sign-in only" },
 } as const;
 
 export type CloseName = keyof typeof closeCodes;

@@ -22,6 +22,7 @@ export const serverKinds = {
   ping: 20,
   refused: 21,
   tokenWanted: 22,
+  recalled: 23,
 } as const;
 
 /** Where a device that was never seen starts: with what comes, with the last n, or with all. */
@@ -171,6 +172,11 @@ export function refusedFrame(session: number, code: string, message: string): un
 
 export function tokenWantedFrame(session: number, expiresInMs: number): unknown[] {
   return [serverKinds.tokenWanted, session, expiresInMs];
+}
+
+/** Messages that were taken back, by their MsgIDs. */
+export function recalledFrame(session: number, ids: readonly string[]): unknown[] {
+  return [serverKinds.recalled, session, ids];
 }
 
 export function encodeFrame(frame: readonly unknown[], isText: boolean): Uint8Array {

@@ -7,6 +7,8 @@
  */
 
 import type { Start } from "./frames.js";
+import type { InboxRequest } from "./inbox-request.js";
+import type { MsgId } from "./msg-id.js";
 import type { PlacementRequest } from "./operator-desk.js";
 import type { Position } from "./position.js";
 import type { Encoding, PushCommand } from "./push-command.js";
@@ -64,6 +66,13 @@ export interface AcceptPush {
   readonly kind: "AcceptPush";
   readonly command: PushCommand;
   /** Absent for a plain publish. */
+  readonly reply: ReplyTo | undefined;
+}
+
+/** A service asks something of the inbox; answered where a reply is wanted. */
+export interface ServeInbox {
+  readonly kind: "ServeInbox";
+  readonly request: InboxRequest;
   readonly reply: ReplyTo | undefined;
 }
 
@@ -138,6 +147,14 @@ export interface DeliverPassing {
   readonly record: Uint8Array;
 }
 
+/** (wire) These messages were taken back: what the app was shown of them it should remove. */
+export interface Recalled {
+  readonly kind: "Recalled";
+  readonly connection: number;
+  readonly epoch: number;
+  readonly ids: readonly MsgId[];
+}
+
 /** (wire) Close this connection; the name is one of closeCodes. */
 export interface CloseConnection {
   readonly kind: "CloseConnection";
@@ -157,6 +174,7 @@ export type ToEdge =
   | Attached
   | Deliver
   | DeliverPassing
+  | Recalled
   | CloseConnection
   | WrongOwner
   | AttachAgain;

@@ -19,6 +19,6 @@ export function pushAccepted(id: MsgId, seq: number, isDuplicate: boolean): Push
   return isDuplicate ? { ok: true, id, seq, duplicate: true } : { ok: true, id, seq };
 }
 
-export function encodeAnswer(answer: PushAnswer, encoding: Encoding): Uint8Array {
+export function encodeAnswer(answer: { readonly ok: boolean }, encoding: Encoding): Uint8Array {
   return encoding === "json" ? new TextEncoder().encode(JSON.stringify(answer)) : packValue(answer);
 }

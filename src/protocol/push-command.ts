@@ -73,7 +73,10 @@ export function encodingOf(payload: Uint8Array): Encoding {
   return isJsonStart(first) ? "json" : "msgpack";
 }
 
-export function decodePushCommand(payload: Uint8Array): Result<PushCommand, CommandError> {
+/** One map, JSON or msgpack, told apart by its first byte: what services send. */
+export function decodeCommandMap(
+  payload: Uint8Array,
+): Result<Record<string, unknown>, "BAD_ENCODING"> {
   const first = payload[0];
   if (first === undefined) return refused("BAD_ENCODING", "the command is empty");
   if (!isJsonStart(first) && !isMsgpackMap(first)) {
@@ -90,8 +93,14 @@ export function decodePushCommand(payload: Uint8Array): Result<PushCommand, Comm
   if (isJsonStart(first) && !isNestedWithin(map, nestingMax)) {
     return refused("BAD_ENCODING", `the command is nested deeper than ${nestingMax}`);
   }
+  return accepted(map);
+}
+
+export function decodePushCommand(payload: Uint8Array): Result<PushCommand, CommandError> {
+  const map = decodeCommandMap(payload);
+  if (!map.ok) return map;
   try {
-    return accepted(readCommand(map));
+    return accepted(readCommand(map.value));
   } catch (cause) {
     if (cause instanceof FieldRefused) return cause.refusal;
     throw cause;

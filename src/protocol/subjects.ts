@@ -22,6 +22,16 @@ export function presenceSubject(key: SessionKey, presence: PresenceKind): string
   return `event.${appOfKey(key)}.user.${uidOfKey(key)}.${presence}`;
 }
 
+/** Requests to the inbox of one user. */
+export function inboxUserSubject(app: string, uid: string): string {
+  return `inbox.${encodeToken(app)}.user.${encodeToken(uid)}`;
+}
+
+/** What NATS maps them to. */
+export function shardInboxSubject(shard: Shard, key: SessionKey): string {
+  return `shard.${shard}.inbox.${key}`;
+}
+
 /** What NATS maps a user push to; the owner of the shard subscribes `shardWildcard`. */
 export function shardPushSubject(shard: Shard, key: SessionKey): string {
   return `shard.${shard}.push.${key}`;
@@ -42,18 +52,20 @@ export function pingSubject(nodeId: string, incarnation: string): string {
 }
 
 export interface ShardPush {
+  readonly verb: "push" | "inbox";
   readonly shard: number;
   readonly appToken: string;
   readonly uidToken: string;
 }
 
-/** Reads `shard.<n>.push.<app>.<uid>`; undefined for every other shape. */
+/** Reads `shard.<n>.push.<app>.<uid>`, or `inbox` in place of `push`; undefined for every other shape. */
 export function parseShardPush(subject: string): ShardPush | undefined {
   const tokens = subject.split(".");
   const [room, shard, verb, appToken, uidToken] = tokens;
-  if (tokens.length !== 5 || room !== "shard" || verb !== "push") return undefined;
+  if (tokens.length !== 5 || room !== "shard") return undefined;
+  if (verb !== "push" && verb !== "inbox") return undefined;
   if (appToken === undefined || uidToken === undefined) return undefined;
-  return { shard: Number(shard), appToken, uidToken };
+  return { verb, shard: Number(shard), appToken, uidToken };
 }
 
 /**

@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 import { Fault } from "../../src/base/result.js";
 import { decodeAppRecord, encodeAppRecord } from "../../src/protocol/app-record.js";
 import { errorAnswer } from "../../src/protocol/errors.js";
+import type { InboxAnswer } from "../../src/protocol/inbox-answer.js";
 import { shardOf } from "../../src/protocol/shards.js";
 import {
   aliceSession,
@@ -380,7 +381,7 @@ describe("user", () => {
   test("shows the device, what it acked and an empty inbox, and no escapes of its own", async () => {
     const { out } = await show(await fleetWithDemo());
     match(out, /inbox +empty/);
-    match(out, /phone\ufffd\[31m +web +3 +3 +0 +dc1-a\.inca\/edge\/7/);
+    match(out, /phone\ufffd\[31m +web +3 +3 +0 +0 +0 +dc1-a\.inca\/edge\/7/);
   });
 
   test("asks in the encoded form", async () => {
@@ -413,6 +414,67 @@ describe("user", () => {
     const fleet = await fleetWithDemo();
     fleet.silent.add(nodeA.nodeId).add(nodeB.nodeId);
     equal((await show(fleet)).exitCode, 3);
+  });
+});
+
+describe("inbox", () => {
+  const listed = {
+    ok: true,
+    generation: 1_048_577,
+    lastSeq: 9,
+    messages: 3,
+    bytes: 120,
+    entries: [{ id: "0DGZRG3G80100001", seq: 7, bytes: 40, expiresAtMs: 0, type: "chat" }],
+    more: true,
+    devices: [
+      {
+        ...{ id: "phone\u001b[31m", platform: "web", acked: 6, unacked: 3, attempts: 5 },
+        ...{ setAside: 3, stalled: true, seenAtMs: 0, connected: true },
+      },
+    ],
+    presence: "connected",
+  } as const;
+
+  test("lists what waits, who owes an ack, and where to go on", async () => {
+    const fleet = await fleetWithDemo();
+    fleet.inboxAnswer = listed as unknown as InboxAnswer;
+    const { out } = await runCli(fleet, ["inbox", "ls", "demo", "a.b", "--limit", "1"]);
+    match(out, /3 messages, 120 bytes; connected/);
+    match(out, /7 +0DGZRG3G80100001 +chat +40 +0s/);
+    match(out, /more: --after 7/);
+    match(out, /phone\ufffd\[31m +web +6 +3 +5 +stalled +yes/);
+    const request = { op: "list", after: 0, limit: 1 };
+    deepEqual(fleet.inboxAsked, [{ app: "demo", uid: "a.b", request }]);
+    const run = await runCli(fleet, ["inbox", "ls", "demo", "alice", "--json"]);
+    deepEqual(run.document, listed);
+  });
+
+  test("recalls by id or by key, and by one of them alone", async () => {
+    const fleet = await fleetWithDemo();
+    const recall = (...more: string[]) =>
+      runCli(fleet, ["inbox", "recall", "demo", "alice", ...more]);
+    equal((await recall("--id", "0DGZRG3G80100001")).exitCode, 0);
+    equal((await recall("--collapse", "score")).exitCode, 0);
+    const requests = fleet.inboxAsked.map(({ request }) => request);
+    deepEqual(requests, [
+      { op: "recall", id: "0DGZRG3G80100001" },
+      { op: "recall", collapse: "score" },
+    ]);
+    equal((await recall()).exitCode, 2);
+    equal((await recall("--id", "nonsense")).exitCode, 2);
+    equal(fleet.inboxAsked.length, 2);
+  });
+
+  test("erases only who says --yes, and tells a refusal", async () => {
+    const fleet = await fleetWithDemo();
+    fleet.inboxAnswer = { ok: true, messages: 1, devices: 2 };
+    equal((await runCli(fleet, ["inbox", "erase", "demo", "alice"])).exitCode, 2);
+    equal(fleet.inboxAsked.length, 0);
+    const done = await runCli(fleet, ["inbox", "erase", "demo", "alice", "--yes"]);
+    match(done.out, /erased, with 1 message, 2 devices/);
+    fleet.inboxAnswer = errorAnswer("NOT_READY");
+    const refusedRun = await runCli(fleet, ["inbox", "erase", "demo", "alice", "--yes", "--json"]);
+    deepEqual([refusedRun.exitCode, refusedRun.document.code], [1, "NOT_READY"]);
   });
 });
 

@@ -20,6 +20,8 @@ import {
   encodeAppRecord,
 } from "../../src/protocol/app-record.js";
 import { type ErrorAnswer, errorAnswer } from "../../src/protocol/errors.js";
+import type { InboxAnswer } from "../../src/protocol/inbox-answer.js";
+import type { InboxRequest } from "../../src/protocol/inbox-request.js";
 import type { MsgId } from "../../src/protocol/msg-id.js";
 import type {
   DeskAnswer,
@@ -121,6 +123,8 @@ export class FakeFleet implements Fleet {
   readonly silent = new Set<string>();
   readonly asked: DeskRequest[] = [];
   readonly pushed: { app: string; uid: string; command: unknown }[] = [];
+  readonly inboxAsked: { app: string; uid: string; request: InboxRequest }[] = [];
+  inboxAnswer: InboxAnswer = { ok: true, recalled: [] };
   nodes: readonly FleetNode[] = [nodeA, nodeB];
   shards: readonly ShardPlace[] = halves();
   draining: readonly string[] = [];
@@ -206,6 +210,11 @@ export class FakeFleet implements Fleet {
     this.pushed.push({ app, uid, command: JSON.parse(new TextDecoder().decode(payload)) });
     if (this.pushAnswer instanceof Fault) throw this.pushAnswer;
     return this.pushAnswer;
+  }
+
+  async inbox(app: string, uid: string, request: InboxRequest): Promise<InboxAnswer> {
+    this.inboxAsked.push({ app, uid, request });
+    return this.inboxAnswer;
   }
 
   async apps(): Promise<KeyValue> {

@@ -440,6 +440,30 @@ describe("messages", () => {
   });
 });
 
+describe("a recall", () => {
+  test("tells the app, and keeps from it what still waits for its turn", async () => {
+    const recalled: string[] = [];
+    let release: () => void = () => undefined;
+    const seen: string[] = [];
+    const { edge, clock, device } = await connected({
+      onMessage: ({ id }) => {
+        seen.push(id);
+        return id === "m1" ? new Promise<void>((resolve) => (release = resolve)) : undefined;
+      },
+      onRecall: (id) => void recalled.push(id),
+    });
+    for (const seq of [1, 2, 3]) edge.socket.message(seq, seq - 1);
+    edge.socket.reply([serverKinds.recalled, 0, ["m2", "m0"]]);
+    release();
+    await clock.settle();
+    clock.advance(1_000);
+    deepEqual(seen, ["m1", "m3"]);
+    deepEqual(recalled, ["m2", "m0"]);
+    deepEqual(device.position, { generation: 1, seq: 3 });
+    deepEqual(edge.socket.ofKind(clientKinds.ack).at(-1), [2, 0, 1, 3]);
+  });
+});
+
 describe("a broken chain", () => {
   test("is asked for once, and nothing is taken until it fits", async () => {
     const { edge, clock, taken } = await connected();

@@ -10,7 +10,13 @@ import { connect, type Msg, type NatsConnection } from "@nats-io/transport-node"
 import { isReservedAppName, renderUsers } from "../../src/main/setup/nats-users.js";
 import type { NatsCredentials } from "../../src/main/setup/private-nats.js";
 import { sessionKey, shardOf } from "../../src/protocol/shards.js";
-import { operatorSubject, pushUserSubject, shardPushSubject } from "../../src/protocol/subjects.js";
+import {
+  inboxUserSubject,
+  operatorSubject,
+  pushUserSubject,
+  shardInboxSubject,
+  shardPushSubject,
+} from "../../src/protocol/subjects.js";
 import { encodeToken } from "../../src/protocol/tokens.js";
 import { type NatsFixture, startNats } from "../support/nats-server.js";
 import { until } from "../support/until.js";
@@ -132,11 +138,18 @@ describe("an app's NATS user", () => {
       // What NATS maps the first to is the second: both forms are the app's to publish.
       const shard = shardOf(token, encodeToken("alice"));
       const mapped = shardPushSubject(shard, sessionKey(token, encodeToken("alice")));
-      for (const subject of [pushUserSubject(app, "alice"), mapped]) {
+      const inbox = shardInboxSubject(shard, sessionKey(token, encodeToken("alice")));
+      const subjects = [
+        pushUserSubject(app, "alice"),
+        mapped,
+        inboxUserSubject(app, "alice"),
+        inbox,
+      ];
+      for (const subject of subjects) {
         const answer = await service.request(subject, "{}", { timeout: 2000 });
         equal(answer.string(), `{"ok":true}`);
       }
-      deepEqual(asked, [mapped, mapped]);
+      deepEqual(asked, [mapped, mapped, inbox, inbox]);
       owner.unsubscribe();
       await service.close();
     });
@@ -244,6 +257,10 @@ describe("an app's NATS user", () => {
     "push.b.group.g1",
     "push.a",
     "shard.7.push.b.alice",
+    inboxUserSubject("b", "alice"),
+    shardInboxSubject(shardOf("b", "alice"), sessionKey("b", "alice")),
+    "shard.7.inbox.b.alice",
+    "inbox.a",
     "shard.7.attach.a.alice",
     "shard.7",
     "lane.high.b.user.alice",
@@ -394,11 +411,12 @@ describe("an operator's NATS user", () => {
 
   test("pushes on an app's behalf and asks a node, which answers", async () => {
     const operator = await connectAs(nats.credentials.operator);
-    const answering = ["shard.*.push.a.>", operatorAddress].map((subject) =>
+    const answering = ["shard.*.push.a.>", "shard.*.inbox.a.>", operatorAddress].map((subject) =>
       node.subscribe(subject, { callback: answerWith("done") }),
     );
     await node.flush();
-    for (const subject of ["push.a.user.alice", "shard.1.push.a.alice", operatorAddress]) {
+    const may = ["push.a.user.alice", "shard.1.push.a.alice", "inbox.a.user.alice"];
+    for (const subject of [...may, "shard.1.inbox.a.alice", operatorAddress]) {
       equal((await operator.request(subject, "{}", { timeout: 2000 })).string(), "done");
     }
     for (const subscription of answering) subscription.unsubscribe();

@@ -4,7 +4,12 @@ import { test } from "node:test";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
 import { connectNats } from "../../src/drivers/nats-connection.js";
 import { sessionKey, shardOf } from "../../src/protocol/shards.js";
-import { pushUserSubject, shardPushSubject } from "../../src/protocol/subjects.js";
+import {
+  inboxUserSubject,
+  pushUserSubject,
+  shardInboxSubject,
+  shardPushSubject,
+} from "../../src/protocol/subjects.js";
 import { encodeToken } from "../../src/protocol/tokens.js";
 import { startNats } from "../support/nats-server.js";
 import { until } from "../support/until.js";
@@ -54,6 +59,14 @@ test("computes the shard that the server maps a push to", async () => {
     return shardPushSubject(shardOf(appToken, uidToken), sessionKey(appToken, uidToken));
   });
   assert.deepEqual(seen, expected);
-  assert.ok(new Set(seen.map((subject) => subject.split(".")[1])).size > 1_000, "they spread");
+  seen.length = 0;
+  for (const uid of awkward) bus.publish(inboxUserSubject("demo", uid), new Uint8Array(0));
+  await until("requests to inboxes are mapped", () => seen.length >= awkward.length);
+  const asked = awkward.map((uid) => {
+    const uidToken = encodeToken(uid);
+    return shardInboxSubject(shardOf("demo", uidToken), sessionKey("demo", uidToken));
+  });
+  assert.deepEqual(seen, asked);
+  assert.ok(new Set(expected.map((subject) => subject.split(".")[1])).size > 1_000, "they spread");
   await link.close();
 });

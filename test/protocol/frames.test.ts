@@ -15,6 +15,7 @@ import {
   messageFrame,
   passingFrame,
   pingFrame,
+  recalledFrame,
   refusedFrame,
   tokenWantedFrame,
   welcomeFrame,
@@ -132,6 +133,7 @@ const built: Record<string, unknown[]> = {
   ping: pingFrame(7),
   refused: refusedFrame(0, "UNAUTHORIZED", "the token is for somebody else"),
   tokenWanted: tokenWantedFrame(0, 60_000),
+  recalled: recalledFrame(0, ["0DGZRG3G80100001"]),
 };
 
 /** A record as `packRecord` lays it out, of any values. */

@@ -5,6 +5,7 @@
  */
 
 import { Attachments } from "../../actors/attachments.js";
+import { Attempts } from "../../actors/attempts.js";
 import { Connection } from "../../actors/connection.js";
 import { Edge } from "../../actors/edge.js";
 import { Inbox } from "../../actors/inbox.js";
@@ -279,6 +280,30 @@ export const breakages: readonly Breakage[] = [
             return was.call(this, acked);
           },
       ),
+  },
+  {
+    name: "sets-aside-early",
+    invariants: [2],
+    faults: ["device"],
+    seedsMax: 8,
+    limits: { ackWaitMs: 300 },
+    apply: () =>
+      patch<Attempts["isUsedUpBy"]>(
+        Attempts.prototype,
+        "isUsedUpBy",
+        () =>
+          function (this: Attempts, firstSeq) {
+            return firstSeq <= this["triedSeq"];
+          },
+      ),
+  },
+  {
+    name: "forgets-attempts",
+    invariants: [2],
+    faults: ["device", "move"],
+    seedsMax: 12,
+    limits: { ackWaitMs: 300 },
+    apply: () => patch<Attempts["toRecord"]>(Attempts.prototype, "toRecord", () => () => ({})),
   },
   ...moveBreakages,
   ...eventBreakages,

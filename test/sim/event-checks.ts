@@ -136,6 +136,7 @@ export class EventChecks implements StoreWatcher, EventWatcher {
     for (const [key, { entries }] of sessions) {
       if (this.apps.get(appOfKey(key))?.events?.receipts !== true) continue;
       for (const { id, seq, dropped } of entries.values()) {
+        if (dropped === "erased") continue;
         const kinds = this.receipts.get(id);
         const ended = dropped === undefined ? "stored" : (receiptOf(dropped) ?? "acked");
         if (!kinds?.has("stored") || !kinds.has(ended)) {

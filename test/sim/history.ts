@@ -5,6 +5,7 @@
  */
 import type {
   CommitAnswer,
+  DeviceRecord,
   DropReason,
   FenceAnswer,
   FenceRequest,
@@ -15,7 +16,7 @@ import { unpackValue } from "../../src/protocol/codec.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { Position } from "../../src/protocol/position.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import { type SessionKey, type Shard, sessionKey } from "../../src/protocol/shards.js";
+import { type SessionKey, type Shard, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { isEcho, type Payload, payloadName } from "./payload.js";
 import type { PushLedger } from "./push-ledger.js";
 import type { StoreWatcher } from "./sim-store.js";
@@ -30,15 +31,19 @@ interface Entry {
   readonly collapse: string | undefined;
   /** The only device that it is for. */
   readonly target: string | undefined;
-  dropped: DropReason | undefined;
+  dropped: DropReason | "erased" | undefined;
+  /** Devices whose cursor went over it unacked. */
+  readonly passedOver: Set<string>;
 }
 
 interface SessionHistory {
-  readonly entries: Map<number, Entry>;
+  /** Since the user was last erased. */
+  entries: Map<number, Entry>;
+  erasures: number;
   lastSeq: number;
   lastId: string;
   /** As the store holds them. */
-  devices: readonly { readonly id: string; readonly ackedSeq: number }[];
+  devices: readonly DeviceRecord[];
 }
 
 interface ShardHistory {
@@ -47,7 +52,14 @@ interface ShardHistory {
 }
 
 interface DeviceHistory {
-  readonly shown: Map<number, Payload>;
+  /** By MsgID. */
+  readonly shown: Set<string>;
+  /** How often each seq was sent to it, since the user was last erased. */
+  readonly sent: Map<number, number>;
+  /** How often it, or its edge, asked to be sent something again. */
+  repeats: number;
+  /** Tried while it was stalled: those sendings do not count. */
+  readonly trials: Set<number>;
   readonly numbers: Map<string, number>;
   taken: Position | undefined;
   /** The highest that a session ever sent it, for those that ack what they did not show. */
@@ -64,17 +76,23 @@ export interface HistoryRules {
   readonly policyOf: (key: SessionKey) => "each-device" | "first-ack";
   /** The latest that any node's clock has shown. */
   readonly latestWallMs: () => number;
+  readonly attemptsMax: number;
+  readonly setAsideMax: number;
 }
+
+/** While the store stalls. */
+const attemptsInFlight = 3;
 
 export class History implements StoreWatcher {
   readonly sessions = new Map<SessionKey, SessionHistory>();
   private readonly shards = new Map<Shard, ShardHistory>();
   private readonly devices = new Map<string, DeviceHistory>();
   private readonly liars = new Set<string>();
-  private readonly ids = new Map<string, { readonly key: SessionKey; readonly seq: number }>();
+  private readonly ids = new Map<string, Entry>();
   readonly counts = {
     ...{ stored: 0, shown: 0, fenced: 0 },
     ...{ acked: 0, expired: 0, collapsed: 0, bound: 0, "set-aside": 0, recalled: 0, abandoned: 0 },
+    ...{ erased: 0, erasures: 0 },
   };
 
   constructor(
@@ -129,6 +147,7 @@ export class History implements StoreWatcher {
     const dropped = new Set<number>();
     for (const change of write.changes) {
       if (change.kind === "device-added") present.add(change.device);
+      if (change.kind === "erased") this.noteErased(write.key, session);
       if (change.kind === "stored") this.noteStored(write, session, change.seq, change.id);
       if (change.kind !== "dropped") continue;
       for (const seq of change.seqs) {
@@ -136,10 +155,12 @@ export class History implements StoreWatcher {
         this.noteDropped(write.key, session, present, seq, change.reason);
       }
     }
-    for (const seq of write.drop ?? []) {
+    for (const seq of write.remove === true ? [] : (write.drop ?? [])) {
       this.world.check(dropped.has(seq), 2, () => `${write.key} ${seq} was dropped without a word`);
     }
-    if (write.record !== undefined) this.checkCursors(write.key, session);
+    if (write.record === undefined) return;
+    this.checkCursors(write.key, session);
+    for (const device of session.devices) this.checkAttempts(write.key, session, device);
   }
 
   private noteStored(write: SessionWrite, session: SessionHistory, seq: number, id: string): void {
@@ -153,11 +174,10 @@ export class History implements StoreWatcher {
     this.world.check(isNew, 3, () => `${key} ${seq} has MsgID ${id} after ${session.lastId}`);
     session.lastSeq = Math.max(session.lastSeq, seq);
     session.lastId = id;
-    this.ids.set(id, { key, seq });
     const stored = write.append?.find((entry) => entry.seq === seq);
     const payload = stored && (unpackRecord(stored.record).body as Payload);
-    if (payload !== undefined) this.ledger.noteStored(payload, seq);
-    session.entries.set(seq, {
+    if (payload !== undefined) this.ledger.noteStored(payload, this.counts.stored + 1);
+    const entry: Entry = {
       seq,
       id,
       payload,
@@ -165,8 +185,45 @@ export class History implements StoreWatcher {
       collapse: stored?.collapse,
       target: stored?.target?.device,
       dropped: undefined,
-    });
+      passedOver: new Set(),
+    };
+    session.entries.set(seq, entry);
+    this.ids.set(id, entry);
     this.counts.stored++;
+  }
+
+  /** Nothing of before counts for what comes. */
+  private noteErased(key: SessionKey, session: SessionHistory): void {
+    this.counts.erasures++;
+    for (const entry of session.entries.values()) {
+      if (entry.payload !== undefined) this.ledger.excuseDouble(entry.payload);
+      if (entry.dropped !== undefined) continue;
+      entry.dropped = "erased";
+      this.counts.erased++;
+    }
+    session.entries = new Map();
+    session.erasures++;
+    session.lastSeq = 0;
+    session.devices = [];
+    for (const [name, device] of this.devices) {
+      if (!name.startsWith(`${key}/`)) continue;
+      device.sent.clear();
+      device.trials.clear();
+      device.sentSeq = 0;
+    }
+  }
+
+  /** Invariant 2: set aside is what was sent so often, and to whom. */
+  noteSetAside(key: SessionKey, device: string, seq: number): void {
+    const entry = this.sessionOf(key).entries.get(seq);
+    const sent = this.deviceNamed(`${key}/${device}`).sent.get(seq) ?? 0;
+    const { attemptsMax } = this.rules;
+    this.world.check(
+      entry !== undefined && entry.dropped === undefined && sent >= attemptsMax,
+      2,
+      () => `${key} ${device} was set aside ${seq}, sent ${sent} times of ${attemptsMax}`,
+    );
+    entry?.passedOver.add(device);
   }
 
   private noteDropped(
@@ -184,6 +241,27 @@ export class History implements StoreWatcher {
     entry.dropped = reason;
     this.counts[reason]++;
     if (reason === "acked") this.checkTrimmed(key, session, present, entry);
+    if (reason === "set-aside") {
+      world.check(entry.passedOver.size > 0, 2, () => `${key} ${seq} was set aside for nobody`);
+      const needs = session.devices.filter(
+        ({ id, ackedSeq }) => present.has(id) && isFor(entry, id) && ackedSeq < seq,
+      );
+      world.check(
+        needs.length === 0,
+        2,
+        () => `${key} ${seq} was set aside, ${needs[0]?.id} needs it`,
+      );
+    }
+    if (reason === "bound") {
+      const older = [...session.entries.values()].find(
+        (other) => other.seq < seq && other.dropped === undefined,
+      );
+      world.check(
+        older === undefined,
+        2,
+        () => `${key} ${seq} left before the older ${older?.seq}`,
+      );
+    }
     if (reason === "expired") {
       const isDue = entry.expiresAtMs <= this.rules.latestWallMs();
       world.check(isDue, 2, () => `${key} ${seq} expired before its time`);
@@ -198,13 +276,15 @@ export class History implements StoreWatcher {
     entry: Entry,
   ): void {
     if (entry.expiresAtMs <= this.rules.latestWallMs()) return;
-    const meant = session.devices.filter(({ id }) => present.has(id) && isFor(entry, id));
-    const shown = meant.filter(({ id }) => this.hasShown(key, id, entry.seq));
+    const meant = session.devices.filter(
+      ({ id }) => present.has(id) && isFor(entry, id) && !entry.passedOver.has(id),
+    );
+    const shown = meant.filter(({ id }) => this.hasShown(key, id, entry));
     const isAllowed =
       shown.length > 0 &&
       (this.rules.policyOf(key) === "first-ack" || shown.length === meant.length);
     this.world.check(isAllowed, 4, () => {
-      const missing = meant.filter(({ id }) => !this.hasShown(key, id, entry.seq));
+      const missing = meant.filter(({ id }) => !this.hasShown(key, id, entry));
       const names = missing.map(({ id }) => id).join(", ");
       return `${key} ${entry.seq} was trimmed as acked, and never shown by ${names || "anybody"}`;
     });
@@ -222,7 +302,8 @@ export class History implements StoreWatcher {
       );
       for (const entry of session.entries.values()) {
         if (entry.seq > ackedSeq || entry.dropped !== undefined || !isFor(entry, id)) continue;
-        const isSeen = entry.expiresAtMs <= wallMs || this.hasShown(key, id, entry.seq);
+        const isSeen =
+          entry.expiresAtMs <= wallMs || entry.passedOver.has(id) || this.hasShown(key, id, entry);
         this.world.check(
           isSeen,
           4,
@@ -230,6 +311,40 @@ export class History implements StoreWatcher {
         );
       }
     }
+  }
+
+  /**
+   * Invariant 2: what is sent again and again is known to be, whoever owns the shard. An owner
+   * that dies may forget one attempt; some are on their way to the disk.
+   */
+  private checkAttempts(key: SessionKey, session: SessionHistory, device: DeviceRecord): void {
+    const { attempts = 0, triedSeq = 0, setAside = 0, ackedSeq, id } = device;
+    const wallMs = this.rules.latestWallMs();
+    const first = [...session.entries.values()].find(
+      (entry) =>
+        entry.seq > ackedSeq &&
+        entry.dropped === undefined &&
+        entry.expiresAtMs > wallMs &&
+        isFor(entry, id),
+    );
+    if (first === undefined) return;
+    const { sent, repeats, trials } = this.deviceNamed(`${key}/${id}`);
+    if (setAside >= this.rules.setAsideMax) trials.add(first.seq);
+    if (trials.has(first.seq)) return;
+    const owners = this.shards.get(shardOfKey(key))?.epoch ?? 0;
+    const inWholeWindows = Math.floor(this.rules.attemptsMax / 2);
+    const known = triedSeq >= first.seq ? attempts : 0;
+    const most = known + 1 + inWholeWindows + owners + repeats + attemptsInFlight;
+    const times = sent.get(first.seq) ?? 0;
+    this.world.check(
+      times <= most,
+      2,
+      () => `${key} ${id} was sent ${first.seq} ${times} times, and ${known} are stored`,
+    );
+  }
+
+  noteRepeat(key: SessionKey, device: string): void {
+    this.deviceNamed(`${key}/${device}`).repeats++;
   }
 
   // ---- the answers ----
@@ -240,6 +355,8 @@ export class History implements StoreWatcher {
     const answer = unpackValue(payload) as PushAnswer;
     if (!answer.ok || answer.seq === 0) return;
     const { id, seq } = answer;
+    // Not of a push: a request to an inbox.
+    if (id === undefined) return;
     this.world.check(
       this.ids.get(id)?.seq === seq,
       2,
@@ -248,8 +365,7 @@ export class History implements StoreWatcher {
   }
 
   entryOf(id: string): Entry | undefined {
-    const where = this.ids.get(id);
-    return where && this.sessions.get(where.key)?.entries.get(where.seq);
+    return this.ids.get(id);
   }
 
   // ---- the devices ----
@@ -259,9 +375,12 @@ export class History implements StoreWatcher {
     this.liars.add(nameOf(device));
   }
 
-  noteSent(key: SessionKey, device: string, seq: number): void {
+  noteSent(key: SessionKey, device: string, seqs: readonly number[]): void {
     const known = this.deviceNamed(`${key}/${device}`);
-    known.sentSeq = Math.max(known.sentSeq, seq);
+    for (const seq of seqs) {
+      known.sentSeq = Math.max(known.sentSeq, seq);
+      known.sent.set(seq, (known.sent.get(seq) ?? 0) + 1);
+    }
   }
 
   /** Invariant 3: shown once, by the publisher's own number, and what was stored there. */
@@ -275,14 +394,14 @@ export class History implements StoreWatcher {
       3,
       () => `${name} showed ${number} twice, as seq ${before} and ${position.seq}`,
     );
-    const entry = this.sessionOf(sessionKey(device.app, device.uid)).entries.get(position.seq);
+    const entry = this.ids.get(id);
     this.world.check(
-      entry?.id === id,
+      entry?.seq === position.seq,
       3,
-      () => `${name} was shown ${id} at seq ${position.seq}, where ${entry?.id} is stored`,
+      () => `${name} was shown ${id} at seq ${position.seq}, it is stored at ${entry?.seq}`,
     );
     known.numbers.set(number, position.seq);
-    known.shown.set(position.seq, payload);
+    known.shown.add(id);
     this.counts.shown++;
   }
 
@@ -293,6 +412,8 @@ export class History implements StoreWatcher {
     const isAhead =
       taken === undefined ||
       position.generation > taken.generation ||
+      // After an erasure the generation is any other.
+      (position.generation !== taken.generation && this.wasErased(device)) ||
       (position.generation === taken.generation && position.seq > taken.seq);
     this.world.check(
       isAhead,
@@ -302,28 +423,32 @@ export class History implements StoreWatcher {
     known.taken = position;
   }
 
+  private wasErased({ app, uid }: DeviceName): boolean {
+    return this.sessionOf(sessionKey(app, uid)).erasures > 0;
+  }
+
   /** Entries that are neither gone nor shown by this device; not those that may have expired. */
   owedTo(device: DeviceName): number[] {
     const session = this.sessions.get(sessionKey(device.app, device.uid));
     const wallMs = this.rules.latestWallMs();
     return [...(session?.entries.values() ?? [])]
       .filter(({ dropped, expiresAtMs }) => dropped === undefined && expiresAtMs > wallMs)
-      .filter((entry) => isFor(entry, device.device))
-      .map(({ seq }) => seq)
-      .filter((seq) => !this.hasShown(sessionKey(device.app, device.uid), device.device, seq));
+      .filter((entry) => isFor(entry, device.device) && !entry.passedOver.has(device.device))
+      .filter((entry) => !this.hasShown(sessionKey(device.app, device.uid), device.device, entry))
+      .map(({ seq }) => seq);
   }
 
-  private hasShown(key: SessionKey, device: string, seq: number): boolean {
+  private hasShown(key: SessionKey, device: string, { id, seq }: Entry): boolean {
     const name = `${key}/${device}`;
     const known = this.devices.get(name);
     if (known === undefined) return false;
-    return known.shown.has(seq) || (this.liars.has(name) && seq <= known.sentSeq);
+    return known.shown.has(id) || (this.liars.has(name) && seq <= known.sentSeq);
   }
 
   private sessionOf(key: SessionKey): SessionHistory {
     const known = this.sessions.get(key);
     if (known !== undefined) return known;
-    const made = { entries: new Map(), lastSeq: 0, lastId: "", devices: [] };
+    const made = { entries: new Map(), erasures: 0, lastSeq: 0, lastId: "", devices: [] };
     this.sessions.set(key, made);
     return made;
   }
@@ -336,7 +461,10 @@ export class History implements StoreWatcher {
     const known = this.devices.get(name);
     if (known !== undefined) return known;
     const made: DeviceHistory = {
-      shown: new Map(),
+      shown: new Set(),
+      sent: new Map(),
+      repeats: 0,
+      trials: new Set(),
       numbers: new Map(),
       taken: undefined,
       sentSeq: 0,

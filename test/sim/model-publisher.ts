@@ -56,6 +56,10 @@ export class ModelPublisher {
     private readonly ledger: PushLedger,
   ) {}
 
+  get user(): { readonly app: string; readonly uid: string } {
+    return this.plan;
+  }
+
   get shard(): Shard {
     return shardOfKey(sessionKey(this.plan.app, this.plan.uid));
   }

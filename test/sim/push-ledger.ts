@@ -55,6 +55,12 @@ export class PushLedger {
     this.lostCopies.add(payloadName({ publisher, number }));
   }
 
+  /** Its idempotency key went with its user: repeated, it is stored once more. */
+  excuseDouble(payload: Payload): void {
+    this.accountOf(payload).published++;
+  }
+
+  /** `seq`: its place among all that was stored. */
   noteStored(payload: Payload, seq: number): void {
     const account = this.accountOf(payload);
     account.stored++;

@@ -14,6 +14,7 @@ import { History } from "./history.js";
 import { LeaseChecks } from "./lease-checks.js";
 import { ModelDevice } from "./model-device.js";
 import { ModelPublisher } from "./model-publisher.js";
+import { ModelService } from "./model-service.js";
 import { type Battlefield, type FaultName, Nemesis } from "./nemesis.js";
 import type { Payload } from "./payload.js";
 import { PlacementChecks } from "./placement-checks.js";
@@ -26,7 +27,7 @@ import {
   type RunPlan,
 } from "./plan-run.js";
 import { PushLedger } from "./push-ledger.js";
-import { type Told, watchSessions } from "./session-watch.js";
+import { type Told, watchRepeats, watchSessions, watchSettingAside } from "./session-watch.js";
 import {
   isServed,
   type Settling,
@@ -77,6 +78,10 @@ const arrivesWithinMs = 1_000;
 /** Leases, backoffs, heartbeats, ack waits and a stalled store together stay below. */
 const settleWithinMs = 45_000;
 const lookEveryMs = 250;
+/** Every so many seeds somebody takes messages back and erases users. */
+const serviceEverySeeds = 4;
+/** Every so many seeds a device acks nothing until the faults are over. */
+const deafEverySeeds = 3;
 
 const apps: ReadonlyMap<string, AppRecord> = new Map([
   [
@@ -86,7 +91,13 @@ const apps: ReadonlyMap<string, AppRecord> = new Map([
       events: { receipts: true, presence: true },
     },
   ],
-  ["first", { v: 1, app: "first", secrets: [], delivery: "first-ack", createdAtMs: 0 }],
+  [
+    "first",
+    {
+      ...{ v: 1, app: "first", secrets: [], delivery: "first-ack", createdAtMs: 0 },
+      limits: { onFull: "drop-oldest" },
+    },
+  ],
 ]);
 
 export async function runSeed(options: RunOptions): Promise<RunResult> {
@@ -127,6 +138,8 @@ class SimRun implements Settling {
   private readonly calm: Calm;
   private readonly field: Battlefield;
   private readonly nemesis: Nemesis;
+  /** In some seeds only. */
+  private readonly service: ModelService | undefined;
   private latestWallMs = 0;
   private ownedMs = -1;
   private settledMs = -1;
@@ -152,7 +165,9 @@ class SimRun implements Settling {
     if (breakage?.breakGroup !== undefined) this.store.breakGroup = breakage.breakGroup;
     this.ledger = new PushLedger(world, () => this.mayDouble());
     const policyOf = (key: SessionKey) => apps.get(appOfKey(key))?.delivery ?? "each-device";
-    const rules = { policyOf, latestWallMs: () => this.latestWall() };
+    const { attemptsMax, setAsideMax } = plan.limits;
+    const latestWallMs = () => this.latestWall();
+    const rules = { policyOf, latestWallMs, attemptsMax, setAsideMax };
     this.history = new History(world, rules, this.ledger);
     const { leaseMs, leaseMarginMs: marginMs } = plan.limits;
     const groupSize = shardCount / plan.groupCount;
@@ -164,6 +179,10 @@ class SimRun implements Settling {
     this.nodes = this.makeNodes();
     this.makeUsers();
     const { server, keyValue, store, placement, calm, nodes, devices } = this;
+    if (seed % serviceEverySeeds === 0) {
+      const bus = server.connect(new SimProcess(world, "service", 1, 0));
+      this.service = new ModelService(world, bus, this.publishers);
+    }
     const operator = new SimOperator(world, keyValue, nodes, plan.groupCount, this.publishers);
     this.field = { world, nodes, devices, server, keyValue, store, placement, operator, calm };
     this.nemesis = new Nemesis(this.field, plan.faults);
@@ -174,7 +193,7 @@ class SimRun implements Settling {
     const { history, leases, placement, server, keyValue, store, nemesis } = this;
     server.watchers.push(history, leases);
     server.onLost = (subject, payload) => {
-      if (!subject.startsWith("shard.")) return;
+      if (!/^shard\.\d+\.push\./.test(subject)) return;
       this.ledger.excuseOrder((unpackValue(payload) as { body: Payload }).body);
     };
     keyValue.watchers.push(placement, leases, {
@@ -200,6 +219,8 @@ class SimRun implements Settling {
     const ways = [
       watchConnections(),
       watchSessions((told) => this.onTold(told)),
+      watchSettingAside((key, device, seq) => this.history.noteSetAside(key, device, seq)),
+      watchRepeats((key, device) => this.history.noteRepeat(key, device)),
       this.asks.watch(),
     ];
     return () => {
@@ -210,7 +231,7 @@ class SimRun implements Settling {
   private onTold({ by, key, device, message }: Told): void {
     this.leases.onTold(by, message);
     if (message.kind !== "Deliver" || device === undefined) return;
-    this.history.noteSent(key, device, message.seqs.at(-1) ?? 0);
+    this.history.noteSent(key, device, message.seqs);
   }
 
   async run(): Promise<RunResult> {
@@ -247,10 +268,15 @@ class SimRun implements Settling {
     }
     await this.runUntil(bootMs);
     for (const publisher of this.publishers) publisher.start();
+    this.service?.start();
+    const deaf = world.seed % deafEverySeeds === 1 ? this.devices[0] : undefined;
+    if (deaf !== undefined) deaf.isSilent = true;
     this.nemesis.start();
     await this.runUntil(bootMs + plan.faultsMs);
     this.nemesis.end();
     this.events.mend();
+    if (this.service !== undefined) this.service.isWanted = false;
+    deaf?.speak();
     await this.ownAll(world.nowMs);
     await this.moveInCalm();
     for (const publisher of this.publishers) publisher.isWanted = false;
@@ -401,6 +427,7 @@ class SimRun implements Settling {
       plain: sum(({ counts }) => counts.plain),
       accepted: sum(({ accepted }) => accepted.length),
       ...this.history.counts,
+      ...this.service?.counts,
       ...this.ledger.counts,
       ...this.eventChecks.counts,
       repeatedEvents: this.events.repeats,

@@ -2,9 +2,12 @@
  * Lets the checks see what sessions tell edges, also those of the same node, whose
  * messages never cross the bus.
  */
+import { Attachments } from "../../actors/attachments.js";
+import { Device } from "../../actors/device.js";
 import { Session } from "../../actors/session.js";
 import type { ToEdge } from "../../src/protocol/messages.js";
 import type { SessionKey } from "../../src/protocol/shards.js";
+import { patch, together } from "./breakage.js";
 import type { SimBus } from "./sim-bus.js";
 
 export interface Told {
@@ -30,6 +33,49 @@ export function watchSessions(onTold: (told: Told) => void): () => void {
   return () => {
     Session.prototype.tellEdge = tellEdge;
   };
+}
+
+/** Called before a device's cursor goes over what it never acked. Returns the way back. */
+export function watchSettingAside(
+  onSetAside: (key: SessionKey, device: string, seq: number) => void,
+): () => void {
+  let key: SessionKey | undefined;
+  return together(
+    patch<Attachments["setAsideFirst"]>(
+      Attachments.prototype,
+      "setAsideFirst",
+      (was) =>
+        function (this: Attachments, device) {
+          key = this["desk"].sessionKey;
+          was.call(this, device);
+          key = undefined;
+        },
+    ),
+    patch<Device["setAside"]>(
+      Device.prototype,
+      "setAside",
+      (was) =>
+        function (this: Device, seq) {
+          if (key !== undefined) onSetAside(key, this.id, seq);
+          was.call(this, seq);
+        },
+    ),
+  );
+}
+
+/** Called when a device, or its edge, asks for something again. Returns the way back. */
+export function watchRepeats(onRepeat: (key: SessionKey, device: string) => void): () => void {
+  return patch<Attachments["resend"]>(
+    Attachments.prototype,
+    "resend",
+    (was) =>
+      function (this: Attachments, resend) {
+        const { deliveries, sessionKey } = this["desk"];
+        const device = deliveries.devices.find((one) => one.isServedOn(resend));
+        if (device !== undefined) onRepeat(sessionKey, device.id);
+        return was.call(this, resend);
+      },
+  );
 }
 
 interface WatchedSession {

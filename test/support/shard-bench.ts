@@ -16,8 +16,9 @@ import type {
   InboxGroup,
   StoredSession,
 } from "../../src/ports/inbox-store.js";
-import type { AppRecord } from "../../src/protocol/app-record.js";
+import type { AppLimits, AppRecord } from "../../src/protocol/app-record.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
+import type { InboxAnswer } from "../../src/protocol/inbox-answer.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { Attach, FromEdge, ToEdge, ToSession } from "../../src/protocol/messages.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
@@ -29,7 +30,7 @@ import {
   shardCount,
   shardOfKey,
 } from "../../src/protocol/shards.js";
-import { shardPushSubject } from "../../src/protocol/subjects.js";
+import { shardInboxSubject, shardPushSubject } from "../../src/protocol/subjects.js";
 import { Actor } from "../../src/runtime/actor.js";
 import { addressOn } from "../../src/runtime/address.js";
 import type { ActorKind } from "../../src/runtime/kind.js";
@@ -71,6 +72,7 @@ export class ShardBench {
   private replies = 0;
   delivery: AppRecord["delivery"] = "each-device";
   wishes: EventWishes = {};
+  appLimits: AppLimits = {};
 
   private constructor(limits: Partial<Limits>, store: MemoryInbox, chance: number) {
     this.store = store;
@@ -130,6 +132,7 @@ export class ShardBench {
       delivery: this.delivery,
       createdAtMs: 0,
       events: this.wishes,
+      limits: this.appLimits,
     };
   }
 
@@ -144,13 +147,29 @@ export class ShardBench {
   /** The request is sent now; the promise is its answer once time has moved on. */
   push(uid: string, command: object): Promise<PushAnswer> {
     const key = sessionKey("demo", uid);
+    return this.request(shardPushSubject(shardOfKey(key), key), command) as Promise<PushAnswer>;
+  }
+
+  /** Likewise of the user's inbox. */
+  askInbox(uid: string, request: object): Promise<InboxAnswer> {
+    const key = sessionKey("demo", uid);
+    return this.request(shardInboxSubject(shardOfKey(key), key), request) as Promise<InboxAnswer>;
+  }
+
+  async ofInbox<Answer extends InboxAnswer>(uid: string, request: object): Promise<Answer> {
+    const answer = this.askInbox(uid, request);
+    await this.clock.advanceAndSettle(10);
+    return (await answer) as Answer;
+  }
+
+  private request(subject: string, request: object): Promise<unknown> {
     const reply = `_INBOX.${this.replies++}`;
     return new Promise((resolve) => {
       const inbox = this.bus.subscribe(reply, ({ payload }) => {
         inbox.unsubscribe();
-        resolve(unpackValue(payload) as PushAnswer);
+        resolve(unpackValue(payload));
       });
-      this.bus.publish(shardPushSubject(shardOfKey(key), key), packValue(command), { reply });
+      this.bus.publish(subject, packValue(request), { reply });
     });
   }
 

@@ -3,7 +3,7 @@
  *
  * Everything is an allow list, and what is not listed is denied. NATS checks the
  * subject that a publisher names and also the one that it is mapped to, so an
- * app's list has both forms of a push. The default inbox prefix `_INBOX.` is
+ * app's list has both forms of a push, and of a request to an inbox. The default inbox prefix `_INBOX.` is
  * granted to nobody: whoever may subscribe it reads everybody's answers.
  */
 import { assert } from "../../base/assert.js";
@@ -42,15 +42,19 @@ export function appUser(app: string, password: string): NatsUser {
     user: `app-${app}`,
     password,
     inboxPrefix,
-    publish: [`push.${app}.>`, `shard.*.push.${app}.>`, `lane.*.${app}.>`],
+    publish: [
+      ...[`push.${app}.>`, `shard.*.push.${app}.>`],
+      ...[`inbox.${app}.>`, `shard.*.inbox.${app}.>`],
+      `lane.*.${app}.>`,
+    ],
     subscribe: [`event.${app}.>`, `uplink.${app}.>`, `${inboxPrefix}.>`],
     mayAnswer: true,
   };
 }
 
 /**
- * Reads the buckets, writes the app registry, pushes on any app's behalf and
- * asks nodes their operators' questions; actors' own subjects are not among them.
+ * Reads the buckets, writes the app registry, pushes and looks into inboxes on any app's
+ * behalf and asks nodes their operators' questions; actors' own subjects are not among them.
  */
 export function operatorUser(name: string, password: string): NatsUser {
   assert(isToken(name), `not the name of an operator: ${name}`);
@@ -62,6 +66,8 @@ export function operatorUser(name: string, password: string): NatsUser {
     publish: [
       "push.>",
       "shard.*.push.>",
+      "inbox.>",
+      "shard.*.inbox.>",
       "node.*.*.operator",
       "$KV.apps.>",
       "$JS.API.INFO",
