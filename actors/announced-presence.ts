@@ -71,13 +71,6 @@ export class AnnouncedPresence {
     this.storeDue(this.context.node.limits.offlineAfterMs);
   }
 
-  /** The user goes, and with the record what was told of it: nobody else would take it back. */
-  onErased(write: PendingWrite): void {
-    if (!this.isOnline) return;
-    this.presence = "offline";
-    write.changes.push({ kind: "announced", presence: "offline" });
-  }
-
   /** The time that `armPresence` was given is over. `mayServe`: this node still has its lease. */
   onTick(mayServe: boolean): void {
     this.isArmed = false;
@@ -88,6 +81,11 @@ export class AnnouncedPresence {
     if (leftMs > 0) this.arm(leftMs);
     else if (!mayServe || !this.context.presence.isKnown) this.arm(offlineAfterMs);
     else this.announce("offline");
+  }
+
+  /** The user is erased by this write: nothing of this is kept, and nobody is to wait for it. */
+  end(write: PendingWrite): void {
+    if (this.isOnline) write.changes.push({ kind: "announced", presence: "offline" });
   }
 
   /** A due time of the session has come, perhaps of another kind. */

@@ -14,12 +14,10 @@ import { decodeToken } from "../src/protocol/tokens.js";
 import type { Device } from "./device.js";
 import { admitDevice, type RemovedDevice } from "./device-admission.js";
 import { nextLook, retiredDevices } from "./device-life.js";
+import { lookBucketMs } from "./inbox-rules.js";
 import type { SessionDesk } from "./session-desk.js";
 
 export class Attachments {
-  /** When this owner has had it stored that the devices are to be looked at; 0: not yet. */
-  private nextLookMs = 0;
-
   constructor(private readonly desk: SessionDesk) {}
 
   attach(attach: Attach): void | Promise<void> {
@@ -42,7 +40,7 @@ export class Attachments {
     if (isNew || device.connect !== attach.connect) desk.write().isRecordDue = true;
     device.take(attach, node.clock.wallMs());
     desk.noteConnected();
-    this.planLook();
+    if (isNew) this.planLook();
     const { taken, sent } = attach;
     if (taken !== undefined && inbox.covers(taken)) {
       device.noteTaken(taken.seq);
@@ -80,7 +78,7 @@ export class Attachments {
     return deliveries.catchUp();
   }
 
-  /** Something was due: who is connected is seen now, and who was unseen for too long goes. */
+  /** Its time has come: who is connected is seen now, and who was unseen for too long goes. */
   look(): void {
     const { desk } = this;
     const { deliveries, context } = desk;
@@ -102,7 +100,6 @@ export class Attachments {
       isRecordDue = true;
     }
     if (isRecordDue) desk.write().isRecordDue = true;
-    if (nowMs >= this.nextLookMs) this.nextLookMs = 0;
     this.planLook();
   }
 
@@ -143,7 +140,6 @@ export class Attachments {
     for (const { edge, connection } of this.desk.deliveries.devices) {
       this.desk.tellEdge(edge, { kind: "CloseConnection", connection, close: "ERASED" });
     }
-    this.nextLookMs = 0;
   }
 
   private servedOn(ref: ConnectionRef): Device | undefined {
@@ -170,14 +166,12 @@ export class Attachments {
     inbox.trimAbandoned(gone, deliveries.devices, write);
   }
 
-  /** Once an owner, and then at each look: a due time stands in the store while there are devices. */
+  /** With each new device, and at each look: one stands in the store while there are devices. */
   private planLook(): void {
     const { desk } = this;
-    if (this.nextLookMs > 0) return;
     const { clock, limits } = desk.context.node;
     const look = nextLook(desk.deliveries.devices, clock.wallMs(), limits);
-    if (look === undefined) return;
-    this.nextLookMs = desk.inbox.noteLook(look.atMs, look.spanMs, desk.write());
+    if (look !== undefined) desk.write().addDue.push(lookBucketMs(look.atMs, look.spanMs));
   }
 
   /** An attempt: what has used up all of them is passed over first. */

@@ -5,6 +5,7 @@
 
 import type { Start } from "../src/protocol/frames.js";
 import type { Attach } from "../src/protocol/messages.js";
+import type { Position } from "../src/protocol/position.js";
 import { Device } from "./device.js";
 import { retiredDevices } from "./device-life.js";
 import type { Inbox } from "./inbox.js";
@@ -73,7 +74,10 @@ function displaced(
  * be known from an attach whose commit failed.
  */
 function startSeq({ start, sent, taken }: Attach, inbox: Inbox): number {
-  if (taken !== undefined && taken.generation !== inbox.generation) return 0;
+  // Known in a generation of before: all of this one came since.
+  const { generation } = inbox;
+  const isOf = (position: Position | undefined) => position?.generation === generation;
+  if ((sent !== undefined && !isOf(sent)) || (taken !== undefined && !isOf(taken))) return 0;
   const positions = [sent, taken].filter((position) => position && inbox.covers(position));
   const seqs = positions.map((position) => position?.seq ?? 0);
   return Math.min(startOf(start, inbox), ...seqs);

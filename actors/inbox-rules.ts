@@ -59,10 +59,23 @@ export function abandonedEntries(
 }
 
 const minuteMs = 60_000;
+const hourMs = 60 * minuteMs;
+const finestBucketMs = 5_000;
 
 /** `atMs` rounded up to a sixtieth of its span or so: late by that much, never early. */
 export function dueBucketMs(atMs: number, spanMs: number): number {
-  const bucketMs =
-    spanMs < 60 * minuteMs ? 5_000 : spanMs < 1_440 * minuteMs ? minuteMs : 3_600_000;
+  const bucketMs = spanMs < hourMs ? finestBucketMs : spanMs < 24 * hourMs ? minuteMs : hourMs;
   return Math.ceil(atMs / bucketMs) * bucketMs;
+}
+
+/**
+ * When the devices are to be looked at: a due time that is told from all others, because the
+ * next look follows from it, and one of a session is enough.
+ */
+export function lookBucketMs(atMs: number, spanMs: number): number {
+  return dueBucketMs(atMs, spanMs) + 1;
+}
+
+export function isLook(dueMs: number): boolean {
+  return dueMs % finestBucketMs === 1;
 }

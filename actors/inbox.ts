@@ -255,13 +255,6 @@ export class Inbox {
     if (this.lanes !== undefined) write.forget.push(...this.lanes.forgetExpired(wallMs));
   }
 
-  /** The session is to be looked at then. Returns when that will be: late by up to an hour. */
-  noteLook(atMs: number, spanMs: number, write: PendingWrite): number {
-    const bucket = dueBucketMs(atMs, spanMs);
-    write.addDue.push(bucket);
-    return bucket;
-  }
-
   /** A newer push replaces those of its key that are for the same devices. */
   private replacedBy(collapse: string, target: Target | undefined): EntrySummary[] {
     return this.entries.filter(

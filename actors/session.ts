@@ -31,6 +31,7 @@ import { Deliveries } from "./deliveries.js";
 import { Device } from "./device.js";
 import type { Freeze } from "./freeze.js";
 import { Inbox } from "./inbox.js";
+import { isLook } from "./inbox-rules.js";
 import { InboxService } from "./inbox-service.js";
 import { mayServe } from "./may-serve.js";
 import { type Committed, PendingWrite } from "./pending-write.js";
@@ -201,8 +202,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   beginErasure(write: PendingWrite): void {
-    this.announced?.onErased(write);
     this.erasure = write;
+    this.announced?.end(write);
+    this.announced = undefined;
   }
 
   /** Nothing is left of the user but the word that they were erased. */
@@ -223,7 +225,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
 
   private onDueTick(atMs: number): void {
     this.inbox.expire(atMs, this.context.node.clock.wallMs(), this.write());
-    this.attachments.look();
+    if (isLook(atMs)) this.attachments.look();
   }
 
   private onAckWaitTick(): void | Promise<void> {

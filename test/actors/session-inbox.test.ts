@@ -204,6 +204,19 @@ describe("an erasure", () => {
     assert.deepEqual(bench.crashes, []);
   });
 
+  test("leaves out no message for a connection that it could not close", async () => {
+    const store = new MemoryInbox(8);
+    const first = await ShardBench.start({}, store);
+    await first.attach("alice", 1);
+    await first.pushAll("alice", numbers(2));
+    const sent = { generation: first.generation, seq: 2 };
+    const second = await ShardBench.start({}, store, 0.5);
+    await second.ofInbox("alice", { op: "erase" });
+    await second.pushAll("alice", numbers(2, 2));
+    await second.attach("alice", 1, { start: "new", sent });
+    assert.deepEqual(second.bodies(1), [2, 3]);
+  });
+
   test("goes over what is on its way to disk, and pushes behind it are stored anew", async () => {
     const bench = await ShardBench.start();
     await bench.attach("alice", 1);

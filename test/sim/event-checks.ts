@@ -136,10 +136,9 @@ export class EventChecks implements StoreWatcher, EventWatcher {
     for (const [key, { entries }] of sessions) {
       if (this.apps.get(appOfKey(key))?.events?.receipts !== true) continue;
       for (const { id, seq, dropped } of entries.values()) {
+        if (dropped === "erased") continue;
         const kinds = this.receipts.get(id);
-        // Who is erased is not told of any more, message by message.
-        const isOver = dropped !== undefined && dropped !== "erased";
-        const ended = isOver ? (receiptOf(dropped) ?? "acked") : "stored";
+        const ended = dropped === undefined ? "stored" : (receiptOf(dropped) ?? "acked");
         if (!kinds?.has("stored") || !kinds.has(ended)) {
           return `${key} ${seq} was ${dropped}, and its receipts say ${[...(kinds ?? [])].join(", ")}`;
         }
