@@ -42,13 +42,7 @@ export class Attempts {
   /** How many messages it may have unacked. `isUnderWay`: something was sent and not acked. */
   windowAt(ackedSeq: number, isUnderWay: boolean): number {
     if (this.isStalled) return isUnderWay ? 0 : this.trials;
-    return this.isNarrowAt(ackedSeq, isUnderWay) ? 1 : this.limits.windowMessagesMax;
-  }
-
-  private isNarrowAt(ackedSeq: number, isUnderWay: boolean): boolean {
-    if (ackedSeq < this.narrowUntilSeq) return true;
-    const rounds = isUnderWay ? this.count : this.count + 1;
-    return ackedSeq < this.triedSeq && rounds > this.wideRounds;
+    return ackedSeq < this.narrowUntilSeq ? 1 : this.limits.windowMessagesMax;
   }
 
   private get wideRounds(): number {

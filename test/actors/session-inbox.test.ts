@@ -220,7 +220,7 @@ describe("an erasure", () => {
   test("goes over what is on its way to disk, and pushes behind it are stored anew", async () => {
     const bench = await ShardBench.start();
     await bench.attach("alice", 1);
-    const before = [1, 2, 3].map((body) => bench.push("alice", { body, id: `k${body}` }));
+    const before = [1, 2, 3].map((body) => bench.push("alice", { body, id: `k${body}`, ttl: 40 }));
     const erased = bench.askInbox("alice", { op: "erase" });
     const twice = bench.askInbox("alice", { op: "erase" });
     const behind = bench.push("alice", { body: "behind", id: "k1" });
@@ -232,6 +232,10 @@ describe("an erasure", () => {
     const answer = await behind;
     assert.ok(answer.ok && answer.duplicate === undefined);
     assert.deepEqual(await bench.inbox("alice"), [1]);
+    const shard = shardOf("demo", "alice");
+    const group = await bench.store.openGroup(bench.store.groupOf(shard));
+    const due = await group.readDue(shard, bench.clock.wallMs() + 100_000, 100);
+    assert.deepEqual(due, [], "of what had not been on disk when it was erased neither");
     assert.deepEqual(bench.crashes, []);
   });
 

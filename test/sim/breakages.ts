@@ -301,7 +301,7 @@ export const breakages: readonly Breakage[] = [
     name: "forgets-attempts",
     invariants: [2],
     faults: ["device", "move"],
-    seedsMax: 12,
+    seedsMax: 24,
     limits: { ackWaitMs: 300 },
     apply: () => patch<Attempts["toRecord"]>(Attempts.prototype, "toRecord", () => () => ({})),
   },
