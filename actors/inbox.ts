@@ -97,7 +97,7 @@ export class Inbox {
       ...(target === undefined ? {} : { target }),
     };
     const { seq, expiresAtMs, record } = entry;
-    const summary = { seq, expiresAtMs, bytes: record.length };
+    const summary = { seq, id, expiresAtMs, bytes: record.length };
     this.entries.push({
       ...summary,
       ...(collapse === undefined ? {} : { collapse }),

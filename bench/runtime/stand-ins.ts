@@ -29,7 +29,7 @@ export class ForgetfulStore implements InboxStore {
 
 class ForgetfulGroup implements InboxGroup {
   async raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]> {
-    const value = { previousReservedUntilMs: 0, lastChange: 0 };
+    const value = { previousReservedUntilMs: 0, lastChange: 0, publishedChange: 0 };
     return requests.map(({ epoch }) => ({ ok: true, value, epoch }));
   }
 
@@ -50,6 +50,10 @@ class ForgetfulGroup implements InboxGroup {
   }
 
   async readChanges(): Promise<[]> {
+    return [];
+  }
+
+  async listSessions(): Promise<[]> {
     return [];
   }
 

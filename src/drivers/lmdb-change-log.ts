@@ -7,19 +7,29 @@
  * trimming removes a few sealed records instead of one for each change.
  *
  * Invariant: the sealed records and the tail hold every number from `oldest` to
- * `last` once, and last - oldest + 1 is at least changesKept once that many exist.
+ * `last` once, and `oldest` is at most the one after the published, unless more than
+ * unpublishedMax wait for being published.
  */
-import { changesKept, type NumberedChange } from "../ports/inbox-store.js";
+import { type NumberedChange, unpublishedMax } from "../ports/inbox-store.js";
 import type { Shard } from "../protocol/shards.js";
 import type { ByteReader, WriteBatch } from "./lmdb-bytes.js";
 import { readChange } from "./lmdb-changes.js";
 import type { LmdbEnvironment } from "./lmdb-environment.js";
-import { numberIn, sealedKey, sealedRange, tailKey, tailReadKey } from "./lmdb-layout.js";
-import { readVersioned, startVersioned } from "./lmdb-records.js";
+import {
+  numberIn,
+  publishedKey,
+  publishedReadKey,
+  sealedKey,
+  sealedRange,
+  tailKey,
+  tailReadKey,
+} from "./lmdb-layout.js";
+import { putPublished, readPublished, readVersioned, startVersioned } from "./lmdb-records.js";
 
 /** Small enough that several tails share a page of 4 KiB, large enough to seal rarely. */
 const tailBytesMax = 512;
-const trimAt = 2 * changesKept;
+/** So many that may go are trimmed at once. */
+const trimAt = 256;
 
 export class ShardLog {
   private tail: Uint8Array;
@@ -32,6 +42,7 @@ export class ShardLog {
     private first: number,
     private count: number,
     tail: Uint8Array,
+    private publishedNumber: number,
   ) {
     this.tail = tail;
     this.tailLength = tail.length;
@@ -39,8 +50,20 @@ export class ShardLog {
 
   static load(environment: LmdbEnvironment, shard: Shard): ShardLog {
     const stored = readTail(environment, shard);
-    if (stored === undefined) return new ShardLog(shard, 1, 0, new Uint8Array());
-    return new ShardLog(shard, stored.first, stored.count, stored.changes.rest());
+    const published = readPublishedNumber(environment, shard);
+    if (stored === undefined) return new ShardLog(shard, 1, 0, new Uint8Array(), published);
+    return new ShardLog(shard, stored.first, stored.count, stored.changes.rest(), published);
+  }
+
+  get published(): number {
+    return this.publishedNumber;
+  }
+
+  /** Up to here all are published: a later `write` trims them. */
+  publish(batch: WriteBatch, number: number): void {
+    if (number <= this.publishedNumber) return;
+    this.publishedNumber = Math.min(number, this.last);
+    putPublished(publishedKey(batch, this.shard), this.publishedNumber);
   }
 
   /** The number of the last change, 0 when there is none. */
@@ -65,7 +88,8 @@ export class ShardLog {
   write(batch: WriteBatch, environment: LmdbEnvironment): void {
     startVersioned(tailKey(batch, this.shard)).f64(this.first).u32(this.count);
     batch.raw(this.tail.subarray(0, this.tailLength)).endPut();
-    if (this.last - (this.oldest ?? 1) + 1 >= trimAt) this.trim(batch, environment);
+    const keepFrom = Math.max(this.publishedNumber, this.last - unpublishedMax) + 1;
+    if (keepFrom - (this.oldest ?? 1) >= trimAt) this.trim(batch, environment, keepFrom);
   }
 
   private seal(batch: WriteBatch): void {
@@ -79,8 +103,7 @@ export class ShardLog {
   }
 
   /** Sealed records of this very transaction are not on disk yet; the next trim sees them. */
-  private trim(batch: WriteBatch, environment: LmdbEnvironment): void {
-    const keepFrom = this.last - changesKept + 1;
+  private trim(batch: WriteBatch, environment: LmdbEnvironment, keepFrom: number): void {
     const firsts: number[] = [];
     for (const key of environment.keys(sealedRange(this.shard, 0, keepFrom + 1))) {
       firsts.push(numberIn(key));
@@ -88,12 +111,11 @@ export class ShardLog {
     // The last one that starts at or before keepFrom may hold keepFrom itself.
     const kept = firsts.pop();
     this.oldest = kept ?? this.oldest ?? 1;
-    if (this.last - this.oldest + 1 < changesKept) return;
     for (const first of firsts) sealedKey(batch, this.shard, first).endRemoval();
   }
 }
 
-/** Reads the log as it is on disk: numbers above `afterNumber`, ascending. */
+/** Reads the log as it is on disk: numbers above `afterNumber` and the published, ascending. */
 export function readLog(
   environment: LmdbEnvironment,
   shard: Shard,
@@ -101,13 +123,14 @@ export function readLog(
   countMax: number,
 ): NumberedChange[] {
   const read: NumberedChange[] = [];
+  const least = Math.max(afterNumber, readPublishedNumber(environment, shard));
   const take = (first: number, count: number, changes: ByteReader) => {
     for (let number = first; number < first + count && read.length < countMax; number++) {
       const change = readChange(changes);
-      if (number > afterNumber) read.push({ number, ...change });
+      if (number > least) read.push({ number, ...change });
     }
   };
-  const start = sealedStart(environment, shard, afterNumber + 1);
+  const start = sealedStart(environment, shard, least + 1);
   for (const { key, value } of environment.range(sealedRange(shard, start))) {
     const changes = readVersioned(value);
     take(numberIn(key), changes.u32(), changes);
@@ -122,6 +145,11 @@ export function readLog(
 function sealedStart(environment: LmdbEnvironment, shard: Shard, number: number): number {
   const key = environment.lastKey(sealedRange(shard, 0, number + 1));
   return key === undefined ? number : numberIn(key);
+}
+
+function readPublishedNumber(environment: LmdbEnvironment, shard: Shard): number {
+  const stored = environment.get(publishedReadKey(shard));
+  return stored === undefined ? 0 : readPublished(stored);
 }
 
 function readTail(environment: LmdbEnvironment, shard: Shard) {

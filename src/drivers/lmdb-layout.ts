@@ -9,7 +9,8 @@
  *   03 shard atMs session-key                   something due
  *   04 shard                                    the newest changes, still growing
  *   05 shard number                             older changes from `number` on, sealed
- *   06                                          the floor of generations, once restored
+ *   06 shard                                    the number up to which changes are published
+ *   10                                          the floor of generations, once restored
  *
  * shard is 2 bytes, numbers are 8, big-endian. What is written together lies
  * together: LMDB copies each page that a transaction touches, so a push should touch
@@ -24,7 +25,8 @@ const sessionKind = 2;
 const dueKind = 3;
 const tailKind = 4;
 const sealedKind = 5;
-const floorKind = 6;
+const floorKind = 16;
+const publishedKind = 6;
 
 export const sessionPart = { record: 1, droppedSeq: 2, entry: 3, idempotencyKey: 4 } as const;
 
@@ -68,6 +70,14 @@ export function floorKey(batch: WriteBatch): WriteBatch {
 
 export function floorReadKey(): Uint8Array {
   return new Uint8Array([floorKind]);
+}
+
+export function publishedKey(batch: WriteBatch, shard: Shard): WriteBatch {
+  return batch.startKey().u8(publishedKind).u16(shard);
+}
+
+export function publishedReadKey(shard: Shard): Uint8Array {
+  return readKey(publishedKind, shard);
 }
 
 /** Bytes before the part of a key of `key`'s range: kind, shard, session key, 00. */
@@ -128,6 +138,15 @@ export function sessionEntriesRange(shard: Shard, key: SessionKey, fromSeq: numb
     end: readKey(sessionKind, shard, key + String.fromCharCode(0, entry + 1)),
   };
 }
+
+/** All of the shard's sessions whose keys come after `afterKey`. */
+export function sessionsRange(shard: Shard, afterKey: string): KeyRange {
+  const start = afterKey === "" ? "" : `${afterKey}\u0001`;
+  return { start: readKey(sessionKind, shard, start), end: readKey(sessionKind, shard + 1) };
+}
+
+/** Where the session's key stands in a key of its parts; it ends with a 00. */
+export const sessionOffset = 3;
 
 export function sessionPartReadKey(shard: Shard, key: SessionKey, part: number): Uint8Array {
   return readKey(sessionKind, shard, key + String.fromCharCode(0, part));

@@ -14,6 +14,7 @@ import type {
 import type { MsgId } from "../protocol/msg-id.js";
 import type { Target } from "../protocol/push-command.js";
 import { ByteReader, type WriteBatch } from "./lmdb-bytes.js";
+import { presences } from "./lmdb-changes.js";
 
 const version = 1;
 const msgIdLength = 16;
@@ -64,6 +65,14 @@ export function readGenerationFloor(bytes: Uint8Array | undefined): number {
   return bytes === undefined ? 0 : readVersioned(bytes).f64();
 }
 
+export function putPublished(batch: WriteBatch, number: number): void {
+  startVersioned(batch).f64(number).endPut();
+}
+
+export function readPublished(bytes: Uint8Array): number {
+  return readVersioned(bytes).f64();
+}
+
 export function putDroppedSeq(batch: WriteBatch, seq: number): void {
   startVersioned(batch).f64(seq).endPut();
 }
@@ -77,7 +86,8 @@ export function putSessionRecord(batch: WriteBatch, record: SessionRecord): void
   for (const { id, platform, connect, ackedSeq, seenAtMs } of record.devices) {
     batch.text(id).text(platform).f64(connect).f64(ackedSeq).f64(seenAtMs);
   }
-  batch.endPut();
+  for (const { attempts = 0, triedSeq = 0 } of record.devices) batch.f64(attempts).f64(triedSeq);
+  batch.u8(presences.indexOf(record.announced ?? "offline")).endPut();
 }
 
 export function readSessionRecord(bytes: Uint8Array): SessionRecord {
@@ -94,7 +104,16 @@ export function readSessionRecord(bytes: Uint8Array): SessionRecord {
       seenAtMs: reader.f64(),
     });
   }
-  return { generation, lastSeq, devices };
+  // Records of before end here.
+  if (reader.isAtEnd) return { generation, lastSeq, devices };
+  for (const [index, device] of devices.entries()) {
+    const attempts = reader.f64();
+    const triedSeq = reader.f64();
+    if (attempts > 0) devices[index] = { ...device, attempts, triedSeq };
+  }
+  const announced = presences[reader.u8()];
+  if (announced === undefined || announced === "offline") return { generation, lastSeq, devices };
+  return { generation, lastSeq, devices, announced };
 }
 
 /** The seq is in the key. The message's bytes come last and are not measured. */
@@ -123,9 +142,10 @@ export function readEntry(seq: number, bytes: Uint8Array): StoredEntry {
 }
 
 export function readEntrySummary(seq: number, bytes: Uint8Array): EntrySummary {
-  const { expiresAtMs, collapse, target, record } = readEntry(seq, bytes);
+  const { id, expiresAtMs, collapse, target, record } = readEntry(seq, bytes);
   return {
     seq,
+    id,
     bytes: record.length,
     expiresAtMs,
     ...(collapse === undefined ? {} : { collapse }),

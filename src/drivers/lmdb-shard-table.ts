@@ -58,10 +58,11 @@ export class ShardTable {
     const { fence } = state;
     if (epoch < fence.epoch) return fenced(fence);
     if (epoch === fence.epoch && holder !== fence.holder) return fenced(fence);
-    const lastChange = this.logOf(shard).last;
+    const { last: lastChange, published: publishedChange } = this.logOf(shard);
     const reservedUntilMs = Math.max(fence.reservedUntilMs, request.reserveUntilMs);
     this.setFence(batch, shard, { epoch, reservedUntilMs, holder });
-    const value = { previousReservedUntilMs: fence.reservedUntilMs, lastChange };
+    const previousReservedUntilMs = fence.reservedUntilMs;
+    const value = { previousReservedUntilMs, lastChange, publishedChange };
     return { ...accepted(value), epoch };
   }
 
@@ -74,6 +75,11 @@ export class ShardTable {
     }
     this.touched.add(shard);
     for (const session of sessions) this.writeSession(batch, shard, session);
+    if (write.publishedChange !== undefined) {
+      const log = this.logOf(shard);
+      log.publish(batch, write.publishedChange);
+      this.appendedTo.set(shard, log);
+    }
     return { ...accepted({ lastChange: this.logOf(shard).last }), epoch: fence.epoch };
   }
 
@@ -108,8 +114,9 @@ export class ShardTable {
 
   private writeSession(batch: WriteBatch, shard: Shard, write: SessionWrite): void {
     const { key, record } = write;
+    if (write.remove === true) this.removeSession(batch, shard, key);
     if (write.drop !== undefined && write.drop.length > 0) {
-      this.rememberDropped(batch, shard, write);
+      if (write.remove !== true) this.rememberDropped(batch, shard, write);
       for (const seq of write.drop) layout.entryKey(batch, shard, key, seq).endRemoval();
     }
     if (record !== undefined) {
@@ -127,6 +134,13 @@ export class ShardTable {
       records.putNothing(layout.dueKey(batch, shard, atMs, key));
     }
     this.appendChanges(batch, shard, write);
+  }
+
+  private removeSession(batch: WriteBatch, shard: Shard, key: SessionKey): void {
+    const { record, droppedSeq } = layout.sessionPart;
+    layout.sessionPartKey(batch, shard, key, record).endRemoval();
+    layout.sessionPartKey(batch, shard, key, droppedSeq).endRemoval();
+    this.droppedSeqs.set(key, 0);
   }
 
   /** Keeps lastSeq above dropped entries where no record written with the drop does. */

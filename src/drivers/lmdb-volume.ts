@@ -23,6 +23,7 @@ import type {
   InboxGroup,
   NumberedChange,
   SessionRecord,
+  SessionSize,
   ShardWrite,
   StoredEntry,
   StoredSession,
@@ -131,6 +132,15 @@ export class LmdbVolume implements InboxGroup {
     const copy = this.environment.copyTo(folder, permit);
     this.copies.add(copy);
     await copy.finally(() => this.copies.delete(copy));
+  }
+
+  async listSessions(
+    shard: Shard,
+    afterKey: string,
+    countMax: number,
+  ): Promise<readonly SessionSize[]> {
+    this.checkUsable();
+    return this.reading(() => readSizes(this.environment, shard, afterKey, countMax));
   }
 
   close(): Promise<void> {
@@ -265,4 +275,31 @@ function readSession(
   record ??= { generation: 0, lastSeq: 0, devices: [] };
   lastSeq = Math.max(record.lastSeq, lastSeq, entries.at(-1)?.seq ?? 0);
   return { record: { ...record, lastSeq }, entries, keys };
+}
+
+function readSizes(
+  environment: LmdbEnvironment,
+  shard: Shard,
+  afterKey: string,
+  countMax: number,
+): SessionSize[] {
+  const sizes: { key: SessionKey; messages: number; bytes: number }[] = [];
+  for (const { key, value } of environment.range(layout.sessionsRange(shard, afterKey))) {
+    const end = key.indexOf(0, layout.sessionOffset);
+    if (key[end + 1] !== layout.sessionPart.entry) continue;
+    const name = new ByteReader(
+      key.subarray(0, end),
+      layout.sessionOffset,
+    ).restText() as SessionKey;
+    const last = sizes.at(-1);
+    const { bytes } = records.readEntrySummary(0, value);
+    if (last?.key === name) {
+      last.messages += 1;
+      last.bytes += bytes;
+      continue;
+    }
+    if (sizes.length === countMax) break;
+    sizes.push({ key: name, messages: 1, bytes });
+  }
+  return sizes;
 }

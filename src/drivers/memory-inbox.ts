@@ -10,7 +10,6 @@ import { accepted, Fault, refused } from "../base/result.js";
 import {
   type Change,
   type CommitAnswer,
-  changesKept,
   type Due,
   type FenceAnswer,
   type FenceRequest,
@@ -19,10 +18,12 @@ import {
   type InboxStore,
   type NumberedChange,
   type SessionRecord,
+  type SessionSize,
   type SessionWrite,
   type ShardWrite,
   type StoredEntry,
   type StoredSession,
+  unpublishedMax,
 } from "../ports/inbox-store.js";
 import { type SessionKey, type Shard, shardCount } from "../protocol/shards.js";
 
@@ -128,6 +129,20 @@ class MemoryGroup implements InboxGroup {
     return from < 0 ? [] : changes.slice(from, from + countMax);
   }
 
+  async listSessions(
+    shard: Shard,
+    afterKey: string,
+    countMax: number,
+  ): Promise<readonly SessionSize[]> {
+    this.checkOpen();
+    const held = [...this.store.dataOf(shard).sessions].filter(([key]) => key > afterKey);
+    return held
+      .map(([key, session]) => ({ key, ...session.size() }))
+      .filter(({ messages }) => messages > 0)
+      .sort((a, b) => (a.key < b.key ? -1 : 1))
+      .slice(0, countMax);
+  }
+
   async close(): Promise<void> {
     this.isClosed = true;
   }
@@ -146,6 +161,7 @@ class ShardData {
   private holder = "";
   private reservedUntilMs = 0;
   private lastChange = 0;
+  private publishedChange = 0;
 
   raise({ epoch, holder, reserveUntilMs }: FenceRequest): FenceAnswer {
     if (epoch < this.epoch) return this.fenced();
@@ -153,6 +169,7 @@ class ShardData {
     const fence = {
       previousReservedUntilMs: this.reservedUntilMs,
       lastChange: this.lastChange,
+      publishedChange: this.publishedChange,
     };
     this.epoch = epoch;
     this.holder = holder;
@@ -164,6 +181,7 @@ class ShardData {
     if (write.epoch < this.epoch) return this.fenced();
     this.reservedUntilMs = Math.max(this.reservedUntilMs, write.reserveUntilMs ?? 0);
     for (const session of write.sessions) this.apply(session);
+    this.publish(write.publishedChange ?? 0);
     return { ...accepted({ lastChange: this.lastChange }), epoch: this.epoch };
   }
 
@@ -191,9 +209,15 @@ class ShardData {
   private log(key: SessionKey, change: Change): void {
     this.lastChange += 1;
     this.changes.push({ number: this.lastChange, key, change });
-    if (this.changes.length >= 2 * changesKept) {
-      this.changes.splice(0, this.changes.length - changesKept);
+    if (this.changes.length >= 2 * unpublishedMax) {
+      this.changes.splice(0, this.changes.length - unpublishedMax);
     }
+  }
+
+  private publish(number: number): void {
+    this.publishedChange = Math.max(this.publishedChange, Math.min(number, this.lastChange));
+    const kept = this.changes.findIndex((change) => change.number > this.publishedChange);
+    this.changes.splice(0, kept < 0 ? this.changes.length : kept);
   }
 }
 
@@ -205,11 +229,13 @@ class SessionData {
   private seqMax = 0;
 
   apply(write: SessionWrite): void {
+    if (write.remove === true) this.record = undefined;
     this.record = write.record ?? this.record;
     for (const seq of write.drop ?? []) {
       this.seqMax = Math.max(this.seqMax, seq);
       this.entries.delete(seq);
     }
+    if (write.remove === true) this.seqMax = 0;
     for (const entry of write.append ?? []) {
       this.seqMax = Math.max(this.seqMax, entry.seq);
       this.entries.set(entry.seq, { ...entry, record: new Uint8Array(entry.record) });
@@ -224,8 +250,9 @@ class SessionData {
     const record = this.record ?? { generation: 0, lastSeq: 0, devices: [] };
     return {
       record: { ...record, lastSeq: Math.max(record.lastSeq, this.seqMax) },
-      entries: this.sortedEntries().map(({ seq, record, expiresAtMs, collapse, target }) => ({
+      entries: this.sortedEntries().map(({ seq, id, record, expiresAtMs, collapse, target }) => ({
         seq,
+        id,
         bytes: record.length,
         expiresAtMs,
         ...(collapse === undefined ? {} : { collapse }),
@@ -233,6 +260,12 @@ class SessionData {
       })),
       keys: [...this.keys.values()],
     };
+  }
+
+  size(): { readonly messages: number; readonly bytes: number } {
+    let bytes = 0;
+    for (const entry of this.entries.values()) bytes += entry.record.length;
+    return { messages: this.entries.size, bytes };
   }
 
   sortedEntries(): StoredEntry[] {

@@ -11,6 +11,7 @@ import type {
   FenceRequest,
   InboxGroup,
   NumberedChange,
+  SessionSize,
   ShardWrite,
   StoredEntry,
   StoredSession,
@@ -19,7 +20,7 @@ import type { SessionKey, Shard } from "../protocol/shards.js";
 import { DueHorizon } from "./due-horizon.js";
 import type { MysqlLane } from "./mysql-lane.js";
 import type { MysqlPool } from "./mysql-pool.js";
-import { readChangeLog, readEarliest, readEntries, readSession } from "./mysql-reads.js";
+import { readChangeLog, readEarliest, readEntries, readSession, readSizes } from "./mysql-reads.js";
 import { sessionFrom } from "./session-parts.js";
 
 export class MysqlGroup implements InboxGroup {
@@ -86,6 +87,15 @@ export class MysqlGroup implements InboxGroup {
   ): Promise<readonly NumberedChange[]> {
     this.checkUsable();
     return readChangeLog(this.pool, shard, afterNumber, countMax);
+  }
+
+  async listSessions(
+    shard: Shard,
+    afterKey: string,
+    countMax: number,
+  ): Promise<readonly SessionSize[]> {
+    this.checkUsable();
+    return readSizes(this.pool, shard, afterKey, countMax);
   }
 
   close(): Promise<void> {

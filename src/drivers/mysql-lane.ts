@@ -23,7 +23,7 @@ import {
   roundsOf,
 } from "./mysql-raise.js";
 import { readShards, type StoredShard, shardsQuery } from "./mysql-shards.js";
-import { isFenceRefusal, transactionPackets } from "./mysql-transaction.js";
+import { isFenceRefusal, publishedAfter, transactionPackets } from "./mysql-transaction.js";
 import { type MysqlWriter, TransactionRefused } from "./mysql-writer.js";
 import { NetShard } from "./net-writes.js";
 
@@ -256,7 +256,9 @@ export class MysqlLane {
       const before = this.shards.get(net.shard) as StoredShard;
       const reservedUntilMs = Math.max(before.reservedUntilMs, net.reserveUntilMs);
       const lastChange = lastChanges.get(net.shard) ?? before.lastChange;
-      const after = { ...before, version: before.version + 1, lastChange, reservedUntilMs };
+      const publishedChange = publishedAfter(net, before);
+      const version = before.version + 1;
+      const after = { ...before, version, lastChange, publishedChange, reservedUntilMs };
       return { before, after, net };
     });
     return { answers, nets: [...nets.values()], written };

@@ -44,9 +44,9 @@ export function judgeRaise(
   if (epoch < before.epoch || (epoch === before.epoch && holder !== before.holder)) {
     return { answer: fenced(before), after: before };
   }
-  const { lastChange, reservedUntilMs: previousReservedUntilMs } = before;
+  const { lastChange, publishedChange, reservedUntilMs: previousReservedUntilMs } = before;
   return {
-    answer: { ...accepted({ previousReservedUntilMs, lastChange }), epoch },
+    answer: { ...accepted({ previousReservedUntilMs, lastChange, publishedChange }), epoch },
     after: {
       ...before,
       epoch,

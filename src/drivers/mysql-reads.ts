@@ -1,5 +1,5 @@
 /** What a group reads from MySQL; each read is one statement, so it sees one moment. */
-import type { Due, NumberedChange, StoredEntry } from "../ports/inbox-store.js";
+import type { Due, NumberedChange, SessionSize, StoredEntry } from "../ports/inbox-store.js";
 import type { SessionKey, Shard } from "../protocol/shards.js";
 import type { MysqlPool } from "./mysql-pool.js";
 import { sql, utf8 } from "./mysql-text.js";
@@ -94,16 +94,37 @@ export async function readChangeLog(
   let after = afterNumber;
   while (read.length < countMax) {
     const rows = await pool.read(
-      sql`SELECT last_number, change_count, packed FROM changes WHERE shard = ${shard}
+      sql`SELECT last_number, change_count, packed,
+        (SELECT published_change FROM shards WHERE shard = ${shard})
+        FROM changes WHERE shard = ${shard}
         AND last_number > ${after} ORDER BY last_number LIMIT ${pageMax}`,
     );
-    for (const [last, count, packed] of rows) {
+    for (const [last, count, packed, published] of rows) {
       after = last as number;
+      const least = Math.max(afterNumber, published as number);
       for (const change of readChanges(after, count as number, packed as Buffer)) {
-        if (change.number > afterNumber && read.length < countMax) read.push(change);
+        if (change.number > least && read.length < countMax) read.push(change);
       }
     }
     if (rows.length < pageMax) break;
   }
   return read;
+}
+
+export async function readSizes(
+  pool: MysqlPool,
+  shard: Shard,
+  afterKey: string,
+  countMax: number,
+): Promise<readonly SessionSize[]> {
+  const rows = await pool.read(
+    sql`SELECT session_key, COUNT(*), CAST(SUM(LENGTH(record)) AS UNSIGNED) FROM entries
+      WHERE shard = ${shard} AND session_key > ${utf8(afterKey)}
+      GROUP BY session_key ORDER BY session_key LIMIT ${countMax}`,
+  );
+  return rows.map(([key, messages, bytes]) => ({
+    key: String(key) as SessionKey,
+    messages: Number(messages),
+    bytes: Number(bytes),
+  }));
 }

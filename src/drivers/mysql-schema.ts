@@ -48,6 +48,7 @@ const steps: readonly Step[] = [
       writer VARBINARY(64) NOT NULL,
       version BIGINT UNSIGNED NOT NULL DEFAULT 0,
       last_change BIGINT UNSIGNED NOT NULL DEFAULT 0,
+      published_change BIGINT UNSIGNED NOT NULL DEFAULT 0,
       reserved_until_ms BIGINT UNSIGNED NOT NULL DEFAULT 0
     ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC`,
       sql`CREATE TABLE IF NOT EXISTS sessions (

@@ -9,7 +9,7 @@
  * its shard was raised again, changes nothing, even under an equal epoch.
  */
 import { Fault } from "../base/result.js";
-import { changesKept } from "../ports/inbox-store.js";
+import { unpublishedMax } from "../ports/inbox-store.js";
 import type { Shard } from "../protocol/shards.js";
 import { list, packet, type Sql, sql, utf8 } from "./mysql-text.js";
 import type { NetSession, NetShard } from "./net-writes.js";
@@ -19,6 +19,7 @@ import { packChanges, packHead, packKey, packRecord } from "./stored-bytes.js";
 export interface KnownShard {
   readonly version: number;
   readonly lastChange: number;
+  readonly publishedChange: number;
 }
 
 /** Statements before the one that judges the fences. */
@@ -61,6 +62,7 @@ export function transactionPackets(
 
 class TransactionRows {
   private readonly shards: Sql[] = [];
+  private readonly removed: Sql[] = [];
   private readonly sessions: Sql[] = [];
   private readonly dropped: Sql[] = [];
   private readonly appended: Sql[] = [];
@@ -71,25 +73,30 @@ class TransactionRows {
   private readonly changes: Sql[] = [];
   private readonly trims: Sql[] = [];
 
-  addShard(net: NetShard, { version, lastChange }: KnownShard): void {
+  addShard(net: NetShard, known: KnownShard): void {
     const { shard, epoch, reserveUntilMs, changes } = net;
+    const { lastChange } = known;
     const newLast = lastChange + changes.length;
-    this.shards.push(sql`(${shard},${epoch},'','',${version + 1},${newLast},${reserveUntilMs})`);
+    const published = publishedAfter(net, known);
+    this.shards.push(
+      sql`(${shard},${epoch},'','',${known.version + 1},${newLast},${published},${reserveUntilMs})`,
+    );
     for (const session of net.sessions.values()) this.addSession(shard, session);
     for (let at = 0; at < changes.length; at += changesPerRow) {
       const part = changes.slice(at, at + changesPerRow);
       const last = lastChange + at + part.length;
       this.changes.push(sql`(${shard},${last},${part.length},${packChanges(part)})`);
     }
-    if (Math.floor(newLast / trimEvery) === Math.floor(lastChange / trimEvery)) return;
-    if (newLast <= changesKept) return;
-    const trimTo = newLast - changesKept;
+    const isNumberRound = Math.floor(newLast / trimEvery) !== Math.floor(lastChange / trimEvery);
+    const trimTo = Math.max(published, newLast - unpublishedMax);
+    if (trimTo <= 0 || (!isNumberRound && published === known.publishedChange)) return;
     this.trims.push(sql`DELETE FROM changes WHERE shard = ${shard} AND last_number <= ${trimTo}`);
   }
 
   private addSession(shard: Shard, session: NetSession): void {
     const key = utf8(session.key);
     const { record, droppedSeq } = session;
+    if (session.isRemoved) this.removed.push(sql`(${shard},${key})`);
     if (record !== undefined || droppedSeq > 0) {
       const packed = record === undefined ? null : packRecord(record);
       this.sessions.push(sql`(${shard},${key},${droppedSeq},${packed})`);
@@ -123,14 +130,20 @@ class TransactionRows {
       ...inParts(
         this.shards,
         (rows) => sql`INSERT INTO shards
-          (shard, epoch, holder, writer, version, last_change, reserved_until_ms)
+          (shard, epoch, holder, writer, version, last_change, published_change,
+            reserved_until_ms)
           VALUES ${rows} ON DUPLICATE KEY UPDATE
           version = IF(VALUES(epoch) >= epoch AND VALUES(version) = version + 1,
             VALUES(version), NULL),
           last_change = VALUES(last_change),
+          published_change = VALUES(published_change),
           reserved_until_ms = GREATEST(reserved_until_ms, VALUES(reserved_until_ms))`,
         // One statement, whose place in the packet says that it was the fence that refused.
         Number.POSITIVE_INFINITY,
+      ),
+      ...inParts(
+        this.removed,
+        (rows) => sql`DELETE FROM sessions WHERE (shard, session_key) IN (${rows})`,
       ),
       ...inParts(
         this.dropped,
@@ -172,6 +185,12 @@ class TransactionRows {
       ...this.trims,
     ];
   }
+}
+
+/** What stands of the shard's published changes once the transaction is through. */
+export function publishedAfter(net: NetShard, { lastChange, publishedChange }: KnownShard): number {
+  const newLast = lastChange + net.changes.length;
+  return Math.max(publishedChange, Math.min(net.publishedChange, newLast));
 }
 
 function inParts(

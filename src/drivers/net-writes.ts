@@ -17,6 +17,8 @@ export class NetShard {
   readonly sessions = new Map<SessionKey, NetSession>();
   readonly changes: SessionChange[] = [];
   reserveUntilMs = 0;
+  /** 0 where nothing more is published. */
+  publishedChange = 0;
 
   /** The lowest that one of the writes came with: where it passes, all do. */
   epoch = Number.MAX_SAFE_INTEGER;
@@ -27,8 +29,11 @@ export class NetShard {
   add(write: ShardWrite, reservedUntilMs: number): boolean {
     this.epoch = Math.min(this.epoch, write.epoch);
     this.reserveUntilMs = Math.max(this.reserveUntilMs, write.reserveUntilMs ?? 0);
+    this.publishedChange = Math.max(this.publishedChange, write.publishedChange ?? 0);
     for (const session of write.sessions) this.addSession(session);
-    return this.sessions.size > 0 || this.reserveUntilMs > reservedUntilMs;
+    return (
+      this.sessions.size > 0 || this.publishedChange > 0 || this.reserveUntilMs > reservedUntilMs
+    );
   }
 
   private addSession(write: SessionWrite): void {
@@ -43,6 +48,8 @@ export class NetShard {
 }
 
 export class NetSession {
+  /** All that the session was before goes. */
+  isRemoved = false;
   record: SessionRecord | undefined = undefined;
   /** The highest seq dropped; 0 when none was. */
   droppedSeq = 0;
@@ -56,9 +63,14 @@ export class NetSession {
   constructor(readonly key: SessionKey) {}
 
   add(write: SessionWrite): void {
+    if (write.remove === true) {
+      this.isRemoved = true;
+      this.record = undefined;
+      this.droppedSeq = 0;
+    }
     this.record = write.record ?? this.record;
     for (const seq of write.drop ?? []) {
-      this.droppedSeq = Math.max(this.droppedSeq, seq);
+      if (write.remove !== true) this.droppedSeq = Math.max(this.droppedSeq, seq);
       this.dropped.add(seq);
       this.appended.delete(seq);
     }

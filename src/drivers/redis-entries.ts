@@ -57,6 +57,7 @@ export function advanceArguments(net: NetSession): ScriptArgument[] {
   const appended = [...net.appended.values()];
   const remembered = [...net.remembered.values()];
   return [
+    Number(net.isRemoved),
     dropped.length,
     ...dropped,
     appended.length,

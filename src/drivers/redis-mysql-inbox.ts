@@ -10,6 +10,7 @@ import type {
   InboxGroup,
   InboxStore,
   NumberedChange,
+  SessionSize,
   ShardWrite,
   StoredEntry,
   StoredSession,
@@ -125,6 +126,10 @@ class CopiedGroup implements InboxGroup {
     countMax: number,
   ): Promise<readonly NumberedChange[]> {
     return this.mysql.readChanges(shard, afterNumber, countMax);
+  }
+
+  listSessions(shard: Shard, afterKey: string, countMax: number): Promise<readonly SessionSize[]> {
+    return this.mysql.listSessions(shard, afterKey, countMax);
   }
 
   close(): Promise<void> {

@@ -107,7 +107,7 @@ return ${status.hit}
 /**
  * KEYS for each shard: v, then s and e of its sessions.
  * ARGV ttlMs · bytes that a session may have · for each shard: expected · next · count of
- * sessions, and for each: dropped seqs · seqs with entries · forgotten ids · ids with keys,
+ * sessions, and for each: 1 where it is removed, which is read from MySQL again · dropped seqs · seqs with entries · forgotten ids · ids with keys,
  * all counted · record or '' · highest dropped seq.
  * Answers a status for each shard. What is not in the copy is passed over.
  */
@@ -128,6 +128,10 @@ local function remove(e, seq)
 end
 local function writeSession(s, e, isHeld)
   local bytes, count = 0, 0
+  if take() == '1' then
+    redis.call('DEL', s, e)
+    isHeld = false
+  end
   for _ = 1, tonumber(take()) do
     local seq = take()
     if isHeld then

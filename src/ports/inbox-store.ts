@@ -57,7 +57,10 @@ export interface InboxGroup {
   ): Promise<readonly StoredEntry[]>;
   /** Sessions with something due at or before `untilMs`, earliest first. */
   readDue(shard: Shard, untilMs: number, countMax: number): Promise<readonly Due[]>;
-  /** Changes numbered above `afterNumber`, ascending; the newest `changesKept` survive trimming. */
+  /**
+   * Changes numbered above `afterNumber` and above the published one, ascending. Of more than
+   * `unpublishedMax` that wait the oldest may be lost: the first number then tells of the gap.
+   */
   readChanges(
     shard: Shard,
     afterNumber: number,
@@ -70,6 +73,8 @@ export interface InboxGroup {
    * Throws Fault("STORE_UNAVAILABLE", "not-done").
    */
   backUp?(folder: string, permit: string): Promise<void>;
+  /** Sessions that hold entries, ascending by key above `afterKey` ("" for all), at most `countMax`. */
+  listSessions(shard: Shard, afterKey: string, countMax: number): Promise<readonly SessionSize[]>;
   /** Resolves when all that was committed is on disk and the group is free for others. */
   close(): Promise<void>;
 }
@@ -83,8 +88,8 @@ export interface RestoreMark {
   readonly reserveUntilMs: number;
 }
 
-/** Changes that each shard's log keeps while nobody has read them; older ones are trimmed. */
-export const changesKept = 1_024;
+/** Changes that a shard's log keeps while they are not published; older ones are lost to it. */
+export const unpublishedMax = 16_384;
 
 export interface FenceRequest {
   readonly shard: Shard;
@@ -101,6 +106,8 @@ export interface Fence {
   readonly previousReservedUntilMs: number;
   /** The number of the shard's last change, 0 when there is none. */
   readonly lastChange: number;
+  /** The number up to which its changes are published, 0 when none is. */
+  readonly publishedChange: number;
 }
 
 export interface ShardWrite {
@@ -108,12 +115,19 @@ export interface ShardWrite {
   readonly epoch: number;
   /** Extends the MsgID reservation. */
   readonly reserveUntilMs?: number;
+  /** Changes up to here are published, and may be trimmed; a lower one than before does nothing. */
+  readonly publishedChange?: number;
   readonly sessions: readonly SessionWrite[];
 }
 
-/** All parts of one session's write take effect together; `drop` before `append`. */
+/** All parts of one session's write take effect together; `remove`, then `drop`, then the rest. */
 export interface SessionWrite {
   readonly key: SessionKey;
+  /**
+   * The session's record and its lastSeq go, as if nothing had been stored; entries, keys and
+   * due times are to be named by this very write.
+   */
+  readonly remove?: boolean;
   /** Replaces the stored record. */
   readonly record?: SessionRecord;
   readonly drop?: readonly number[];
@@ -135,7 +149,11 @@ export interface SessionRecord {
   /** The highest seq ever given; survives every trim. */
   readonly lastSeq: number;
   readonly devices: readonly DeviceRecord[];
+  /** What services were told last of the user; absent is "offline". */
+  readonly announced?: Presence;
 }
+
+export type Presence = "offline" | "online" | "foreground" | "background";
 
 export interface DeviceRecord {
   readonly id: string;
@@ -144,6 +162,9 @@ export interface DeviceRecord {
   readonly connect: number;
   readonly ackedSeq: number;
   readonly seenAtMs: number;
+  /** How often what is above `ackedSeq`, up to `triedSeq`, was sent without being acked; absent is 0. */
+  readonly attempts?: number;
+  readonly triedSeq?: number;
 }
 
 export interface StoredEntry {
@@ -176,6 +197,7 @@ export interface StoredSession {
 
 export interface EntrySummary {
   readonly seq: number;
+  readonly id: MsgId;
   readonly bytes: number;
   readonly expiresAtMs: number;
   readonly collapse?: string;
@@ -187,14 +209,37 @@ export interface Due {
   readonly key: SessionKey;
 }
 
+/** `ids` are those of the messages concerned, where somebody wants to be told of them. */
 export type Change =
   | { readonly kind: "stored"; readonly seq: number; readonly id: MsgId }
-  | { readonly kind: "acked"; readonly device: string; readonly seq: number }
-  | { readonly kind: "dropped"; readonly seqs: readonly number[]; readonly reason: DropReason }
+  /** The device's cursor stands at `seq`. */
+  | {
+      readonly kind: "acked";
+      readonly device: string;
+      readonly seq: number;
+      readonly ids?: readonly MsgId[];
+    }
+  | {
+      readonly kind: "dropped";
+      readonly seqs: readonly number[];
+      readonly reason: DropReason;
+      readonly ids?: readonly MsgId[];
+    }
   | { readonly kind: "device-added"; readonly device: string; readonly platform: string }
-  | { readonly kind: "device-removed"; readonly device: string; readonly reason: string };
+  | { readonly kind: "device-removed"; readonly device: string; readonly reason: string }
+  | { readonly kind: "announced"; readonly presence: Presence }
+  /** The user was erased: nothing of before is to be kept anywhere. */
+  | { readonly kind: "erased" };
 
-export type DropReason = "acked" | "expired" | "collapsed";
+/** `set-aside`: sent too often without an ack. `bound`: the inbox was full. */
+export type DropReason = "acked" | "expired" | "collapsed" | "bound" | "set-aside" | "recalled";
+
+export interface SessionSize {
+  readonly key: SessionKey;
+  readonly messages: number;
+  /** Of their records. */
+  readonly bytes: number;
+}
 
 export interface NumberedChange {
   readonly number: number;

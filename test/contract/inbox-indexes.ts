@@ -1,12 +1,13 @@
 /** The inbox contract's part on what is found by time and by number: dues and changes. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Change, changesKept } from "../../src/ports/inbox-store.js";
+import { type Change, unpublishedMax } from "../../src/ports/inbox-store.js";
 import { sessionKey } from "../../src/protocol/shards.js";
 import {
   alice,
   type Current,
   commit,
+  entry,
   fence,
   numbered,
   one,
@@ -61,17 +62,24 @@ export function changeContract(group: Current, reopen: Reopen): void {
       { kind: "dropped", seqs: [9], reason: "collapsed" },
       { kind: "device-added", device: "tablet-ü", platform: "android" },
       { kind: "device-removed", device: "tablet", reason: "replaced" },
+      { kind: "acked", device: "phone", seq: 4, ids: [entry(3).id, entry(4).id] },
+      { kind: "acked", device: "phone", seq: 5, ids: [] },
+      { kind: "dropped", seqs: [4, 5], reason: "recalled", ids: [entry(4).id, entry(5).id] },
+      { kind: "dropped", seqs: [6], reason: "set-aside" },
+      { kind: "dropped", seqs: [7], reason: "bound" },
+      { kind: "announced", presence: "background" },
+      { kind: "erased" },
     ];
     await commit(group(), { changes: changes.slice(0, 3) });
     const answer = await commit(group(), { changes: changes.slice(3) });
-    assert.deepEqual(answer, { ok: true, value: { lastChange: 7 }, epoch: 0 });
+    assert.deepEqual(answer, { ok: true, value: { lastChange: 14 }, epoch: 0 });
     const expected = changes.map((change, at) => numbered(at + 1, change));
     assert.deepEqual(await group().readChanges(one, 0, 100), expected);
     await reopen();
     assert.deepEqual(await group().readChanges(one, 0, 100), expected);
     assert.deepEqual(await group().readChanges(one, 2, 3), expected.slice(2, 5));
-    assert.deepEqual(await group().readChanges(one, 7, 3), []);
-    assert.deepEqual(await raise(group(), one, 1), fence(0, 7, 1));
+    assert.deepEqual(await group().readChanges(one, 14, 3), []);
+    assert.deepEqual(await raise(group(), one, 1), fence(0, 14, 1));
   });
 
   test("changes of several sessions of a shard share one numbering", async () => {
@@ -90,34 +98,51 @@ export function changeContract(group: Current, reopen: Reopen): void {
     );
   });
 
-  test("the newest changes survive trimming, older ones are bounded", async () => {
-    const total = 5 * changesKept + 17;
+  test("what is not published survives, what is published is trimmed", async () => {
+    const total = 3_000;
+    let published = 0;
     for (let written = 0; written < total; ) {
       const count = Math.min(1 + (written % 97), total - written);
       const changes = Array.from({ length: count }, (_, at) => stored(written + at + 1));
-      await commit(group(), { changes });
+      await group().commit([shardWrite({ changes }, { publishedChange: published })]);
       written += count;
+      published = Math.max(published, written - 300);
       // Reopening in the middle must neither lose nor repeat a number.
       if (written % 5 === 0) await reopen();
     }
+    // Above the last change there is nothing to be published; a lower one does nothing.
+    const beyond = { shard: one, epoch: 100, sessions: [] };
+    await group().commit([{ ...beyond, publishedChange: published }]);
+    await group().commit([{ ...beyond, publishedChange: 5 }]);
     const kept = await group().readChanges(one, 0, total);
-    assert.ok(kept.length >= changesKept, `${kept.length} are kept`);
-    assert.ok(kept.length <= 2.5 * changesKept, `${kept.length} are kept`);
     assert.deepEqual(
       kept,
-      kept.map((_, at) => {
-        const number = total - kept.length + at + 1;
-        return numbered(number, stored(number));
-      }),
+      Array.from({ length: total - published }, (_, at) =>
+        numbered(published + at + 1, stored(published + at + 1)),
+      ),
     );
+    await reopen();
+    assert.deepEqual(await raise(group(), one, 200), fence(0, total, 200, published));
+    await group().commit([{ ...beyond, epoch: 200, publishedChange: total + 9 }]);
+    assert.deepEqual(await group().readChanges(one, 0, total), []);
+    assert.deepEqual(await raise(group(), one, 201), fence(0, total, 201, total));
   });
 
-  test("one commit may carry more changes than are kept", async () => {
-    const total = 3 * changesKept;
-    const changes = Array.from({ length: total }, (_, at) => stored(at + 1));
-    await commit(group(), { changes });
-    const kept = await group().readChanges(one, total - changesKept, total);
-    assert.equal(kept.length, changesKept);
-    assert.deepEqual(kept.at(-1), numbered(total, stored(total)));
+  test("the newest changes survive though nobody publishes, older ones are bounded", async () => {
+    const total = 2.5 * unpublishedMax + 17;
+    for (let written = 0; written < total; ) {
+      const count = Math.min(2_000 + (written % 97), total - written);
+      const changes = Array.from({ length: count }, (_, at) => stored(written + at + 1));
+      await commit(group(), { changes });
+      written += count;
+    }
+    await reopen();
+    const kept = await group().readChanges(one, 0, total);
+    assert.ok(kept.length >= unpublishedMax, `${kept.length} are kept`);
+    assert.ok(kept.length <= 2.2 * unpublishedMax, `${kept.length} are kept`);
+    assert.equal(kept.at(-1)?.number, total);
+    for (const [at, { number }] of kept.entries()) {
+      assert.equal(number, total - kept.length + at + 1);
+    }
   });
 }

@@ -34,8 +34,13 @@ export function raise(
   });
 }
 
-export function fence(previousReservedUntilMs: number, lastChange: number, epoch: number) {
-  return { ok: true, value: { previousReservedUntilMs, lastChange }, epoch };
+export function fence(
+  previousReservedUntilMs: number,
+  lastChange: number,
+  epoch: number,
+  publishedChange = 0,
+) {
+  return { ok: true, value: { previousReservedUntilMs, lastChange, publishedChange }, epoch };
 }
 
 export function shardWrite(

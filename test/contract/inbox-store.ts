@@ -10,7 +10,7 @@ import type {
   SessionRecord,
   SessionWrite,
 } from "../../src/ports/inbox-store.js";
-import { type Shard, sessionKey } from "../../src/protocol/shards.js";
+import { type SessionKey, type Shard, sessionKey } from "../../src/protocol/shards.js";
 import { changeContract, dueContract } from "./inbox-indexes.js";
 import {
   alice,
@@ -236,8 +236,9 @@ function sessionContract(group: Current, reopen: Reopen): void {
       assert.deepEqual(session?.record, record(7));
       assert.deepEqual(
         session?.entries,
-        append.map(({ seq, record: { length }, expiresAtMs, collapse, target }) => ({
+        append.map(({ seq, id, record: { length }, expiresAtMs, collapse, target }) => ({
           seq,
+          id,
           bytes: length,
           expiresAtMs,
           ...(collapse === undefined ? {} : { collapse }),
@@ -250,6 +251,50 @@ function sessionContract(group: Current, reopen: Reopen): void {
     await check();
     await reopen();
     await check();
+  });
+
+  test("a removed session is as if it had never been stored, and starts anew", async () => {
+    const { generation } = record(1);
+    const all = {
+      record: record(2),
+      append: [entry(1), entry(2)],
+      remember: [idempotencyKey("a")],
+    };
+    await commit(group(), all);
+    await commit(group(), { drop: [2] });
+    assert.ok(await group().loadSession(one, alice));
+    await commit(group(), {
+      remove: true,
+      drop: [1],
+      forget: ["a"],
+      changes: [{ kind: "erased" }],
+    });
+    assert.equal(await group().loadSession(one, alice), undefined);
+    await reopen();
+    assert.equal(await group().loadSession(one, alice), undefined);
+    const next: SessionRecord = { generation: generation + 1, lastSeq: 0, devices: [] };
+    await commit(group(), { record: next, append: [entry(1)] });
+    assert.deepEqual((await group().loadSession(one, alice))?.record, { ...next, lastSeq: 1 });
+  });
+
+  test("sessions are listed by key with what they hold, those without entries left out", async () => {
+    const names = ["bob", "al", "alice", "empty", "alice%00"];
+    const keys = names.map((uid) => sessionKey("demo", uid));
+    await group().commit(
+      keys.map((key, at) =>
+        shardWrite({ key, record: record(9), append: [entry(1), entry(at + 2)] }),
+      ),
+    );
+    await commit(group(), { key: keys[3] as SessionKey, drop: [1, 5] });
+    const size = entry(1).record.length;
+    const held = (uid: string) => ({
+      ...{ key: sessionKey("demo", uid), messages: 2, bytes: 2 * size },
+    });
+    const sorted = ["al", "alice", "alice%00", "bob"].map(held);
+    assert.deepEqual(await group().listSessions(one, "", 10), sorted);
+    assert.deepEqual(await group().listSessions(one, "", 2), sorted.slice(0, 2));
+    assert.deepEqual(await group().listSessions(one, alice, 10), sorted.slice(2));
+    assert.deepEqual(await group().listSessions(two, "", 10), []);
   });
 
   test("a record replaces the stored one", async () => {

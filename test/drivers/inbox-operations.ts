@@ -5,6 +5,7 @@
 import fc from "fast-check";
 import type {
   Change,
+  CommitAnswer,
   InboxGroup,
   InboxStore,
   SessionWrite,
@@ -33,11 +34,13 @@ interface Write {
   readonly place: 0 | 1;
   readonly epoch: number;
   readonly reserveUntilMs: number | undefined;
+  readonly publishedChange: number | undefined;
   readonly sessions: readonly Session[];
 }
 
 interface Session {
   readonly who: number;
+  readonly isRemoved: boolean;
   readonly hasRecord: boolean;
   readonly devices: readonly string[];
   readonly drop: readonly number[];
@@ -60,10 +63,12 @@ const sessions: readonly (readonly SessionKey[])[] = ["0", "1"].map((place) =>
 
 const place = fc.constantFrom<0 | 1>(0, 1);
 const few = <Value>(of: fc.Arbitrary<Value>) => fc.array(of, { maxLength: 3 });
-const keyId = fc.constantFrom("k1", "k2", "ключ\u0000%");
+const keyIds = ["k1", "k2", "ключ\u0000%"];
+const keyId = fc.constantFrom(...keyIds);
 
 const session: fc.Arbitrary<Session> = fc.record({
   who: fc.nat(3),
+  isRemoved: fc.nat(15).map((drawn) => drawn === 0),
   hasRecord: fc.boolean(),
   devices: few(fc.constantFrom("phone", "таблет", "")),
   drop: few(fc.nat(9)),
@@ -72,13 +77,14 @@ const session: fc.Arbitrary<Session> = fc.record({
   forget: few(keyId),
   addDue: few(fc.nat(5)),
   removeDue: few(fc.nat(5)),
-  changes: few(fc.nat(4)),
+  changes: few(fc.nat(8)),
 });
 
 const write: fc.Arbitrary<Write> = fc.record({
   place,
   epoch: fc.integer({ min: 0, max: 4 }),
   reserveUntilMs: fc.option(fc.nat(1_000), { nil: undefined }),
+  publishedChange: fc.option(fc.nat(60), { nil: undefined, freq: 2 }),
   sessions: few(session),
 });
 
@@ -103,6 +109,8 @@ export const operations: fc.Arbitrary<readonly Operation[]> = fc.array(
 /** One store under a sequence of operations, on two neighbouring shards of its own. */
 export class Subject {
   private step = 0;
+  /** Of each of its two shards, as answered. */
+  private readonly lastChanges: [number, number] = [0, 0];
 
   private constructor(
     private readonly store: InboxStore,
@@ -134,7 +142,9 @@ export class Subject {
         const commits = operation.commits.map((writes) =>
           this.group.commit(writes.map((each) => this.writeOf(each))),
         );
-        return plain(await Promise.all(commits));
+        const answers = await Promise.all(commits);
+        this.noteChanges(operation.commits.flat(), answers.flat());
+        return plain(answers);
       }
       case "reopen":
         await this.group.close();
@@ -145,6 +155,13 @@ export class Subject {
       case "forget":
         await this.loseCaches();
         return undefined;
+    }
+  }
+
+  private noteChanges(writes: readonly Write[], answers: readonly CommitAnswer[]): void {
+    for (const [index, answer] of answers.entries()) {
+      const at = writes[index]?.place ?? 0;
+      if (answer.ok) this.lastChanges[at] = answer.value.lastChange;
     }
   }
 
@@ -163,6 +180,7 @@ export class Subject {
       seen.push([...due].sort((a, b) => a.atMs - b.atMs || (a.key < b.key ? -1 : 1)));
       seen.push((await this.group.readDue(shard, 2, 1_000)).length);
       seen.push(await this.group.readChanges(shard, 0, 1_000));
+      seen.push(await this.group.listSessions(shard, "", 3));
     }
     return plain(seen);
   }
@@ -175,11 +193,16 @@ export class Subject {
     return (this.first + at) as Shard;
   }
 
-  private writeOf({ place: at, epoch, reserveUntilMs, sessions: written }: Write): ShardWrite {
+  private writeOf({ place: at, epoch, sessions: written, ...rest }: Write): ShardWrite {
+    const { reserveUntilMs, publishedChange } = rest;
     return {
       shard: this.shard(at),
       epoch,
       ...(reserveUntilMs === undefined ? {} : { reserveUntilMs }),
+      // Nobody publishes what nobody has told of yet.
+      ...(publishedChange === undefined
+        ? {}
+        : { publishedChange: Math.min(publishedChange, this.lastChanges[at]) }),
       sessions: written.map((each) => this.sessionOf(at, each)),
     };
   }
@@ -190,11 +213,14 @@ export class Subject {
     const seqs = new Set(drawn.append.map(({ back }) => Math.max(1, step - back)));
     return {
       key: sessions[at]?.[drawn.who] as SessionKey,
+      ...(drawn.isRemoved ? { remove: true } : {}),
       ...(drawn.hasRecord ? { record: this.recordOf(drawn) } : {}),
-      drop: drawn.drop.map((back) => Math.max(1, step - back)),
+      drop: drawn.isRemoved
+        ? Array.from({ length: step }, (_, at) => at + 1)
+        : drawn.drop.map((back) => Math.max(1, step - back)),
       append: [...seqs].map((seq, index) => this.entryOf(seq, drawn.append[index])),
       remember: drawn.remember.map((id) => ({ ...idempotencyKey(id), seq: step })),
-      forget: drawn.forget,
+      forget: drawn.isRemoved ? keyIds : drawn.forget,
       addDue: drawn.addDue,
       removeDue: drawn.removeDue,
       changes: drawn.changes.map((kind) => this.changeOf(kind)),
@@ -207,7 +233,9 @@ export class Subject {
       lastSeq: this.step,
       devices: devices.map((id, at) => ({
         ...{ id, platform: "web", connect: at, ackedSeq: this.step, seenAtMs: 2 ** 41 },
+        ...(at === 1 ? { attempts: this.step, triedSeq: this.step + 1 } : {}),
       })),
+      ...(this.step % 2 === 0 ? { announced: "online" as const } : {}),
     };
   }
 
@@ -229,6 +257,10 @@ export class Subject {
       { kind: "dropped", seqs: [step, 2 ** 40], reason: "collapsed" },
       { kind: "device-added", device: "ä", platform: "" },
       { kind: "device-removed", device: "ä", reason: "replaced" },
+      { kind: "acked", device: "phone", seq: step, ids: [entry(step).id] },
+      { kind: "dropped", seqs: [step], reason: "set-aside", ids: [entry(step).id] },
+      { kind: "announced", presence: "foreground" },
+      { kind: "erased" },
     ];
     return kinds[kind] as Change;
   }

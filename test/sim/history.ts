@@ -72,7 +72,10 @@ export class History implements StoreWatcher {
   private readonly devices = new Map<string, DeviceHistory>();
   private readonly liars = new Set<string>();
   private readonly ids = new Map<string, { readonly key: SessionKey; readonly seq: number }>();
-  readonly counts = { stored: 0, acked: 0, expired: 0, collapsed: 0, shown: 0, fenced: 0 };
+  readonly counts = {
+    ...{ stored: 0, shown: 0, fenced: 0 },
+    ...{ acked: 0, expired: 0, collapsed: 0, bound: 0, "set-aside": 0, recalled: 0 },
+  };
 
   constructor(
     private readonly world: World,

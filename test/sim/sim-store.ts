@@ -175,6 +175,10 @@ class SimGroup implements InboxGroup {
     return this.way.call("changes", () => this.group.readChanges(shard, afterNumber, countMax));
   }
 
+  listSessions(shard: Shard, afterKey: string, countMax: number) {
+    return this.way.call("list", () => this.group.listSessions(shard, afterKey, countMax));
+  }
+
   close(): Promise<void> {
     this.isClosed = true;
     return this.way.call("close", () => this.group.close());

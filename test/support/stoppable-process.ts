@@ -289,6 +289,9 @@ class HeldGroup implements InboxGroup {
   readChanges(...args: Parameters<InboxGroup["readChanges"]>) {
     return this.process.local(() => this.group.readChanges(...args));
   }
+  listSessions(...args: Parameters<InboxGroup["listSessions"]>) {
+    return this.process.local(() => this.group.listSessions(...args));
+  }
   close(): Promise<void> {
     return this.process.local(async () => {
       await this.group.close();

@@ -52,6 +52,7 @@ export class TroubledStore implements InboxStore {
       readEntries: (...given) => inner.readEntries(...given),
       readDue: (...given) => inner.readDue(...given),
       readChanges: (...given) => inner.readChanges(...given),
+      listSessions: (...given) => inner.listSessions(...given),
     };
   }
 }
