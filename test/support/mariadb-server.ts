@@ -43,6 +43,8 @@ function common(folder: string): string[] {
   return [
     "--no-defaults",
     `--datadir=${join(folder, "data")}`,
+    // Its own: a server that starts removes what others have under way in one that is shared.
+    `--tmpdir=${join(folder, "tmp")}`,
     `--user=${userInfo().username}`,
     "--innodb-log-file-size=48M",
     "--skip-log-bin",
@@ -52,6 +54,7 @@ function common(folder: string): string[] {
 /** What mariadb-install-db does, without the Perl and the help texts. */
 async function bootstrap(program: string, folder: string): Promise<void> {
   await mkdir(join(folder, "data"));
+  await mkdir(join(folder, "tmp"));
   const share = shareOf(program);
   const read = (name: string) => readFile(join(share, name), "utf8");
   const statements = [
