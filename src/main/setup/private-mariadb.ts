@@ -41,6 +41,8 @@ function common(dataFolder: string): string[] {
   return [
     "--no-defaults",
     `--datadir=${dataFolder}`,
+    // Its own: a server that starts removes what others have under way in one that is shared.
+    `--tmpdir=${dirname(dataFolder)}`,
     `--user=${userInfo().username}`,
     "--innodb-log-file-size=48M",
     "--skip-log-bin",
