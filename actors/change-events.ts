@@ -1,8 +1,8 @@
 /** Which events a change of the log makes, for an app with these wishes. Pure. */
 import type { Change, DropReason } from "../src/ports/inbox-store.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
+import type { AppEvents } from "../src/protocol/app-settings.js";
 import {
-  type EventWishes,
   type PresenceKind,
   type ReceiptKind,
   wantsReceipt,
@@ -35,7 +35,7 @@ export function receiptOf(reason: DropReason): ReceiptKind | undefined {
 }
 
 /** How many `eventsOf` would make, without making them. */
-export function countEvents(change: Change, wishes: EventWishes): number {
+export function countEvents(change: Change, wishes: AppEvents): number {
   switch (change.kind) {
     case "stored":
       return wantsReceipt(wishes, "stored") ? 1 : 0;
@@ -57,7 +57,7 @@ export function countEvents(change: Change, wishes: EventWishes): number {
 export function eventAt(
   key: SessionKey,
   change: Change,
-  wishes: EventWishes,
+  wishes: AppEvents,
   index: number,
 ): EventDraft | undefined {
   if (index >= countEvents(change, wishes)) return undefined;

@@ -214,7 +214,8 @@ export class ChangePublisher extends Actor<PublisherMessage> {
     const uid = decodeToken(uidOfKey(key)) ?? uidOfKey(key);
     const atMs = clock.wallMs();
     const event = { v: eventVersion, ...said, app, uid, atMs, shard, epoch, n, index };
-    return { subject, id: eventId(idc, shard, n, index), payload: encodeEvent(event) };
+    const id = eventId(idc, shard, n, index, this.inbox.generationFloor);
+    return { subject, id, payload: encodeEvent(event) };
   }
 
   private onPublished(shard: Shard): void {

@@ -10,7 +10,7 @@
  */
 import type { AppDirectory } from "../src/ports/app-directory.js";
 import type { Change, Fence, NumberedChange, SessionWrite } from "../src/ports/inbox-store.js";
-import type { EventWishes } from "../src/protocol/service-event.js";
+import type { AppEvents } from "../src/protocol/app-settings.js";
 import { appOfKey, type SessionKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import { countEvents, type EventDraft, eventAt } from "./change-events.js";
@@ -30,7 +30,7 @@ interface Waiting {
 }
 
 /** What its services want to be told; undefined is nothing. */
-export function wishesOf(apps: AppDirectory, key: SessionKey): EventWishes | undefined {
+export function wishesOf(apps: AppDirectory, key: SessionKey): AppEvents | undefined {
   return apps.find(decodeToken(appOfKey(key)) ?? "")?.events;
 }
 
@@ -124,7 +124,7 @@ export class ShardChanges {
   }
 
   /** False when there is no room. */
-  private take(key: SessionKey, change: Change, wishes: EventWishes): boolean {
+  private take(key: SessionKey, change: Change, wishes: AppEvents): boolean {
     const eventCount = countEvents(change, wishes);
     if (eventCount > 0) {
       if (this.waitingEvents > 0 && this.waitingEvents + eventCount > waitingEventsMax)

@@ -10,8 +10,8 @@ import {
   type LimitName,
   limitNames,
   limitsMax,
-  receiptKinds,
 } from "../protocol/app-settings.js";
+import { receiptKinds } from "../protocol/service-event.js";
 import { encodeToken } from "../protocol/tokens.js";
 import { readApp } from "./app-registry.js";
 import type { Fleet } from "./fleet.js";

@@ -6,19 +6,10 @@
  * they are dropped and counted.
  */
 import { isMap } from "../protocol/codec.js";
+import { eventVersion, type PresenceKind, type ReceiptKind } from "../protocol/service-event.js";
 import type { ServiceConnection, ServiceMessage } from "./service-connection.js";
 
-/** What became of a message; later versions may have more. */
-export type ReceiptKind =
-  | "stored"
-  | "acked"
-  | "expired"
-  | "collapsed"
-  | "bound"
-  | "undeliverable"
-  | "recalled";
-
-export type PresenceKind = "online" | "offline" | "foreground" | "background";
+export type { PresenceKind, ReceiptKind } from "../protocol/service-event.js";
 
 interface AppEvent {
   readonly uid: string;
@@ -56,7 +47,6 @@ export interface EventSubscription {
   unsubscribe(): void;
 }
 
-const eventVersion = 1;
 const pendingMaxDefault = 10_000;
 
 /** Undefined for what is not such an event. */

@@ -35,18 +35,7 @@ export const limitsMax: Readonly<Record<LimitName, number>> = {
 
 export const limitNames = Object.keys(limitsMax) as readonly LimitName[];
 
-/** What becomes of a message, each told as an event where the app wants it. */
-export const receiptKinds = [
-  "stored",
-  "acked",
-  "expired",
-  "collapsed",
-  "dropped",
-  "undeliverable",
-  "recalled",
-  "erased",
-] as const;
-
+/** Which events its services are told; absent is none, and what nobody wants costs nothing. */
 export interface AppEvents {
   /** All of them, none, or those in the list. */
   readonly receipts?: boolean | readonly string[];
@@ -84,7 +73,7 @@ function isReceipts(value: unknown): value is boolean | readonly string[] {
   return Array.isArray(value) && value.every((kind) => typeof kind === "string");
 }
 
-/** As it is followed: receipts and presence are told only to an app that wants them. */
+/** With what is absent. */
 export function eventsOf(record: { readonly events?: AppEvents }): Required<AppEvents> {
   const { receipts = false, presence = false } = record.events ?? {};
   return { receipts, presence };

@@ -2,7 +2,7 @@
  * What services are told of messages and users (docs/api.md, Events): the payload of an
  * event, who wants which, and the id under which a repeated one is known.
  */
-import { isMap } from "./codec.js";
+import type { AppEvents } from "./app-settings.js";
 import type { MsgId } from "./msg-id.js";
 import type { Shard } from "./shards.js";
 
@@ -21,13 +21,6 @@ export const receiptKinds = [
 
 export type ReceiptKind = (typeof receiptKinds)[number];
 export type PresenceKind = "online" | "offline" | "foreground" | "background";
-
-/** Absent is none: most apps want no events, and what nobody wants costs nothing. */
-export interface EventWishes {
-  /** All of them, none, or the kinds in the list. */
-  readonly receipts?: boolean | readonly string[];
-  readonly presence?: boolean;
-}
 
 export interface ServiceEvent {
   readonly v: number;
@@ -50,24 +43,16 @@ export interface ServiceEvent {
   readonly index: number;
 }
 
-export function wantsReceipt({ receipts }: EventWishes, kind: ReceiptKind): boolean {
+export function wantsReceipt({ receipts }: AppEvents, kind: ReceiptKind): boolean {
   return typeof receipts === "object" ? receipts.includes(kind) : receipts === true;
 }
 
-/** What does not read counts as absent. */
-export function readWishes(value: unknown): EventWishes | undefined {
-  if (!isMap(value)) return undefined;
-  const { receipts, presence } = value;
-  const isList = Array.isArray(receipts) && receipts.every((kind) => typeof kind === "string");
-  return {
-    ...(isList || typeof receipts === "boolean" ? { receipts } : {}),
-    ...(typeof presence === "boolean" ? { presence } : {}),
-  };
-}
-
-/** The same for every owner of the shard, so that the log knows a repeated one. */
-export function eventId(idc: string, shard: Shard, n: number, index: number): string {
-  return `${idc}-${shard}-${n}-${index}`;
+/**
+ * The same for every owner of the shard, so that the log knows a repeated one. A restored
+ * store (its `floor` of generations) numbers its changes as the lost timeline did.
+ */
+export function eventId(idc: string, shard: Shard, n: number, index: number, floor = 0): string {
+  return floor === 0 ? `${idc}-${shard}-${n}-${index}` : `${idc}-${shard}-${n}-${index}-${floor}`;
 }
 
 export function encodeEvent(event: ServiceEvent): Uint8Array {

@@ -2,7 +2,8 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type AppRecord, decodeAppRecord, encodeAppRecord } from "../../src/protocol/app-record.js";
-import { eventId, readWishes, wantsReceipt } from "../../src/protocol/service-event.js";
+import { readEvents } from "../../src/protocol/app-settings.js";
+import { eventId, wantsReceipt } from "../../src/protocol/service-event.js";
 import type { Shard } from "../../src/protocol/shards.js";
 
 describe("what an app wants to be told", () => {
@@ -30,12 +31,14 @@ describe("what an app wants to be told", () => {
   });
 
   test("counts as absent where it does not read", () => {
-    for (const wrong of [undefined, 7, "all", ["stored"]]) equal(readWishes(wrong), undefined);
-    deepEqual(readWishes({ receipts: "all", presence: 1 }), {});
-    deepEqual(readWishes({ receipts: [1], presence: false }), { presence: false });
+    for (const wrong of [undefined, 7, "all", ["stored"]]) deepEqual(readEvents(wrong), {});
+    deepEqual(readEvents({ receipts: "all", presence: 1 }), {});
+    deepEqual(readEvents({ receipts: [1], presence: false }), { presence: false });
   });
 });
 
 test("an event's id is the number of its change in the shard of its datacenter", () => {
   equal(eventId("dc1", 2462 as Shard, 1041, 0), "dc1-2462-1041-0");
+  // After a restore another one for the same number.
+  equal(eventId("dc1", 2462 as Shard, 1041, 0, 77), "dc1-2462-1041-0-77");
 });

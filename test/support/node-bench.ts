@@ -13,7 +13,7 @@ import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
 import { MemoryKeyValue } from "../../src/drivers/memory-key-value.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import type { EventWishes } from "../../src/protocol/service-event.js";
+import type { AppEvents } from "../../src/protocol/app-settings.js";
 import { type Shard, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { shardPushSubject } from "../../src/protocol/subjects.js";
 import { ActorSystem } from "../../src/runtime/system.js";
@@ -47,7 +47,7 @@ export class NodeBench {
   readonly store = new HeldStore(this.inboxes, this.clock);
   readonly crashes: string[] = [];
   /** Of every app. */
-  wishes: EventWishes = {};
+  wishes: AppEvents = {};
   readonly nodes: BenchNode[] = [];
   private readonly limits: Limits;
   private chance = 0;

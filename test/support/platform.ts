@@ -27,7 +27,7 @@ import {
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { decodeMsgId } from "../../src/protocol/msg-id.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import type { EventWishes } from "../../src/protocol/service-event.js";
+import type { AppEvents } from "../../src/protocol/app-settings.js";
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { pushUserSubject } from "../../src/protocol/subjects.js";
 import { decodeNodeRecord, type NodeRecord, nodeKey } from "../../topology/node-record.js";
@@ -44,7 +44,7 @@ export interface PlatformOptions {
   readonly folder?: string;
   readonly environment?: Readonly<Record<string, string>>;
   /** What the app's services are told; nothing unless given. */
-  readonly events?: EventWishes;
+  readonly events?: AppEvents;
   /** Takes each line that a node logs, which otherwise go to standard error. */
   readonly onLog?: OnLog;
 }

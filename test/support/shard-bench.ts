@@ -25,7 +25,7 @@ import type { InboxAnswer } from "../../src/protocol/inbox-answer.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { Attach, FromEdge, ToEdge, ToSession } from "../../src/protocol/messages.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import type { EventWishes } from "../../src/protocol/service-event.js";
+import type { AppEvents } from "../../src/protocol/app-settings.js";
 import {
   type SessionKey,
   type Shard,
@@ -74,7 +74,7 @@ export class ShardBench {
   private epoch = 0;
   private replies = 0;
   delivery: AppRecord["delivery"] = "each-device";
-  wishes: EventWishes = {};
+  wishes: AppEvents = {};
   /** Of the app `demo`; the app `other` has none. */
   appLimits: AppLimits = {};
 
