@@ -81,7 +81,6 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
   private openDeliveries: Deliveries | undefined = undefined;
   private readonly pushes = new PushAcceptance(this);
   private readonly attachments = new Attachments(this);
-  private readonly service = new InboxService(this);
   /** Collects until the group takes it. */
   private pending: PendingWrite | undefined = undefined;
   private outstandingWrites = 0;
@@ -134,7 +133,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk {
         this.pushes.accept(message);
         return;
       case "ServeInbox":
-        return this.service.serve(message);
+        return new InboxService(this).serve(message);
       case "Committed":
         return this.onCommitted(message.write);
       case "Acked":
