@@ -90,7 +90,6 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   private openDeliveries: Deliveries | undefined = undefined;
   private readonly pushes = new PushAcceptance(this);
   private readonly attachments = new Attachments(this);
-  private readonly service = new InboxService(this);
   /** Undefined where nobody was ever told of this user. */
   private announced: AnnouncedPresence | undefined = undefined;
   /** Collects until the group takes it. */
@@ -149,7 +148,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
         this.pushes.accept(message);
         return;
       case "ServeInbox":
-        return this.service.serve(message);
+        return new InboxService(this).serve(message);
       case "Committed":
         return this.onCommitted(message.write);
       case "Acked":
