@@ -4,7 +4,7 @@ import type { LaneDirectory, Lanes } from "../src/ports/lanes.js";
 import type { LimitRules } from "../topology/lane-limit.js";
 
 export interface LaneLimits {
-  /** Given by a lane to a group and not acked: waiting, in flight, held back. */
+  /** Given by a lane of each partition and not acked: waiting, in flight, held back. */
   readonly unackedMax: number;
   /** Pushes of all lanes that a group has in flight. */
   readonly inFlight: LimitRules;
@@ -33,7 +33,7 @@ export interface NodeLanes {
 const second = 1_000;
 
 export const defaultLaneLimits: LaneLimits = {
-  unackedMax: 512,
+  unackedMax: 64,
   // Below the least a flush serves too few, whatever it takes; urgent pushes are to pass in 100 ms.
   inFlight: { min: 32, max: 2_048, targetMs: 75 },
   answerMs: 15 * second,

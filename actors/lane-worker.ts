@@ -17,13 +17,14 @@ import type { PushAnswer } from "../src/protocol/push-answer.js";
 import { partitionsOfGroup, type SessionKey, shardOfKey } from "../src/protocol/shards.js";
 import { shardPushSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
-import type { Ref } from "../src/runtime/cell.js";
+import { addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { NodeLanes } from "./lane-limits.js";
 import type { LanePace } from "./lane-pace.js";
 import { LaneQueue } from "./lane-queue.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
+import { nodeNameOf } from "./placement-view.js";
 import type { ForShard } from "./shard-group.js";
 
 interface LaneTaken {
@@ -105,8 +106,6 @@ export interface LaneDuty {
   readonly incarnation: string;
   readonly group: number;
   readonly epoch: number;
-  /** The group's actor; the same one after its restarts. */
-  readonly target: Ref;
   readonly pace: LanePace;
 }
 
@@ -273,7 +272,7 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
   }
 
   private start(message: LaneMessage): void {
-    const { node, pace, target } = this.duty;
+    const { node, pace, incarnation, group } = this.duty;
     const { lane, take } = this;
     const { key, payload, sequence, storedAtMs } = message;
     this.underWay.set(sequence, { message, startedMs: node.clock.monotonicMs() });
@@ -282,7 +281,8 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
     const answered = (answer: PushAnswer) => {
       this.tellSelf({ kind: "PushAnswered", take, sequence, answer });
     };
-    this.tell(target, {
+    const name = nodeNameOf({ nodeId: node.nodeId, incarnation });
+    this.tell(addressOn(name, `shards/${group}`), {
       kind: "ForShard",
       shard,
       message: {

@@ -169,10 +169,10 @@ export class ShardHost extends Actor<HostMessage> {
 
   private createLaneGroup(group: number): Actor {
     const { node, servesAs } = this;
-    const [lanes, target] = [node.lanes, this.child(group)?.ref];
-    assert(lanes !== undefined && target !== undefined, "lanes are worked on beside their group");
+    const { lanes } = node;
+    assert(lanes !== undefined, "only a node that has lanes works on them");
     const epoch = this.running.get(group)?.epochs.get(group as Shard) ?? 0;
-    return new LaneGroup({ node, lanes, incarnation: servesAs, group, epoch, target });
+    return new LaneGroup({ node, lanes, incarnation: servesAs, group, epoch });
   }
 
   protected override onChildStopped(key: ActorKey): void {

@@ -1,4 +1,4 @@
-/** One push on the lane `high` every few milliseconds to one device, from due to shown. */
+/** One push on the lane `high` every few milliseconds to devices in turn, from due to shown. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { LaneService } from "../../test/support/lane-load.js";
 import type { Platform } from "../../test/support/platform.js";
@@ -6,6 +6,8 @@ import { until } from "../../test/support/until.js";
 import { Latencies } from "../harness/latency.js";
 
 const urgentEveryMs = 20;
+/** A lane has one push of a user under way at a time: each of these gets two or three a second. */
+const uids = Array.from({ length: 20 }, (_, index) => `urgent-${index}`);
 
 export class UrgentLoad {
   private readonly latencies = new Latencies();
@@ -16,13 +18,12 @@ export class UrgentLoad {
 
   static async start(platform: Platform, service: LaneService): Promise<UrgentLoad> {
     const load = new UrgentLoad();
-    const device = platform.device("urgent", {
-      onMessage: ({ body: dueMs }) => {
-        load.shown++;
-        load.latencies.record(performance.now() - (dueMs as number));
-      },
-    });
-    await until("the device is attached", () => device.state.name === "attached");
+    const onMessage = ({ body: dueMs }: { readonly body: unknown }) => {
+      load.shown++;
+      load.latencies.record(performance.now() - (dueMs as number));
+    };
+    const devices = uids.map((uid) => platform.device(uid, { onMessage }));
+    await until("all are attached", () => devices.every(({ state }) => state.name === "attached"));
     load.done = load.run(service);
     return load;
   }
@@ -30,8 +31,8 @@ export class UrgentLoad {
   private async run(service: LaneService): Promise<void> {
     for (let dueMs = performance.now(); this.isRunning; dueMs += urgentEveryMs) {
       await delay(Math.max(0, dueMs - performance.now()));
-      this.sent++;
-      void service.publish("high", "urgent", { body: dueMs });
+      const uid = uids[this.sent++ % uids.length] ?? "";
+      void service.publish("high", uid, { body: dueMs });
     }
   }
 

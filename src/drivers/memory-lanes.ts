@@ -23,9 +23,10 @@ interface Waiting {
 interface Taker {
   readonly claim: LaneClaim;
   readonly receiver: LaneReceiver;
-  /** Sequences that it was given and has not acked. */
-  readonly unacked: Set<number>;
-  givenThrough: number;
+  /** How many of each partition it was given and has not acked. */
+  readonly unacked: Map<number, number>;
+  readonly given: Set<number>;
+  isClosed?: boolean;
 }
 
 interface Queue {
@@ -84,12 +85,12 @@ export class MemoryLanes implements Lanes {
       queue.takers.delete(taker);
       taker.receiver.onEnd("consumer_deleted");
     }
-    const taker: Taker = { claim, receiver, unacked: new Set(), givenThrough: 0 };
+    const taker: Taker = { claim, receiver, unacked: new Map(), given: new Set() };
     queue.takers.add(taker);
     this.give(queue);
     // As a durable consumer, it stays when its taker has gone away.
     const close = async () => {
-      taker.givenThrough = Number.POSITIVE_INFINITY;
+      taker.isClosed = true;
     };
     return { close };
   }
@@ -138,21 +139,24 @@ export class MemoryLanes implements Lanes {
   private give(queue: Queue): void {
     for (const taker of queue.takers) {
       for (const message of queue.waiting.values()) {
-        if (taker.unacked.size >= taker.claim.unackedMax) break;
-        if (message.sequence <= taker.givenThrough) continue;
-        if (!taker.claim.partitions.includes(shardOfKey(message.key) % partitionCount)) continue;
-        taker.givenThrough = message.sequence;
-        taker.unacked.add(message.sequence);
-        const ack = () => this.onAck(queue, taker, message.sequence);
+        if (taker.isClosed === true || taker.given.has(message.sequence)) continue;
+        const partition = shardOfKey(message.key) % partitionCount;
+        if (!taker.claim.partitions.includes(partition)) continue;
+        const unacked = taker.unacked.get(partition) ?? 0;
+        if (unacked >= taker.claim.unackedMax) continue;
+        taker.unacked.set(partition, unacked + 1);
+        taker.given.add(message.sequence);
+        const ack = () => this.onAck(queue, taker, partition, message.sequence);
         taker.receiver.onMessage({ ...message, ack });
       }
     }
   }
 
-  private onAck(queue: Queue, taker: Taker, sequence: number): void {
+  private onAck(queue: Queue, taker: Taker, partition: number, sequence: number): void {
     if (this.losesAcks || !queue.takers.has(taker)) return;
-    taker.unacked.delete(sequence);
-    queue.waiting.delete(sequence);
+    if (!queue.waiting.delete(sequence)) return;
+    taker.given.delete(sequence);
+    taker.unacked.set(partition, (taker.unacked.get(partition) ?? 1) - 1);
     this.give(queue);
   }
 }

@@ -95,14 +95,15 @@ export interface Claim {
 }
 
 /**
- * A consumer of the claim's partitions, as new: it gives all that is not acked, in order.
- * Former ones of any of these partitions are deleted. Returns its name, or undefined where
- * a later owner has one.
+ * A consumer for each of the claim's partitions, as new: it gives all that is not acked, in
+ * order. Former ones of these partitions are deleted. Returns their names, or undefined
+ * where a later owner has one. One filter each: for several nats-server (2.10) goes through
+ * all subjects of a block for each message, and these are as many as users.
  */
 export async function claimPartitions(
   jsm: JetStreamManager,
   claim: Claim,
-): Promise<string | undefined> {
+): Promise<string[] | undefined> {
   const stream = laneStream(claim.lane);
   const filters = claim.partitions.map((partition) => partitionFilter(claim.lane, partition));
   const former: string[] = [];
@@ -113,17 +114,20 @@ export async function claimPartitions(
     former.push(name);
   }
   for (const name of former) await deleteConsumer(jsm, stream, name);
-  const name = `g${claim.group}-e${claim.epoch}`;
-  await jsm.consumers.add(stream, {
-    name,
-    durable_name: name,
-    filter_subjects: filters,
-    ack_policy: AckPolicy.Explicit,
-    ack_wait: ackWaitMs * nanosPerMs,
-    max_ack_pending: claim.unackedMax,
-    max_deliver: -1,
+  const made = claim.partitions.map(async (partition) => {
+    const name = `g${claim.group}-e${claim.epoch}-p${partition}`;
+    await jsm.consumers.add(stream, {
+      name,
+      durable_name: name,
+      filter_subject: partitionFilter(claim.lane, partition),
+      ack_policy: AckPolicy.Explicit,
+      ack_wait: ackWaitMs * nanosPerMs,
+      max_ack_pending: claim.unackedMax,
+      max_deliver: -1,
+    });
+    return name;
   });
-  return name;
+  return Promise.all(made);
 }
 
 export async function deleteConsumer(
@@ -144,6 +148,6 @@ export function isNotFound(cause: unknown): boolean {
 
 /** Of a consumer of this very group; 0 of any other's. */
 function epochOf(name: string, group: number): number {
-  const [, found, epoch] = /^g(\d+)-e(\d+)$/.exec(name) ?? [];
+  const [, found, epoch] = /^g(\d+)-e(\d+)-p\d+$/.exec(name) ?? [];
   return Number(found) === group ? Number(epoch) : 0;
 }

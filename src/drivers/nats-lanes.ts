@@ -1,6 +1,6 @@
 /**
- * Lanes over JetStream: a stream a lane, a durable pull consumer for each group's
- * partitions, named by its owner's epoch.
+ * Lanes over JetStream: a stream a lane, a durable pull consumer for each
+ * partition, named by its owner's epoch.
  *
  * The client prefetches; what may be unacked at a time (`max_ack_pending`) is what holds
  * the server back when the taker is slow.
@@ -76,13 +76,15 @@ export class NatsLanes implements Lanes {
   take(claim: LaneClaim, receiver: LaneReceiver): Promise<LaneFeed> {
     const { lane } = claim;
     return this.doing(lane, async () => {
-      const name = await claimPartitions(this.jsm, claim);
-      if (name === undefined) {
+      const names = await claimPartitions(this.jsm, claim);
+      if (names === undefined) {
         throw new Fault("LANE_TAKEN", "not-done", `a later owner has group ${claim.group}`);
       }
-      const consumer = await this.js.consumers.get(laneStream(lane), name);
+      const stream = laneStream(lane);
+      const consumers = names.map((name) => this.js.consumers.get(stream, name));
       const feed = new NatsLaneFeed(receiver);
-      await feed.open(this.connection, consumer, Math.min(prefetchMax, claim.unackedMax));
+      const prefetch = Math.min(prefetchMax, claim.unackedMax);
+      await feed.open(this.connection, await Promise.all(consumers), prefetch);
       return feed;
     });
   }
@@ -174,34 +176,42 @@ export class NatsLanes implements Lanes {
  * what follows it: so a gap in the numbers of the consumer, and each reconnect, end it.
  */
 class NatsLaneFeed implements LaneFeed {
-  private messages: ConsumerMessages | undefined;
-  private lastDelivery = 0;
+  private messages: ConsumerMessages[] = [];
   private isOver = false;
   private unwatch = () => undefined as unknown;
 
   constructor(private readonly receiver: LaneReceiver) {}
 
-  async open(connection: NatsConnection, consumer: Consumer, prefetch: number): Promise<void> {
+  async open(
+    connection: NatsConnection,
+    consumers: readonly Consumer[],
+    prefetch: number,
+  ): Promise<void> {
     this.unwatch = connection.watchReturns(() => this.end("the connection was lost"));
-    this.messages = await consumer.consume({
+    this.messages = await Promise.all(consumers.map((each) => this.consume(each, prefetch)));
+    for (const messages of this.messages) void this.watchEnd(messages);
+  }
+
+  private consume(consumer: Consumer, prefetch: number): Promise<ConsumerMessages> {
+    let lastDelivery = 0;
+    return consumer.consume({
       max_messages: prefetch,
-      callback: (message: JsMsg) => this.onMessage(message),
+      callback: (message: JsMsg) => {
+        const { deliverySequence } = message.info;
+        if (deliverySequence === ++lastDelivery) this.onMessage(message);
+        else this.end(`a gap before delivery ${deliverySequence}`);
+      },
     });
-    void this.watchEnd(this.messages);
   }
 
   async close(): Promise<void> {
     this.isOver = true;
     this.unwatch();
-    await this.messages?.close();
+    await Promise.all(this.messages.map((each) => each.close()));
   }
 
   private onMessage(message: JsMsg): void {
     if (this.isOver) return;
-    if (message.info.deliverySequence !== ++this.lastDelivery) {
-      this.end(`a gap before delivery ${message.info.deliverySequence}`);
-      return;
-    }
     const read = readMessage(message);
     // It was stored by no transform of ours, and belongs to nobody.
     if (read === undefined) message.term("not a lane's subject");

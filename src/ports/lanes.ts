@@ -3,7 +3,7 @@
  * suite (test/contract/lanes.ts) holds every implementation to what is said here.
  *
  * A message stays until it is acked. Whoever takes a group's partitions gets all that is
- * not acked, in the order in which it was published; the former taker gets no more.
+ * not acked, of each user in the order in which it was published; the former taker gets no more.
  */
 import type { LaneRecord } from "../protocol/lane-record.js";
 import type { SessionKey } from "../protocol/shards.js";
@@ -41,7 +41,7 @@ export interface LaneClaim {
   readonly group: number;
   readonly epoch: number;
   readonly partitions: readonly number[];
-  /** Given and not acked; no more come until some are. */
+  /** Of each partition, given and not acked; no more come until some are. */
   readonly unackedMax: number;
 }
 
