@@ -1,7 +1,7 @@
 /** Which events a change of the log makes, for an app with these wishes. Pure. */
 import type { Change, DropReason } from "../src/ports/inbox-store.js";
-import type { MsgId } from "../src/protocol/msg-id.js";
 import type { AppEvents } from "../src/protocol/app-settings.js";
+import type { MsgId } from "../src/protocol/msg-id.js";
 import {
   type PresenceKind,
   type ReceiptKind,

@@ -24,10 +24,10 @@ import {
   appRecordVersion,
   encodeAppRecord,
 } from "../../src/protocol/app-record.js";
+import type { AppEvents } from "../../src/protocol/app-settings.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { decodeMsgId } from "../../src/protocol/msg-id.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import type { AppEvents } from "../../src/protocol/app-settings.js";
 import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { pushUserSubject } from "../../src/protocol/subjects.js";
 import { decodeNodeRecord, type NodeRecord, nodeKey } from "../../topology/node-record.js";

@@ -19,13 +19,12 @@ import type {
   StoredSession,
 } from "../../src/ports/inbox-store.js";
 import type { AppRecord } from "../../src/protocol/app-record.js";
-import type { AppLimits } from "../../src/protocol/app-settings.js";
+import type { AppEvents, AppLimits } from "../../src/protocol/app-settings.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import type { InboxAnswer } from "../../src/protocol/inbox-answer.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { Attach, FromEdge, ToEdge, ToSession } from "../../src/protocol/messages.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
-import type { AppEvents } from "../../src/protocol/app-settings.js";
 import {
   type SessionKey,
   type Shard,
