@@ -1,17 +1,15 @@
 /**
- * The shards of one node that commit together: a volume of the embedded store.
- * Opens the store, raises the fences, starts the shards, and writes what their
- * sessions want stored: one commit in flight, what arrives meanwhile is the next.
+ * The shards of one node that commit together: a volume of the embedded store. Its parts
+ * have a file each: the store and its fences (group-store), the commits of its sessions
+ * (group-commits), its end (group-freeze), a fence above it (fence-report).
  *
  *   opening ──(open, raise)──▶ serving ──(commit failed, unknown fate)──▶ crash, open again
  *
  * Invariant: a shard actor exists only under an epoch that its fence was raised to.
  */
 import { unreachable } from "../src/base/assert.js";
-import { Fault } from "../src/base/result.js";
-import type { CommitAnswer, Fence, InboxGroup, ShardWrite } from "../src/ports/inbox-store.js";
-import type { EdgeGone, FenceReported, ProbeGroup } from "../src/protocol/messages.js";
-import { MsgIdSource } from "../src/protocol/msg-id.js";
+import type { InboxGroup } from "../src/ports/inbox-store.js";
+import type { EdgeGone, ProbeGroup } from "../src/protocol/messages.js";
 import type { Shard as ShardNumber } from "../src/protocol/shards.js";
 import { Actor, cellOf } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
@@ -21,14 +19,21 @@ import type { ActorKind } from "../src/runtime/kind.js";
 import type { Admission, GroupState } from "./admission.js";
 import { AttachCalls } from "./attach-calls.js";
 import { ChangePublisher, type ChangesWaiting, figuresOf } from "./change-publisher.js";
-import { answerDurable, answerUnknown } from "./commit-answers.js";
 import { CommitPace } from "./commit-pace.js";
 import { CommitQueue } from "./commit-queue.js";
 import { DueSweep } from "./due-sweep.js";
+import { FenceReport } from "./fence-report.js";
 import type { Freeze, GroupDrained, ShardFrozen } from "./freeze.js";
-import { gatherWrites, publishedPositions } from "./gather-writes.js";
 import { type BackUpGroup, GroupBackup } from "./group-backup.js";
+import {
+  type CommitEnded,
+  type CommitTick,
+  type CommittingGroup,
+  GroupCommits,
+} from "./group-commits.js";
+import { type FreezingGroup, GroupFreeze } from "./group-freeze.js";
 import { GroupGate } from "./group-gate.js";
+import { type FencedShard, GroupStore } from "./group-store.js";
 import type { GroupFigures } from "./load-meter.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
@@ -57,17 +62,6 @@ export interface GroupServing {
 
 interface FreezeTick {
   readonly kind: "FreezeTick";
-}
-
-interface CommitTick {
-  readonly kind: "CommitTick";
-}
-
-interface CommitEnded {
-  readonly kind: "CommitEnded";
-  readonly writes: readonly ShardWrite[];
-  readonly taken: readonly PendingWrite[];
-  readonly result: readonly CommitAnswer[] | Fault;
 }
 
 interface SweepTick {
@@ -115,35 +109,28 @@ const groupKind: ActorKind = {
   stopDeadlineMs: 10_000,
 };
 
-/** A commit that would hold fewer pushes waits a moment for more, when one has just ended. */
-const gatherPushes = 64;
-const gatherMs = 2;
 const sweepEveryMs = 1_000;
 const freezeAgainMs = 50;
 /** The child that is no shard. */
 const publisherKey = "changes";
 
-export class ShardGroup extends Actor<GroupMessage> {
+export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, FreezingGroup {
   private readonly contexts = new Map<ShardNumber, ShardContext>();
-  private readonly commits: CommitQueue;
-  private inbox: InboxGroup | undefined = undefined;
-  /** The commit under way; settles, never rejects. */
-  private flight: Promise<void> | undefined = undefined;
-  /** Ended while this actor is told to stop: still to be answered. */
-  private landed: CommitEnded | undefined = undefined;
-  private readonly gate: GroupGate;
   private readonly state: GroupState;
+  private readonly store: GroupStore;
+  /** While it is open, and the group does not stop. */
+  private inbox: InboxGroup | undefined = undefined;
+  private readonly queue: CommitQueue;
+  private readonly commits: GroupCommits;
+  private readonly gate: GroupGate;
   private readonly attachCalls: AttachCalls;
-  /** The highest fence found above this node's epochs; 0 when none was. */
-  private highestFence = 0;
+  private readonly fenceReport: FenceReport;
+  private readonly freeze = new GroupFreeze(this);
+  private readonly backup = new GroupBackup();
   private dueSweep: DueSweep | undefined = undefined;
-  private commitCount = 0;
+  private probe: StoreProbe | undefined = undefined;
   private readonly undelivered: DeliveryFigures = { setAside: 0, bound: 0 };
   private handled = 0;
-  private probe: StoreProbe | undefined = undefined;
-  private readonly backup = new GroupBackup();
-  /** Shards that still have sessions; undefined while the group does not freeze. */
-  private thawed: Set<ShardNumber> | undefined = undefined;
 
   /** `epochs`: what placement gave this node, by shard. */
   constructor(
@@ -154,10 +141,19 @@ export class ShardGroup extends Actor<GroupMessage> {
     private readonly admission: Admission,
   ) {
     super();
-    const pace = new CommitPace(node.clock, node.limits);
-    this.commits = new CommitQueue(() => this.wake(), node.limits, pace);
     this.state = admission.groupState(group);
-    this.gate = new GroupGate(admission, this.state, this.commits, node);
+    this.store = new GroupStore(node, incarnation, group, this.state, () => this.isOver);
+    const { circuit } = this.state;
+    this.queue = new CommitQueue(
+      () => void this.tellSelf({ kind: "CommitTick" }),
+      node.limits,
+      new CommitPace(node.clock, node.limits),
+    );
+    this.commits = new GroupCommits(this, this.queue, this.contexts, circuit, node);
+    this.gate = new GroupGate(admission, this.state, this.queue, node);
+    this.fenceReport = new FenceReport(node, incarnation, group, (leader, report) =>
+      this.tell(leader, report),
+    );
     this.attachCalls = new AttachCalls(
       (edge, message) => this.ask(edge, message, sweepEveryMs),
       (edge) => void this.tellSelf({ kind: "EdgeConfirmed", edge }),
@@ -170,85 +166,45 @@ export class ShardGroup extends Actor<GroupMessage> {
     return groupKind;
   }
 
-  private wake(): void {
-    this.tellSelf({ kind: "CommitTick" });
-  }
+  // ---- opening and closing ----
 
   protected override async started(): Promise<void> {
-    const { node } = this;
-    const { store, clock, limits, log } = node;
     // Whoever has the store by now would be killed for it; the host ends this actor.
     if (!this.mayServe) return;
-    const inbox = await this.tried(store.openGroup(this.group));
+    const { store } = this;
+    const inbox = await store.open();
     // It took so long that somebody else is to have it, or that nobody waits for it here.
-    if (!this.mayServe || this.isOver) return this.closeStore(inbox);
+    if (!this.mayServe || this.isOver) return store.close(inbox);
     this.inbox = inbox;
-    const startMs = clock.wallMs();
-    const reserveUntilMs = startMs + limits.reserveMs;
-    // Not the node's name of now: it may have changed while the store was opened.
-    const holder = nodeNameOf({ nodeId: node.nodeId, incarnation: this.incarnation });
-    const requests = [...this.epochs].map(([shard, epoch]) => ({
-      shard,
-      epoch,
-      holder,
-      reserveUntilMs,
-    }));
-    const raise = inbox.raise(requests).finally(() => this.closeIfOver(inbox));
-    const answers = await this.tried(raise);
+    const { shards, highestFence } = await store.raise(inbox, this.epochs);
     if (this.isOver) return;
+    this.serve(inbox, shards);
+    // Fenced out of some, it is given all anew: until then what comes is held.
+    if (highestFence > 0) this.fenceReport.note(highestFence);
+    else this.tellHost({ kind: "GroupServing", group: this.group, epochs: this.epochs });
+    this.timer(sweepEveryMs, { kind: "SweepTick" });
+    this.callEdges();
+    this.node.log.info("group opened", { group: this.group, shards: this.contexts.size });
+  }
+
+  private serve(inbox: InboxGroup, shards: readonly FencedShard[]): void {
+    const { clock } = this.node;
     const { circuit } = this.state;
     this.probe = new StoreProbe(clock, inbox, this.contexts, (ms) => circuit.noteSuccess(ms));
     circuit.noteSuccess(clock.monotonicMs());
-    let highestFence = 0;
-    for (const [index, request] of requests.entries()) {
-      const answer = answers[index];
-      if (answer === undefined || !answer.ok) {
-        highestFence = Math.max(highestFence, answer?.epoch ?? 0);
-        continue;
-      }
-      const previousMs = answer.value.previousReservedUntilMs;
-      // Where an earlier reservation reaches past ours, the first id waits for a longer one.
-      const firstIdMs = Math.max(startMs, previousMs);
-      const ids = new MsgIdSource(request.shard, node.idcNumber, firstIdMs, reserveUntilMs);
-      this.startShard(request.shard, request.epoch, inbox, ids, answer.value);
-    }
+    for (const shard of shards) this.startShard(inbox, shard);
     this.spawn(publisherKey);
-    const { group, epochs } = this;
-    this.admission.inboxes.opened(group, inbox, [...this.contexts.keys()]);
+    this.admission.inboxes.opened(this.group, inbox, [...this.contexts.keys()]);
     this.state.isServing = true;
-    // Fenced out of some, it is given all anew: until then what comes is held.
-    if (highestFence > 0) this.noteFence(highestFence);
-    else this.tellHost({ kind: "GroupServing", group, epochs });
-    this.timer(sweepEveryMs, { kind: "SweepTick" });
-    for (const member of node.view.nodes.values()) {
-      this.attachCalls.add(addressOn(nodeNameOf(member), "edge"));
-    }
-    this.askEdges();
-    log.info("group opened", { group, shards: this.contexts.size });
   }
 
-  private startShard(
-    shard: ShardNumber,
-    epoch: number,
-    inbox: InboxGroup,
-    ids: MsgIdSource,
-    fence: Fence,
-  ): void {
-    const { node, incarnation, commits, gate, attachCalls: presence, undelivered: figures } = this;
+  private startShard(inbox: InboxGroup, { shard, epoch, ids, fence }: FencedShard): void {
+    const { node, incarnation, queue: commits, gate } = this;
+    const { attachCalls: presence, undelivered: figures } = this;
     const changes = new ShardChanges(fence, node.apps);
     const shared = { node, incarnation, inbox, commits, gate, presence, figures };
     this.contexts.set(shard, { ...shared, shard, epoch, ids, changes });
     this.spawn(shard);
-  }
-
-  /** A store that fails each time it is tried opens the circuit. */
-  private async tried<Value>(call: Promise<Value>): Promise<Value> {
-    try {
-      return await call;
-    } catch (cause) {
-      this.state.circuit.noteFailure(this.node.clock.monotonicMs());
-      throw cause;
-    }
   }
 
   /** The sessions are gone; what they submitted is written and answered before the group closes. */
@@ -258,35 +214,13 @@ export class ShardGroup extends Actor<GroupMessage> {
     this.inbox = undefined;
     this.state.isServing = false;
     this.admission.inboxes.closed(this.group);
-    await this.flight;
-    const { landed } = this;
-    if (landed !== undefined) this.answerLanded(landed);
-    if (reason === "normal" && landed?.result instanceof Fault) {
-      // They stand on what nobody knows to be stored.
-      answerUnknown(this.node.bus, this.commits.take());
-    } else if (reason === "normal") {
-      const left = this.commits.take();
-      const positions = publishedPositions(this.contexts.values());
-      await inbox.commit([...this.gather(left), ...positions]).then(
-        (answers) => answerDurable(this.node.bus, left, answers),
-        () => answerUnknown(this.node.bus, left),
-      );
-    }
-    await this.closeStore(inbox);
+    await this.commits.end(inbox, reason !== "normal");
+    await this.store.close(inbox);
   }
 
   /** Abandoned at its stop deadline while it started: `stopping` does not come for it. */
   private get isOver(): boolean {
     return !isAlive(cellOf(this));
-  }
-
-  private async closeIfOver(inbox: InboxGroup): Promise<void> {
-    if (this.isOver) await this.closeStore(inbox);
-  }
-
-  /** The embedded store cannot open again in this process what it could not close. */
-  private async closeStore(inbox: InboxGroup): Promise<void> {
-    await inbox.close().catch((cause) => this.node.giveUp(`group ${this.group}: ${cause}`));
   }
 
   protected override createChild(key: ActorKey): Actor {
@@ -318,16 +252,17 @@ export class ShardGroup extends Actor<GroupMessage> {
         this.onFreeze();
         return;
       case "FreezeTick":
-        this.freezeShards();
+        this.freeze.tellShards();
+        this.timer(freezeAgainMs, message);
         return;
       case "ShardFrozen":
-        this.onShardFrozen(message.shard);
+        this.freeze.onShardFrozen(message.shard);
         return;
       case "CommitTick":
-        this.onCommitTick();
+        if (this.inbox !== undefined) this.commits.begin(this.inbox);
         return;
       case "CommitEnded":
-        this.onCommitEnded(message);
+        this.commits.onEnded(message, this.inbox);
         return;
       case "SweepTick":
         this.onSweepTick();
@@ -373,144 +308,61 @@ export class ShardGroup extends Actor<GroupMessage> {
     else from?.refuse(answer.code, answer.message);
   }
 
-  private onFreeze(): void {
-    if (this.thawed !== undefined) return;
-    this.thawed = new Set(this.contexts.keys());
-    this.freezeShards();
-  }
+  // ---- freezing ----
 
-  private freezeShards(): void {
-    const { thawed, group } = this;
-    if (thawed === undefined) return;
-    for (const shard of thawed) {
-      if (!this.hasChild(shard)) thawed.delete(shard);
-      else this.tellChild(shard, { kind: "Freeze" } satisfies Freeze);
-    }
-    if (thawed.size === 0) this.tellHost({ kind: "GroupDrained", group });
-    // A full mailbox did not take it, a crash has forgotten it.
+  private onFreeze(): void {
+    if (this.freeze.hasBegun) return;
+    this.freeze.begin(this.contexts.keys());
     this.timer(freezeAgainMs, { kind: "FreezeTick" });
   }
 
-  private onShardFrozen(shard: ShardNumber): void {
-    const { thawed, group } = this;
-    if (thawed?.delete(shard) && thawed.size === 0) this.tellHost({ kind: "GroupDrained", group });
+  hasShard(shard: ShardNumber): boolean {
+    return this.hasChild(shard);
   }
 
-  private onCommitTick(): void {
-    const { inbox } = this;
-    if (inbox === undefined) return;
-    const taken = this.commits.take();
-    if (taken.length === 0) return;
-    const writes = this.gather(taken);
-    this.flight = inbox.commit(writes).then(
-      (result) => this.endCommit({ kind: "CommitEnded", writes, taken, result }),
-      (cause) => this.endCommit({ kind: "CommitEnded", writes, taken, result: asFault(cause) }),
-    );
+  freezeShard(shard: ShardNumber): void {
+    this.tellChild(shard, { kind: "Freeze" } satisfies Freeze);
   }
 
-  private endCommit(ended: CommitEnded): void {
-    this.landed = ended;
+  drained(): void {
+    this.tellHost({ kind: "GroupDrained", group: this.group });
+  }
+
+  // ---- committing ----
+
+  commitEnded(ended: CommitEnded): void {
     this.tellSelf(ended);
   }
 
-  /** Stopping: nobody takes messages any more, but the publishers still wait. */
-  private answerLanded({ taken, result }: CommitEnded): void {
-    if (result instanceof Fault) answerUnknown(this.node.bus, taken);
-    else answerDurable(this.node.bus, taken, result);
+  commitIn(delayMs: number): void {
+    this.timer(delayMs, { kind: "CommitTick" });
   }
 
-  private gather(taken: readonly PendingWrite[]): ShardWrite[] {
-    return gatherWrites(taken, this.contexts, this.node);
+  noteDurable({ shard, key, bytesAdded, messagesAdded }: PendingWrite): void {
+    this.admission.inboxes.noteCommitted(this.group, shard, key, bytesAdded, messagesAdded);
   }
 
-  private onCommitEnded(ended: CommitEnded): void {
-    // Of an instance that crashed meanwhile, which has answered it as it ended.
-    if (ended !== this.landed) return;
-    const { writes, taken, result } = ended;
-    this.landed = undefined;
-    this.commits.pace.end();
-    if (result instanceof Fault) {
-      this.failCommit(result);
-      return;
-    }
-    this.commitCount++;
-    const fenced = new Set<ShardNumber>();
-    for (const [index, write] of writes.entries()) {
-      const answer = result[index];
-      if (answer !== undefined && !answer.ok) {
-        fenced.add(write.shard);
-        this.loseShard(write.shard, answer.epoch);
-      } else if (answer !== undefined) {
-        this.noteCommitted(write, answer.value.lastChange);
-      }
-    }
-    for (const write of taken) {
-      if (fenced.has(write.shard)) continue;
-      const { shard, key, bytesAdded, messagesAdded } = write;
-      this.admission.inboxes.noteCommitted(this.group, shard, key, bytesAdded, messagesAdded);
-      write.author.committed(write);
-    }
-    const waiting = this.commits.settle();
-    if (!this.commits.isWaiting) return;
-    // Under load a moment's patience makes one flush serve many; after a rest nobody waits.
-    if (waiting >= gatherPushes) this.onCommitTick();
-    else this.timer(gatherMs, { kind: "CommitTick" });
-  }
-
-  private noteCommitted(write: ShardWrite, lastChange: number): void {
-    const { shard, sessions, reserveUntilMs, publishedChange } = write;
-    const context = this.contexts.get(shard);
-    if (context === undefined) return;
-    const { ids, changes } = context;
-    if (reserveUntilMs !== undefined) ids.extend(reserveUntilMs);
-    if (publishedChange !== undefined) {
-      changes.noteStored(publishedChange, this.node.clock.monotonicMs());
-    }
-    const isAtWork = changes.hasWork;
-    changes.noteCommitted(lastChange, sessions);
-    if (isAtWork || !changes.hasWork) return;
+  changesWait(shard: ShardNumber): void {
     this.tellChild(publisherKey, { kind: "ChangesWaiting", shard } satisfies ChangesWaiting);
   }
 
   /** A node whose write is fenced answers nothing: the shard has another owner. */
-  private loseShard(shard: ShardNumber, epoch: number): void {
+  loseShard(shard: ShardNumber, epoch: number): void {
     this.node.log.warn("shard fenced", { shard, epoch });
     this.admission.requests.closeShard(shard);
     this.stopChild(shard);
     const context = this.contexts.get(shard);
     if (context !== undefined) context.changes.isOver = true;
-    this.noteFence(epoch);
+    this.fenceReport.note(epoch);
   }
 
-  /**
-   * Nobody knows what reached the disk: answer so, and begin again from what is
-   * there. The supervisor opens the group anew, and the edges attach again.
-   */
-  private failCommit(fault: Fault): never {
-    this.state.circuit.noteFailure(this.node.clock.monotonicMs());
-    answerUnknown(this.node.bus, this.commits.abandon());
-    throw fault;
-  }
+  // ---- edges, and what is due ----
 
-  private noteFence(epoch: number): void {
-    this.highestFence = Math.max(this.highestFence, epoch);
-    this.reportFence();
-  }
-
-  /** Until the leader has given the group above the fence, which ends this actor. */
-  private reportFence(): void {
-    const { leader } = this.node.view;
-    if (leader === undefined || this.highestFence === 0 || !this.mayServe) return;
-    const { incarnation } = this;
-    const { nodeId } = this.node;
-    const report: FenceReported = {
-      kind: "FenceReported",
-      group: this.group,
-      epoch: this.highestFence,
-      nodeId,
-      incarnation,
-    };
-    this.tell(addressOn(nodeNameOf(leader), "placement"), report);
+  private callEdges(): void {
+    for (const member of this.node.view.nodes.values()) {
+      this.attachCalls.add(addressOn(nodeNameOf(member), "edge"));
+    }
+    this.askEdges();
   }
 
   private askEdges(): void {
@@ -521,9 +373,9 @@ export class ShardGroup extends Actor<GroupMessage> {
   /** It does not wait for the store: every push of the group passes through its mailbox. */
   private onSweepTick(): void {
     const { inbox } = this;
-    if (inbox === undefined || this.thawed !== undefined) return;
+    if (inbox === undefined || this.freeze.hasBegun) return;
     const { clock, random } = this.node;
-    this.reportFence();
+    this.fenceReport.repeat();
     this.askEdges();
     if (this.state.circuit.isOpen) this.probe?.start();
     this.dueSweep ??= new DueSweep(inbox, [...this.contexts.keys()], random.next());
@@ -555,18 +407,13 @@ export class ShardGroup extends Actor<GroupMessage> {
     const heldBack = this.child<ChangePublisher>(publisherKey)?.heldBack;
     return {
       shards: this.contexts.size,
-      commits: this.commitCount,
-      uncommitted: this.commits.uncommitted,
-      uncommittedBound: this.commits.pace.bound,
+      commits: this.commits.count,
+      uncommitted: this.queue.uncommitted,
+      uncommittedBound: this.queue.pace.bound,
       circuit: { isOpen: this.state.circuit.isOpen, trips: this.state.circuit.trips },
       ...figuresOf(this.contexts),
       ...(heldBack === undefined ? {} : { heldBack }),
       ...this.undelivered,
     };
   }
-}
-
-function asFault(cause: unknown): Fault {
-  if (cause instanceof Fault) return cause;
-  return new Fault("STORE_UNAVAILABLE", "unknown", String(cause), { cause });
 }
