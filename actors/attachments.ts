@@ -25,7 +25,7 @@ export class Attachments {
     if (!desk.mayServe) return;
     const { inbox, deliveries } = desk;
     const { node } = desk.context;
-    const admission = admitDevice(deliveries.devices, attach, inbox, node);
+    const admission = admitDevice(desk.devices, attach, inbox, node);
     if (admission.kind === "outdated") {
       this.closeReplaced(attach.edge, attach.connection);
       return;
@@ -63,7 +63,7 @@ export class Attachments {
 
   loseEdge({ edge }: EdgeGone): void {
     const { desk } = this;
-    for (const device of desk.deliveries.devices) {
+    for (const device of desk.devices) {
       if (device.edge !== edge) continue;
       device.disconnect(desk.context.node.clock.wallMs());
       desk.write().isRecordDue = true;
@@ -81,20 +81,18 @@ export class Attachments {
   /** Its time has come: who is connected is seen now, and who was unseen for too long goes. */
   look(): void {
     const { desk } = this;
-    const { deliveries, context } = desk;
+    const { context } = desk;
     const { clock, limits } = context.node;
-    if (deliveries.devices.length === 0) return;
+    if (desk.devices.length === 0) return;
     const nowMs = clock.wallMs();
     let isRecordDue = false;
-    for (const device of deliveries.devices) {
+    for (const device of desk.devices) {
       if (!device.isConnected || nowMs - device.seenAtMs < limits.deviceSeenEveryMs / 2) continue;
       device.seenAtMs = nowMs;
       isRecordDue = true;
     }
     // Who is connected may not have been attached here yet.
-    const retired = context.presence.isKnown
-      ? retiredDevices(deliveries.devices, nowMs, limits)
-      : [];
+    const retired = context.presence.isKnown ? retiredDevices(desk.devices, nowMs, limits) : [];
     if (retired.length > 0) {
       this.removeDevices(retired.map((device) => ({ device, reason: "retired" })));
       isRecordDue = true;
@@ -126,7 +124,7 @@ export class Attachments {
       return;
     }
     // Who asks again and again is sent it again when its ack is overdue.
-    if (device.isUnderWay && !device.attempts.mayRepeat()) return;
+    if (device.isUnderWay && !device.mayRepeat()) return;
     const { position } = resend;
     // Below the cursor too: what lies between will not be sent to it any more, and a base
     // above what it has would be asked about for ever.
@@ -137,40 +135,40 @@ export class Attachments {
 
   /** The user was erased: whoever is connected as that user is to sign in anew. */
   closeErased(): void {
-    for (const { edge, connection } of this.desk.deliveries.devices) {
+    for (const { edge, connection } of this.desk.devices) {
       this.desk.tellEdge(edge, { kind: "CloseConnection", connection, close: "ERASED" });
     }
   }
 
   private servedOn(ref: ConnectionRef): Device | undefined {
-    return this.desk.deliveries.devices.find((device) => device.isServedOn(ref));
+    return this.desk.devices.find((device) => device.isServedOn(ref));
   }
 
   private addDevice(device: Device, removed: readonly RemovedDevice[]): void {
-    const { deliveries } = this.desk;
-    const write = this.desk.write();
-    deliveries.devices = deliveries.devices.concat(device);
+    const { desk } = this;
+    const write = desk.write();
+    desk.devices = desk.devices.concat(device);
     if (removed.length > 0) this.removeDevices(removed);
     write.changes.push({ kind: "device-added", device: device.id, platform: device.platform });
   }
 
   private removeDevices(removed: readonly RemovedDevice[]): void {
-    const { inbox, deliveries } = this.desk;
-    const write = this.desk.write();
+    const { desk } = this;
+    const write = desk.write();
     for (const { device, reason } of removed) {
       this.closeReplaced(device.edge, device.connection);
       write.changes.push({ kind: "device-removed", device: device.id, reason });
     }
     const gone = removed.map(({ device }) => device);
-    deliveries.devices = deliveries.devices.filter((device) => !gone.includes(device));
-    inbox.trimAbandoned(gone, deliveries.devices, write);
+    desk.devices = desk.devices.filter((device) => !gone.includes(device));
+    desk.inbox.trimAbandoned(gone, desk.devices, write);
   }
 
   /** With each new device, and at each look: one stands in the store while there are devices. */
   private planLook(): void {
     const { desk } = this;
     const { clock, limits } = desk.context.node;
-    const look = nextLook(desk.deliveries.devices, clock.wallMs(), limits);
+    const look = nextLook(desk.devices, clock.wallMs(), limits);
     if (look !== undefined) desk.write().addDue.push(lookBucketMs(look.atMs, look.spanMs));
   }
 
@@ -181,16 +179,16 @@ export class Attachments {
   }
 
   private setAsideFirst(device: Device): void {
-    const { inbox, deliveries, context, sessionKey } = this.desk;
+    const { inbox, context, sessionKey } = this.desk;
     const { clock, log } = context.node;
     const first = inbox.firstFor(device, clock.wallMs());
-    if (first === undefined || !device.attempts.isUsedUpBy(first.seq)) return;
+    if (first === undefined || !device.isUsedUpBy(first.seq)) return;
     device.setAside(first.seq);
     const write = this.desk.write();
     write.isRecordDue = true;
-    const isDropped = inbox.setAside(first, deliveries.devices, write);
+    const isDropped = inbox.setAside(first, this.desk.devices, write);
     context.figures.setAside++;
-    const { isStalled } = device.attempts;
+    const { isStalled } = device;
     log.warn("message set aside", {
       ...{ session: sessionKey, device: device.id, id: first.id, isDropped, isStalled },
     });
@@ -198,8 +196,8 @@ export class Attachments {
 
   /** It took all that it was sent, and only said so too late. */
   private wakeStalled(device: Device, seq: number): void {
-    if (!device.attempts.isStalled || seq < device.ackedSeq) return;
-    device.attempts.wake();
+    if (!device.isStalled || seq < device.ackedSeq) return;
+    device.wake();
     this.desk.armAckWait();
     this.desk.write().isRecordDue = true;
   }
@@ -211,7 +209,7 @@ export class Attachments {
   /** Moves the device's cursor and lets go what nobody needs any more. */
   private noteAck(device: Device, seq: number): void {
     const { desk } = this;
-    const { inbox, deliveries } = desk;
+    const { inbox } = desk;
     const { apps, clock } = desk.context.node;
     const { ackedSeq: oldSeq, sentSeq } = device;
     if (!device.ackThrough(seq, clock.monotonicMs())) return;
@@ -223,7 +221,7 @@ export class Attachments {
     const named = ids.length === 0 ? {} : { ids };
     write.changes.push({ kind: "acked", device: device.id, seq: device.ackedSeq, ...named });
     const app = apps.find(decodeToken(appOfKey(desk.sessionKey)) ?? "");
-    inbox.trim(deliveries.devices, device, oldSeq, app?.delivery ?? "each-device", write);
+    inbox.trim(desk.devices, device, oldSeq, app?.delivery ?? "each-device", write);
     write.isRecordDue = true;
   }
 

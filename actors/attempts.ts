@@ -15,6 +15,8 @@ import type { Limits } from "./limits.js";
 /** A client that misses a frame asks again; so often between two attempts it costs it none. */
 const repeatsMax = 3;
 
+type TriedRecord = Pick<DeviceRecord, "attempts" | "triedSeq" | "setAside">;
+
 export class Attempts {
   private count = 0;
   private triedSeq = 0;
@@ -27,12 +29,19 @@ export class Attempts {
   private trials = 0;
 
   constructor(
-    { attempts = 0, triedSeq = 0, setAside = 0 }: DeviceRecord,
+    { attempts = 0, triedSeq = 0, setAside = 0 }: TriedRecord,
     private readonly limits: Limits,
   ) {
     this.count = attempts;
     this.triedSeq = triedSeq;
     this.setAside = setAside;
+  }
+
+  /** As one that was just made: nothing is lost when it is let go. */
+  isAtRest(ackedSeq: number): boolean {
+    const { count, triedSeq, setAside, narrowUntilSeq, repeats, isRepeat } = this;
+    const isTried = count > 0 || triedSeq > ackedSeq || narrowUntilSeq > 0;
+    return !isTried && setAside === 0 && repeats === 0 && !isRepeat;
   }
 
   get isStalled(): boolean {
@@ -116,7 +125,7 @@ export class Attempts {
     this.trials = 0;
   }
 
-  toRecord(): Pick<DeviceRecord, "attempts" | "triedSeq" | "setAside"> {
+  toRecord(): TriedRecord {
     const { count, triedSeq, setAside } = this;
     return {
       ...(count > 0 ? { attempts: count, triedSeq } : {}),

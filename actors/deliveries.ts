@@ -16,9 +16,12 @@ import type { Device } from "./device.js";
 import type { Inbox } from "./inbox.js";
 import type { ShardContext } from "./shard-context.js";
 
-/** The session's own ways out. */
+/** The session: what it has, and its own ways out. */
 export interface Outlet {
+  readonly context: ShardContext;
   readonly sessionKey: SessionKey;
+  readonly inbox: Inbox;
+  readonly devices: readonly Device[];
   tellEdge(edge: string | undefined, message: ToEdge): void;
   /** Something was sent that must be acked in time. */
   armAckWait(): void;
@@ -28,28 +31,19 @@ export interface Outlet {
 
 const attachAgainMs = 2_000;
 
+/** Has no state of its own: made for each use, so that an idle session keeps none. */
 export class Deliveries {
-  devices: Device[] = [];
-
-  constructor(
-    private readonly context: ShardContext,
-    private readonly inbox: Inbox,
-    private readonly outlet: Outlet,
-  ) {}
-
-  get isAnybodyConnected(): boolean {
-    return this.devices.some((device) => device.isConnected);
-  }
+  constructor(private readonly outlet: Outlet) {}
 
   /** What was just committed, to those who have everything before it. */
   deliverCommitted(appended: readonly StoredEntry[]): void {
-    const { inbox } = this;
+    const { inbox, devices } = this.outlet;
     const last = appended.at(-1);
     // Another instance of this session may have submitted it, and have read it since.
     if (last === undefined || last.seq <= inbox.committedSeq) return;
     const before = inbox.committedSeq;
     inbox.committedSeq = last.seq;
-    for (const device of this.devices) {
+    for (const device of devices) {
       // Only who has all that came before takes it from memory; others read the store.
       if (device.isConnected && device.passedSeq === before) this.send(device, appended);
     }
@@ -57,10 +51,14 @@ export class Deliveries {
 
   /** At most once: to whoever is connected now. */
   deliverPassing(record: Uint8Array, target: Target | undefined): void {
-    const { epoch, node, shard } = this.context;
-    const session = { key: this.outlet.sessionKey, epoch, generation: this.inbox.generation };
+    const { epoch, node, shard } = this.outlet.context;
+    const session = {
+      key: this.outlet.sessionKey,
+      epoch,
+      generation: this.outlet.inbox.generation,
+    };
     let isTaken = false;
-    for (const device of this.devices) {
+    for (const device of this.outlet.devices) {
       if (!device.isConnected || !device.isTargetOf(target)) continue;
       const { edge, connection } = device;
       this.outlet.tellEdge(edge, { kind: "DeliverPassing", connection, epoch, record });
@@ -73,8 +71,8 @@ export class Deliveries {
   /** To whoever is connected and may have been sent them. */
   deliverRecalled(recalled: readonly { id: MsgId; target: Target | undefined }[]): void {
     if (recalled.length === 0) return;
-    const { epoch } = this.context;
-    for (const device of this.devices) {
+    const { epoch } = this.outlet.context;
+    for (const device of this.outlet.devices) {
       const own = recalled.filter(({ target }) => device.isTargetOf(target));
       if (!device.isConnected || own.length === 0) continue;
       const { edge, connection } = device;
@@ -85,7 +83,7 @@ export class Deliveries {
 
   /** Reads the store for each device that is behind and has room; no promise where none is. */
   catchUp(): void | Promise<void> {
-    for (const device of this.devices) {
+    for (const device of this.outlet.devices) {
       if (this.isBehind(device)) return this.readAndSend();
     }
   }
@@ -93,15 +91,15 @@ export class Deliveries {
   /** Tells the edge where the chain of `prev` (re)starts; what follows is sent by `catchUp`. */
   attachAt(device: Device, baseSeq: number): void {
     device.rewind(baseSeq);
-    const nowMs = this.context.node.clock.monotonicMs();
+    const nowMs = this.outlet.context.node.clock.monotonicMs();
     device.sentAtMs = nowMs;
     device.attachedAtMs = nowMs;
     this.outlet.tellEdge(device.edge, {
       kind: "Attached",
       connection: device.connection,
       key: this.outlet.sessionKey,
-      epoch: this.context.epoch,
-      base: { generation: this.inbox.generation, seq: baseSeq },
+      epoch: this.outlet.context.epoch,
+      base: { generation: this.outlet.inbox.generation, seq: baseSeq },
     });
     if (device.ackedSeq < baseSeq) this.outlet.armAckWait();
   }
@@ -109,14 +107,16 @@ export class Deliveries {
   /** The same attach was answered a moment ago. */
   wasJustAttached(device: Device, attach: Attach): boolean {
     const isSame = device.isServedOn(attach) && device.connect === attach.connect;
-    return isSame && this.context.node.clock.monotonicMs() - device.attachedAtMs < attachAgainMs;
+    return (
+      isSame && this.outlet.context.node.clock.monotonicMs() - device.attachedAtMs < attachAgainMs
+    );
   }
 
   /** Who owes an ack for too long; a stalled device may owe it for ever. */
   overdue(): Device[] {
-    const { clock, limits } = this.context.node;
-    const owing = this.devices.filter(
-      (device) => device.isConnected && device.isUnderWay && !device.attempts.isStalled,
+    const { clock, limits } = this.outlet.context.node;
+    const owing = this.outlet.devices.filter(
+      (device) => device.isConnected && device.isUnderWay && !device.isStalled,
     );
     if (owing.length > 0) this.outlet.armAckWait();
     const nowMs = clock.monotonicMs();
@@ -124,12 +124,15 @@ export class Deliveries {
   }
 
   private isBehind(device: Device): boolean {
-    return device.isConnected && device.passedSeq < this.inbox.committedSeq && device.hasRoom;
+    return (
+      device.isConnected && device.passedSeq < this.outlet.inbox.committedSeq && device.hasRoom
+    );
   }
 
   private async readAndSend(): Promise<void> {
-    const { context, outlet } = this;
-    for (const device of this.devices) {
+    const { outlet } = this;
+    const { context } = outlet;
+    for (const device of this.outlet.devices) {
       while (this.isBehind(device)) {
         const passedSeq = device.passedSeq;
         const entries = await context.inbox.readEntries(
@@ -141,7 +144,7 @@ export class Deliveries {
         );
         this.send(device, entries);
         // Nothing is left behind it: everything up to here was dropped.
-        if (entries.length === 0) device.notePassed(this.inbox.committedSeq);
+        if (entries.length === 0) device.notePassed(this.outlet.inbox.committedSeq);
         if (device.passedSeq === passedSeq) break;
       }
     }
@@ -149,7 +152,7 @@ export class Deliveries {
 
   /** Sends what fits into the window, in order; stops at the first that does not. */
   private send(device: Device, entries: readonly StoredEntry[]): void {
-    const { clock } = this.context.node;
+    const { clock } = this.outlet.context.node;
     const wallMs = clock.wallMs();
     const nowMs = clock.monotonicMs();
     const prev = device.sentSeq;
@@ -172,14 +175,19 @@ export class Deliveries {
       kind: "Deliver",
       connection: device.connection,
       key: this.outlet.sessionKey,
-      epoch: this.context.epoch,
-      generation: this.inbox.generation,
+      epoch: this.outlet.context.epoch,
+      generation: this.outlet.inbox.generation,
       prev,
       seqs,
       records,
     };
     this.outlet.tellEdge(device.edge, deliver);
-    this.context.node.journal?.sent(this.context.shard, deliver, device.id, device.edge ?? "");
+    this.outlet.context.node.journal?.sent(
+      this.outlet.context.shard,
+      deliver,
+      device.id,
+      device.edge ?? "",
+    );
     this.outlet.armAckWait();
   }
 }

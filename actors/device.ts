@@ -12,6 +12,7 @@ import type { Attach, ConnectionRef } from "../src/protocol/messages.js";
 import type { Target } from "../src/protocol/push-command.js";
 import { Attempts } from "./attempts.js";
 import type { Limits } from "./limits.js";
+import { sharedPlatform } from "./platform-names.js";
 
 export class Device {
   readonly id: string;
@@ -30,20 +31,24 @@ export class Device {
   /** When the oldest unacked message was sent, monotonic. */
   sentAtMs = 0;
   attachedAtMs = 0;
-  readonly attempts: Attempts;
+  /** None where nothing is under way and nothing went wrong: as it is with most, most of the time. */
+  private attempts: Attempts | undefined = undefined;
 
   constructor(
     record: DeviceRecord,
     private readonly limits: Limits,
   ) {
     this.id = record.id;
-    this.platform = record.platform;
+    this.platform = sharedPlatform(record.platform);
     this.connect = record.connect;
     this.ackedSeq = record.ackedSeq;
     this.seenAtMs = record.seenAtMs;
     this.sentSeq = record.ackedSeq;
     this.passedSeq = record.ackedSeq;
-    this.attempts = new Attempts(record, limits);
+    const { attempts, setAside } = record;
+    if (attempts !== undefined || setAside !== undefined) {
+      this.attempts = new Attempts(record, limits);
+    }
   }
 
   get isConnected(): boolean {
@@ -70,7 +75,12 @@ export class Device {
   }
 
   get roomMessages(): number {
-    return this.attempts.windowAt(this.ackedSeq, this.isUnderWay) - this.unackedCount;
+    const { attempts, limits } = this;
+    const window =
+      attempts === undefined
+        ? limits.windowMessagesMax
+        : attempts.windowAt(this.ackedSeq, this.isUnderWay);
+    return window - this.unackedCount;
   }
 
   get roomBytes(): number {
@@ -86,9 +96,9 @@ export class Device {
     this.edge = attach.edge;
     this.connection = attach.connection;
     this.connect = attach.connect;
-    this.platform = attach.platform;
+    this.platform = sharedPlatform(attach.platform);
     this.seenAtMs = nowWallMs;
-    this.attempts.noteAttached();
+    this.attempts?.noteAttached();
     this.rewind(this.ackedSeq);
   }
 
@@ -115,10 +125,9 @@ export class Device {
 
   /** True: it is an attempt that is to be stored. */
   noteSent(seq: number, bytes: number, nowMs: number): boolean {
-    const { attempts } = this;
     let isAttempt = false;
-    if (this.isUnderWay) attempts.noteNext(seq);
-    else isAttempt = attempts.noteFirst(seq);
+    if (this.isUnderWay) this.attempts?.noteNext(seq);
+    else isAttempt = this.attempted().noteFirst(seq);
     if (this.unacked === undefined) {
       this.unacked = [];
       this.sentAtMs = nowMs;
@@ -133,7 +142,7 @@ export class Device {
   /** Its cursor goes over `seq`, which it never acked; sending goes on behind it. */
   setAside(seq: number): void {
     this.ackedSeq = seq;
-    this.attempts.noteSetAside();
+    this.attempted().noteSetAside();
     this.rewind(seq);
   }
 
@@ -159,8 +168,39 @@ export class Device {
       this.sentAtMs = nowMs;
     }
     if (this.unacked === undefined && seq >= this.sentSeq) this.ackedSeq = this.passedSeq;
-    this.attempts.noteAck(this.ackedSeq, this.sentSeq);
+    this.attempts?.noteAck(this.ackedSeq, this.sentSeq);
+    this.letAttemptsRest();
     return true;
+  }
+
+  // ---- how often it was sent what it does not ack ----
+
+  get isStalled(): boolean {
+    return this.attempts?.isStalled ?? false;
+  }
+
+  /** False: it asks too often for the next sending not to count. */
+  mayRepeat(): boolean {
+    return this.attempted().mayRepeat();
+  }
+
+  isUsedUpBy(firstSeq: number): boolean {
+    return this.attempts?.isUsedUpBy(firstSeq) ?? false;
+  }
+
+  /** Stalled, it says that it has all up to its cursor: it lives. */
+  wake(): void {
+    this.attempts?.wake();
+    this.letAttemptsRest();
+  }
+
+  private attempted(): Attempts {
+    this.attempts ??= new Attempts({}, this.limits);
+    return this.attempts;
+  }
+
+  private letAttemptsRest(): void {
+    if (this.attempts?.isAtRest(this.ackedSeq)) this.attempts = undefined;
   }
 
   toRecord(): DeviceRecord {
@@ -170,7 +210,7 @@ export class Device {
       connect: this.connect,
       ackedSeq: this.ackedSeq,
       seenAtMs: this.seenAtMs,
-      ...this.attempts.toRecord(),
+      ...this.attempts?.toRecord(),
     };
   }
 
@@ -179,7 +219,7 @@ export class Device {
       ...this.toRecord(),
       sentSeq: this.sentSeq,
       unacked: this.unackedCount,
-      isStalled: this.attempts.isStalled,
+      isStalled: this.isStalled,
       connection: this.isConnected ? `${this.edge}/${this.connection}` : null,
     };
   }

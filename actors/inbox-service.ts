@@ -50,7 +50,7 @@ export class InboxService {
     reply: ReplyTo | undefined,
   ): Promise<void> {
     const { desk } = this;
-    const { inbox, deliveries } = desk;
+    const { inbox, devices } = desk;
     const waiting = inbox.summaries.filter(({ seq }) => seq > after && seq <= inbox.committedSeq);
     const page = waiting.slice(0, limit);
     const types = await this.typesOf(page, after);
@@ -61,7 +61,7 @@ export class InboxService {
       ...inbox.size,
       entries: page.map((entry) => listed(entry, types.get(entry.seq))),
       more: waiting.length > page.length,
-      devices: deliveries.devices.map((device) => this.viewOf(device)),
+      devices: devices.map((device) => this.viewOf(device)),
       presence: desk.presence,
     });
   }
@@ -86,7 +86,7 @@ export class InboxService {
       ...{ id, platform, acked: ackedSeq, unacked: unacked.length, seenAtMs },
       attempts: tried.attempts ?? 0,
       setAside: tried.setAside ?? 0,
-      stalled: device.attempts.isStalled,
+      stalled: device.isStalled,
       connected: device.isConnected,
     };
   }
@@ -109,7 +109,7 @@ export class InboxService {
   /** Waits for all that was given to the store before, so that it can name all of it as gone. */
   private async erase(reply: ReplyTo | undefined): Promise<void> {
     const { desk } = this;
-    const { context, sessionKey, inbox, deliveries } = desk;
+    const { context, sessionKey, inbox } = desk;
     await context.commits.whenSettled(sessionKey);
     const untilMs = context.node.clock.wallMs() + farAheadMs;
     const due = await context.inbox.readDue(context.shard, untilMs, dueMax);
@@ -117,7 +117,7 @@ export class InboxService {
     const write = desk.write();
     const { messages } = inbox.size;
     inbox.erase(own, write);
-    const devices = deliveries.devices.length;
+    const devices = desk.devices.length;
     write.replies.push({ reply, answer: { ok: true, messages, devices } });
     desk.beginErasure(write);
   }

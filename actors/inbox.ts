@@ -34,13 +34,15 @@ import type { Limits } from "./limits.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 
+const noEntries: readonly EntrySummary[] = [];
+
 export class Inbox {
   readonly generation: number;
   lastSeq: number;
   /** Up to here everything given is on disk, or gone again. */
   committedSeq: number;
   /** Also what is not on disk yet. */
-  private entries: EntrySummary[];
+  private kept: EntrySummary[] | undefined;
   private bytes: number;
   private keys: KeyMemory | undefined;
   private lanes: LaneMarks | undefined;
@@ -64,12 +66,17 @@ export class Inbox {
         : generationFrom(stored.record.generation, generationFloor, node.idcNumber);
     this.lastSeq = stored?.record.lastSeq ?? 0;
     this.committedSeq = this.lastSeq;
-    this.entries = [...(stored?.entries ?? [])];
+    this.kept = stored === undefined ? undefined : [...stored.entries];
     this.bytes = this.entries.reduce((sum, entry) => sum + entry.bytes, 0);
     const marks = stored?.keys.filter(isLaneMark) ?? [];
     const keys = stored?.keys.filter((key) => !isLaneMark(key)) ?? [];
     this.keys = keys.length > 0 ? new KeyMemory(keys) : undefined;
     this.lanes = marks.length > 0 ? new LaneMarks(marks) : undefined;
+  }
+
+  /** Nothing is kept of an empty one: most are. */
+  private get entries(): readonly EntrySummary[] {
+    return this.kept ?? noEntries;
   }
 
   get size(): { readonly messages: number; readonly bytes: number } {
@@ -141,9 +148,12 @@ export class Inbox {
       ...(target === undefined ? {} : { target }),
     };
     const { seq, expiresAtMs, record } = entry;
-    const summary = { seq, id, expiresAtMs, bytes: record.length };
-    this.entries.push({
-      ...summary,
+    this.kept ??= [];
+    this.kept.push({
+      seq,
+      id,
+      expiresAtMs,
+      bytes: record.length,
       ...(collapse === undefined ? {} : { collapse }),
       ...(target === undefined ? {} : { target }),
     });
@@ -268,7 +278,8 @@ export class Inbox {
   private drop(dropped: readonly EntrySummary[], reason: DropReason, write: PendingWrite): void {
     if (dropped.length === 0) return;
     const seqs = new Set(dropped.map((entry) => entry.seq));
-    this.entries = this.entries.filter((entry) => !seqs.has(entry.seq));
+    const left = this.entries.filter((entry) => !seqs.has(entry.seq));
+    this.kept = left.length === 0 ? undefined : left;
     // A write's drops come before its appends: what still waits to be appended is taken out.
     const kept = write.append.filter((entry) => !seqs.has(entry.seq));
     if (kept.length < write.append.length) write.append.splice(0, write.append.length, ...kept);

@@ -27,10 +27,8 @@ const unstoredIdAgeMaxMs = 60_000;
 /** A reservation takes one commit; more than this in the meantime is refused. */
 const postponedMax = 256;
 
+/** Made for each use: what must last stands in the session. */
 export class PushAcceptance {
-  /** Pushes that wait for a MsgID reservation, in order. */
-  private waiting: AcceptPush[] | undefined = undefined;
-
   constructor(private readonly desk: SessionDesk) {}
 
   accept(push: AcceptPush): void {
@@ -40,7 +38,7 @@ export class PushAcceptance {
     const { bus, clock } = desk.context.node;
     const isPassing = command.qos === 0 && command.id === undefined;
     if (isPassing && !desk.isErasing && this.passOn(push)) return;
-    if (this.waiting !== undefined || desk.isErasing) {
+    if (desk.postponed !== undefined || desk.isErasing) {
       this.postpone(push);
       return;
     }
@@ -77,11 +75,12 @@ export class PushAcceptance {
   }
 
   /** What waited for a reservation, which the last commit has brought, or for an erasure. */
-  acceptWaiting(): void {
-    const { waiting } = this;
-    if (waiting === undefined || this.desk.isErasing) return;
-    this.waiting = undefined;
-    for (const push of waiting) this.accept(push);
+  acceptPostponed(): void {
+    const { desk } = this;
+    const { postponed } = desk;
+    if (postponed === undefined || desk.isErasing) return;
+    desk.postponed = undefined;
+    for (const push of postponed) this.accept(push);
   }
 
   private refusalOf(command: PushCommand): ErrorCode | undefined {
@@ -178,13 +177,13 @@ export class PushAcceptance {
   /** Waits for the shard to have MsgID time reserved in the store; keeps the order of arrival. */
   private postpone(push: AcceptPush): void {
     const { desk } = this;
-    this.waiting ??= [];
-    if (this.waiting.length >= postponedMax) {
+    desk.postponed ??= [];
+    if (desk.postponed.length >= postponedMax) {
       answerRefused(desk.context.node.bus, push.reply, "OVERLOADED");
       return;
     }
-    this.waiting.push(push);
-    if (this.waiting.length === 1 && !desk.isErasing) desk.write();
+    desk.postponed.push(push);
+    if (desk.postponed.length === 1 && !desk.isErasing) desk.write();
   }
 
   private answerOnCommit(

@@ -1,15 +1,16 @@
-/** What the parts of a session share: its inbox, its devices' deliveries, and its ways out. */
+/** What the parts of a session share: its inbox, its devices, and its ways out. */
 import type { StepSession } from "../src/protocol/journal-batch.js";
+import type { AcceptPush } from "../src/protocol/messages.js";
 import type { ReceiptKind } from "../src/protocol/service-event.js";
 import type { Deliveries, Outlet } from "./deliveries.js";
-import type { Inbox } from "./inbox.js";
+import type { Device } from "./device.js";
 import type { PendingWrite } from "./pending-write.js";
-import type { ShardContext } from "./shard-context.js";
 
 export interface SessionDesk extends Outlet {
-  readonly context: ShardContext;
-  readonly inbox: Inbox;
   readonly deliveries: Deliveries;
+  devices: readonly Device[];
+  /** Pushes that wait for a MsgID reservation, or for an erasure, in order. */
+  postponed: AcceptPush[] | undefined;
   /** Asked before any effect that neither a commit nor an epoch guards. */
   readonly mayServe: boolean;
   wantsReceipt(kind: ReceiptKind): boolean;

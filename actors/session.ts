@@ -4,7 +4,8 @@
  *   AcceptPush ──▶ seq, MsgID ──▶ PendingWrite ──(commit)──▶ Committed ──▶ answer, deliver
  *
  * Its parts have a file each: what is pushed (push-acceptance), who is attached
- * (attachments), what is sent (deliveries), what is kept (inbox).
+ * (attachments), what is sent (deliveries), what is kept (inbox). Only the last has a
+ * state; the others are made for a message and gone with it, for most sessions are idle.
  *
  * Invariants: a seq is never given twice; nothing is answered or delivered before it
  * is on disk. What no commit and no epoch guards happens only while `mayServe`.
@@ -83,13 +84,13 @@ const outlastsErasure: ReadonlySet<SessionMessage["kind"]> = new Set([
   ...(["AcceptPush", "ServeInbox", "Committed", "AckWaitTick", "ViewSession", "Freeze"] as const),
 ]);
 
+const noDevices: readonly Device[] = [];
 const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
 
 export class Session extends Actor<SessionMessage> implements SessionDesk, PresenceHolder {
   private loadedInbox: Inbox | undefined = undefined;
-  private openDeliveries: Deliveries | undefined = undefined;
-  private readonly pushes = new PushAcceptance(this);
-  private readonly attachments = new Attachments(this);
+  devices: readonly Device[] = noDevices;
+  postponed: AcceptPush[] | undefined = undefined;
   /** Undefined where nobody was ever told of this user. */
   private announced: AnnouncedPresence | undefined = undefined;
   /** Collects until the group takes it. */
@@ -117,8 +118,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     await context.commits.whenSettled(this.sessionKey);
     const stored = await context.inbox.loadSession(context.shard, this.sessionKey);
     this.loadedInbox = new Inbox(stored, context.node, context.inbox.generationFloor ?? 0);
-    this.openDeliveries = new Deliveries(context, this.loadedInbox, this);
-    this.deliveries.devices = (stored?.record.devices ?? []).map(
+    this.devices = (stored?.record.devices ?? []).map(
       (record) => new Device(record, context.node.limits),
     );
     const told = stored?.record.announced;
@@ -128,14 +128,14 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   protected override mayPassivate(): boolean {
-    return this.isSettled && this.openDeliveries?.isAnybodyConnected !== true;
+    return this.isSettled && !this.isAnybodyConnected;
   }
 
   /** Who was connected is known to this instance only: after a crash the edges attach again. */
   protected override stopping(reason: StopReason): void {
     if (reason === "normal") return;
     const shards = [this.context.shard];
-    for (const edge of new Set(this.openDeliveries?.devices.map((device) => device.edge))) {
+    for (const edge of new Set(this.devices.map((device) => device.edge))) {
       this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey });
     }
   }
@@ -191,9 +191,15 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   get deliveries(): Deliveries {
-    const { openDeliveries } = this;
-    assert(openDeliveries !== undefined, "a session has loaded before it works");
-    return openDeliveries;
+    return new Deliveries(this);
+  }
+
+  private get pushes(): PushAcceptance {
+    return new PushAcceptance(this);
+  }
+
+  private get attachments(): Attachments {
+    return new Attachments(this);
   }
 
   get isErasing(): boolean {
@@ -214,7 +220,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     const { generationFloor = 0 } = context.inbox;
     const { generation } = this.inbox;
     this.loadedInbox = new Inbox(undefined, context.node, generationFloor, generation);
-    this.openDeliveries = new Deliveries(context, this.loadedInbox, this);
+    this.devices = noDevices;
     this.announced = undefined;
   }
 
@@ -247,7 +253,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     this.pushes.finish(write);
     for (const reply of write.replies) answerInbox(this.context.node.bus, reply);
     this.deliveries.deliverRecalled(write.recalled);
-    this.pushes.acceptWaiting();
+    this.pushes.acceptPostponed();
     this.leaveIfSettled();
     if (!this.isErasing) return this.deliveries.catchUp();
   }
@@ -270,7 +276,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   get isAnybodyConnected(): boolean {
-    return this.deliveries.isAnybodyConnected;
+    return this.devices.some((device) => device.isConnected);
   }
 
   noteConnected(): void {
@@ -321,24 +327,24 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
 
   /** As it stands when the group takes the write that wants it. */
   toRecord(): SessionRecord {
-    const { inbox, deliveries } = this;
+    const { inbox, devices } = this;
     const announced = this.announced?.announced;
     return {
       generation: inbox.generation,
       lastSeq: inbox.lastSeq,
-      devices: deliveries.devices.map((device) => device.toRecord()),
+      devices: devices.map((device) => device.toRecord()),
       ...(announced === undefined ? {} : { announced }),
     };
   }
 
   /** Who is not connected may only not have been attached here yet. */
   get presence(): "connected" | "away" | "unknown" {
-    if (this.openDeliveries?.isAnybodyConnected) return "connected";
+    if (this.isAnybodyConnected) return "connected";
     return this.context.presence.isKnown ? "away" : "unknown";
   }
 
   override inspect(): Record<string, unknown> {
-    const { loadedInbox: inbox, openDeliveries: deliveries, context } = this;
+    const { loadedInbox: inbox, devices, context } = this;
     return {
       shard: context.shard,
       epoch: context.epoch,
@@ -347,7 +353,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
       committedSeq: inbox?.committedSeq,
       inbox: inbox?.size,
       presence: this.presence,
-      devices: deliveries?.devices.map((device) => device.inspect()),
+      devices: devices.map((device) => device.inspect()),
     };
   }
 }

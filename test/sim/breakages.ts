@@ -271,7 +271,7 @@ export const breakages: readonly Breakage[] = [
         "acked",
         (was) =>
           function (this: Attachments, acked) {
-            const { devices } = this["desk"].deliveries;
+            const { devices } = this["desk"];
             const device = devices.find((one) => one.isServedOn(acked));
             // Believed: what the device says is what it was sent.
             if (device !== undefined && acked.position.seq > device.sentSeq) {

@@ -23,9 +23,9 @@ export interface Told {
 export function watchSessions(onTold: (told: Told) => void): () => void {
   const { tellEdge } = Session.prototype;
   Session.prototype.tellEdge = function (this: Session, edge, message) {
-    const { deliveries, context } = this as unknown as WatchedSession;
+    const { devices, context } = this as unknown as WatchedSession;
     const connection = "connection" in message ? message.connection : -1;
-    const device = deliveries?.devices.find((one) => one.isServedOn({ edge, connection }));
+    const device = devices.find((one) => one.isServedOn({ edge, connection }));
     const by = (context.node.bus as SimBus).name;
     onTold({ by, key: this.sessionKey, device: device?.id, message });
     tellEdge.call(this, edge, message);
@@ -70,8 +70,8 @@ export function watchRepeats(onRepeat: (key: SessionKey, device: string) => void
     "resend",
     (was) =>
       function (this: Attachments, resend) {
-        const { deliveries, sessionKey } = this["desk"];
-        const device = deliveries.devices.find((one) => one.isServedOn(resend));
+        const { devices, sessionKey } = this["desk"];
+        const device = devices.find((one) => one.isServedOn(resend));
         if (device !== undefined) onRepeat(sessionKey, device.id);
         return was.call(this, resend);
       },
@@ -79,7 +79,7 @@ export function watchRepeats(onRepeat: (key: SessionKey, device: string) => void
 }
 
 interface WatchedSession {
-  readonly deliveries: { readonly devices: readonly WatchedDevice[] } | undefined;
+  readonly devices: readonly WatchedDevice[];
   readonly context: { readonly node: { readonly bus: unknown } };
 }
 
