@@ -48,7 +48,8 @@ export class PushAcceptance {
     }
     if (this.answerTaken(push)) return;
     if (command.id !== undefined && this.answerKnownKey(command.id, push)) return;
-    const refusal = this.refusalOf(command);
+    const { policy } = this;
+    const refusal = this.refusalOf(command, policy);
     if (refusal !== undefined) {
       answerRefused(bus, reply, refusal);
       return;
@@ -56,7 +57,7 @@ export class PushAcceptance {
     const id = desk.context.ids.next(clock.wallMs());
     if (id === undefined) this.postpone(push);
     else if (command.qos === 0) this.acceptPassing(push, id);
-    else this.acceptStored(push, id);
+    else this.acceptStored(push, id, policy);
   }
 
   /** Its answers; then what it stored goes out. */
@@ -83,11 +84,10 @@ export class PushAcceptance {
     for (const push of postponed) this.accept(push);
   }
 
-  private refusalOf(command: PushCommand): ErrorCode | undefined {
+  private refusalOf(command: PushCommand, policy: InboxPolicy): ErrorCode | undefined {
     const { inbox, context } = this.desk;
     const { limits } = context.node;
     if (command.id !== undefined && inbox.areKeysFull(limits)) return "KEYS_FULL";
-    const { policy } = this;
     const isRefused = command.qos === 1 && !policy.dropsOldest && inbox.isFull(policy);
     return isRefused ? "INBOX_FULL" : undefined;
   }
@@ -98,10 +98,9 @@ export class PushAcceptance {
     return inboxPolicyOf(apps.find(decodeToken(appOfKey(sessionKey)) ?? ""), limits);
   }
 
-  private acceptStored(push: AcceptPush, id: MsgId): void {
+  private acceptStored(push: AcceptPush, id: MsgId, policy: InboxPolicy): void {
     const { desk } = this;
     const write = desk.write();
-    const { policy } = this;
     if (desk.inbox.isFull(policy)) {
       desk.context.figures.bound += desk.inbox.makeRoom(policy, write);
     }
