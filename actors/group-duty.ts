@@ -1,4 +1,4 @@
-/** What the placement table wants of this node, group by group. Pure. */
+/** What the placement table wants of this node, group by group. Pure but for what it remembers. */
 import { type Shard, shardCount } from "../src/protocol/shards.js";
 import { isSame, type Member, type PlacementTable } from "../topology/placement-table.js";
 import { nameOf } from "../topology/units.js";
@@ -48,6 +48,28 @@ export function readDuties(
     }
   }
   return duties;
+}
+
+interface ReadDuties {
+  readonly table: PlacementTable;
+  readonly incarnation: string;
+  readonly duties: ReadonlyMap<number, GroupDuty>;
+}
+
+/** Of 4096 shards, and asked for at each tick: read once for each table and incarnation. */
+export class DutyReader {
+  private last: ReadDuties | undefined = undefined;
+
+  constructor(private readonly groupOf: (shard: Shard) => number) {}
+
+  read(table: PlacementTable, self: Member): ReadonlyMap<number, GroupDuty> {
+    const { last } = this;
+    const { incarnation } = self;
+    if (last?.table === table && last.incarnation === incarnation) return last.duties;
+    const duties = readDuties(table, self, this.groupOf);
+    this.last = { table, incarnation, duties };
+    return duties;
+  }
 }
 
 export function isSameEpochs(one: Epochs, other: Epochs): boolean {

@@ -16,12 +16,7 @@ import type { Leadership } from "./leadership.js";
 import { tableKey } from "./membership.js";
 import type { NodeContext } from "./node-context.js";
 import { reportPlacement } from "./placement-report.js";
-
-/**
- * What became of a change of the table. `not written`: somebody else was faster, or this
- * node may not write; the next tick reads again, and learns whether it still leads.
- */
-export type TableChange = "written" | "unchanged" | "not written";
+import type { TableChange } from "./table-writer.js";
 
 /** What of the placement actor an order needs. */
 export interface PlacementOffice {

@@ -6,7 +6,6 @@
  * compare-and-set on the table's revision. Losing the leader stops nothing placed.
  */
 import { ignoreUnknown } from "../src/base/assert.js";
-import { randomToken } from "../src/base/random.js";
 import { Fault } from "../src/base/result.js";
 import type {
   FenceReported,
@@ -22,17 +21,18 @@ import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { isSucceeded, type LeaderRecord } from "../topology/election.js";
 import { healthOf, nodeKey } from "../topology/node-record.js";
-import { type Member, PlacementTable } from "../topology/placement-table.js";
+import type { Member, PlacementTable } from "../topology/placement-table.js";
 import { type PlacementStep, planPlacement } from "../topology/plan.js";
 import { type Candidate, unitShards } from "../topology/units.js";
 import { Decisions } from "./decisions.js";
 import { LeaderMemory } from "./leader-memory.js";
 import { Leadership, type Leading } from "./leadership.js";
-import { leaderKey, tableKey } from "./membership.js";
+import { leaderKey } from "./membership.js";
 import type { NodeContext } from "./node-context.js";
 import { NodeWatch, type Pinged } from "./node-watch.js";
-import { OperatorOrders, type TableChange } from "./operator-orders.js";
+import { OperatorOrders } from "./operator-orders.js";
 import { nodeNameOf } from "./placement-view.js";
+import { TableWriter } from "./table-writer.js";
 
 interface WatchTick {
   readonly kind: "WatchTick";
@@ -53,6 +53,7 @@ const decisionsShown = 10;
 export class Placement extends Actor<PlacementMessage> {
   private readonly decisions: Decisions;
   private readonly leadership: Leadership;
+  private readonly table: TableWriter;
   private readonly nodeWatch: NodeWatch;
   /**
    * Given up here, and not yet gone from the view: by name, the revision of the record that
@@ -69,11 +70,12 @@ export class Placement extends Actor<PlacementMessage> {
     super();
     this.decisions = new Decisions(node);
     this.leadership = new Leadership(node, this.decisions);
+    this.table = new TableWriter(node, this.leadership, this.decisions);
     this.memory = this.emptyMemory();
     this.orders = new OperatorOrders(node, this.leadership, this.decisions, {
       memory: () => this.memory,
       members: (table) => this.members(table),
-      changeTable: (change) => this.changeTable(change),
+      changeTable: (change) => this.table.change(change),
     });
     this.nodeWatch = new NodeWatch(node, (pinged) => this.tellSelf(pinged));
   }
@@ -262,7 +264,7 @@ export class Placement extends Actor<PlacementMessage> {
     if (isDone) return;
     let steps: readonly PlacementStep[] = [];
     try {
-      const change = await this.changeTable((table) => {
+      const change = await this.table.change((table) => {
         this.settleOrders(table);
         steps = this.plan(table);
         return this.carryOut(table, steps);
@@ -311,14 +313,16 @@ export class Placement extends Actor<PlacementMessage> {
     const isOpen = (table: PlacementTable) =>
       table.epochOf(shards[0] as Shard) === epoch &&
       shards.every((shard) => table.stateOf(shard) === "moving");
-    await this.changeTable((table) => (isOpen(table) ? table.withState(shards, "serving") : table));
+    await this.table.change((table) =>
+      isOpen(table) ? table.withState(shards, "serving") : table,
+    );
     await this.place();
   }
 
   /** The store knows a higher epoch than was given (its data outlived the table): go above. */
   private async onFenceReported(report: FenceReported): Promise<void> {
     const { group, epoch } = report;
-    await this.changeTable((table) => {
+    await this.table.change((table) => {
       const shards = unitShards(group, this.unitSize);
       // From one who owns it no more it is only late: the fence is its successor's.
       const isOwner = shards.every((shard) => table.isOwnedBy(shard, report));
@@ -327,46 +331,6 @@ export class Placement extends Actor<PlacementMessage> {
       if (!isOwner || isHigher) return table;
       return table.withOwner(shards, { nodeId, incarnation }, epoch);
     });
-  }
-
-  private async changeTable(
-    change: (table: PlacementTable) => PlacementTable,
-  ): Promise<TableChange> {
-    const leading = this.leadership.current;
-    if (leading === undefined) return "not written";
-    const { placement, clock, limits, random, log, view } = this.node;
-    const isSettling = clock.monotonicMs() - leading.sinceMs < limits.settleMs;
-    const entry = await placement.get(tableKey);
-    if (entry === undefined && isSettling && this.node.view.nodes.size < 2) return "not written";
-    const read = entry === undefined ? undefined : PlacementTable.decode(entry.value);
-    if (read !== undefined && !read.ok) {
-      // Told by the membership, too, but once.
-      if (!view.unreadable.has(tableKey)) {
-        log.error("the table is not readable", { code: read.code });
-      }
-      return "not written";
-    }
-    const stored = read?.value ?? PlacementTable.empty();
-    const { floor } = this.node.view;
-    // A bucket that was rolled back says less than was seen: nobody's epoch is given twice.
-    const table = floor.lift(stored);
-    if (table !== stored) this.decisions.note("finds that the table was rolled back");
-    if (table.masterEpoch > leading.epoch) {
-      this.leadership.stepDown("the table was written under a higher epoch");
-      return "not written";
-    }
-    const changed = change(table);
-    if (changed === stored && leading.hasWrittenTable) return "unchanged";
-    const bytes = changed.writtenBy(leading.epoch, randomToken(random, 12)).encode();
-    if (clock.monotonicMs() >= leading.deadlineMs) return "not written";
-    const written =
-      entry === undefined
-        ? await placement.create(tableKey, bytes)
-        : await placement.update(tableKey, bytes, entry.revision);
-    if (!written.ok) return "not written";
-    leading.hasWrittenTable = true;
-    floor.note(changed);
-    return "written";
   }
 
   private carryOut(table: PlacementTable, steps: readonly PlacementStep[]): PlacementTable {

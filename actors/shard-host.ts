@@ -28,12 +28,12 @@ import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, type Address, addressOn } from "../src/runtime/address.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
-import type { PlacementTable } from "../topology/placement-table.js";
 import { Admission, admissionTickMs } from "./admission.js";
 import type { ViewUsage } from "./app-usage.js";
 import { answerWith } from "./forwarded-ask.js";
 import type { Freeze, GroupDrained } from "./freeze.js";
-import { type Epochs, type GroupDuty, isSameEpochs, readDuties } from "./group-duty.js";
+import { DutyReader, type Epochs, type GroupDuty, isSameEpochs } from "./group-duty.js";
+import { KnownEdges } from "./known-edges.js";
 import { LaneGroup } from "./lane-group.js";
 import { LoadMeter } from "./load-meter.js";
 import { mayServe } from "./may-serve.js";
@@ -93,17 +93,10 @@ const hostKind: ActorKind = {
 };
 
 const repeatEveryMs = 1_000;
-const goneEdgesMax = 1_024;
 
 interface RunningGroup {
   readonly epochs: Epochs;
   phase: "opening" | "serving" | "freezing" | "stopping";
-}
-
-interface ReadDuties {
-  readonly table: PlacementTable;
-  readonly incarnation: string;
-  readonly duties: ReadonlyMap<number, GroupDuty>;
 }
 
 const noDuties: ReadonlyMap<number, GroupDuty> = new Map();
@@ -124,9 +117,8 @@ export class ShardHost extends Actor<HostMessage> {
   private readonly resting = new Set<number>();
   /** Moves that have ended for the group to start, by the epoch. */
   private readonly mayStart = new Map<number, number>();
-  private lastRead: ReadDuties | undefined = undefined;
-  private knownEdges = new Set<string>();
-  private readonly goneEdges = new Set<string>();
+  private readonly duties: DutyReader;
+  private readonly edges = new KnownEdges();
   /** The incarnation of this node whose shards these are. */
   private servesAs = "";
   private misdirected = 0;
@@ -136,6 +128,7 @@ export class ShardHost extends Actor<HostMessage> {
   constructor(private readonly node: NodeContext) {
     super();
     this.admission = new Admission(node);
+    this.duties = new DutyReader((shard) => node.store.groupOf(shard));
   }
 
   get kind(): ActorKind {
@@ -237,7 +230,7 @@ export class ShardHost extends Actor<HostMessage> {
   private onToSession({ shard, epoch, key, message }: ToSession): void {
     if (!mayServe(this.node, this.servesAs)) return;
     // Told after its edge had gone: nobody would end it again, and the edge is no more.
-    if (message.kind === "Attach" && this.goneEdges.has(message.edge)) return;
+    if (message.kind === "Attach" && this.edges.isGone(message.edge)) return;
     const group = this.node.store.groupOf(shard);
     const running = this.running.get(group);
     const isHere = running?.phase === "opening" || running?.phase === "serving";
@@ -259,7 +252,7 @@ export class ShardHost extends Actor<HostMessage> {
     const { view, clock, store, incarnation } = this.node;
     const isServing = view.isLeaseHeld(clock.monotonicMs());
     if (isServing) this.servesAs = incarnation;
-    const duties = isServing ? this.readDuties() : noDuties;
+    const duties = isServing ? this.duties.read(view.table, this.node) : noDuties;
     for (let group = 0; group < store.groupCount; group++) {
       this.endStaleWorkers(group, isServing);
       const duty = duties.get(group);
@@ -275,18 +268,6 @@ export class ShardHost extends Actor<HostMessage> {
     const { incarnation } = this.node;
     const released: ShardsReleased = { kind: "ShardsReleased", incarnation };
     this.tell(addressOn(nodeNameOf(this.node), "membership"), released);
-  }
-
-  /** Of 4096 shards, and asked for at each tick: read once for each table and incarnation. */
-  private readDuties(): ReadonlyMap<number, GroupDuty> {
-    const { view, incarnation, store } = this.node;
-    const { lastRead } = this;
-    if (lastRead?.table === view.table && lastRead.incarnation === incarnation) {
-      return lastRead.duties;
-    }
-    const duties = readDuties(view.table, this.node, (shard) => store.groupOf(shard));
-    this.lastRead = { table: view.table, incarnation, duties };
-    return duties;
   }
 
   /** A worker outlives the table's word that its move is done, but no later epoch. */
@@ -452,26 +433,15 @@ export class ShardHost extends Actor<HostMessage> {
   // ---- edges and operators ----
 
   private announceEdges(): void {
-    const edges = new Set(
-      [...this.node.view.nodes.values()].map((node) => addressOn(nodeNameOf(node), "edge")),
-    );
-    for (const edge of this.knownEdges) {
-      if (edges.has(edge as Address)) continue;
-      this.goneEdges.add(edge);
-      const gone: EdgeGone = { kind: "EdgeGone", edge };
-      for (const group of this.running.keys()) this.tellChild(group, gone);
-    }
-    for (const edge of this.goneEdges) {
-      if (edges.has(edge as Address) || this.goneEdges.size > goneEdgesMax) {
-        this.goneEdges.delete(edge);
-      }
-    }
-    for (const edge of edges) {
-      if (this.knownEdges.has(edge)) continue;
-      const appeared: EdgeAppeared = { kind: "EdgeAppeared", edge };
-      for (const group of this.running.keys()) this.tellChild(group, appeared);
-    }
-    this.knownEdges = edges;
+    const nodes = [...this.node.view.nodes.values()];
+    const edges = new Set(nodes.map((node) => addressOn(nodeNameOf(node), "edge")));
+    const { gone, appeared } = this.edges.follow(edges);
+    for (const edge of gone) this.tellGroups({ kind: "EdgeGone", edge });
+    for (const edge of appeared) this.tellGroups({ kind: "EdgeAppeared", edge });
+  }
+
+  private tellGroups(message: EdgeGone | EdgeAppeared): void {
+    for (const group of this.running.keys()) this.tellChild(group, message);
   }
 
   private onViewSession(message: ViewSession, from: Asker | undefined): void {
