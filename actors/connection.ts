@@ -25,7 +25,6 @@ import {
   protocolVersion,
   recalledFrame,
   refusedFrame,
-  type Start,
   welcomeFrame,
 } from "../src/protocol/frames.js";
 import type {
@@ -39,20 +38,14 @@ import type {
   WrongOwner,
 } from "../src/protocol/messages.js";
 import type { Position } from "../src/protocol/position.js";
-import {
-  appOfKey,
-  type SessionKey,
-  type Shard,
-  sessionKey,
-  shardOfKey,
-  uidOfKey,
-} from "../src/protocol/shards.js";
-import { decodeToken, encodeToken, uidTokenBytesMax } from "../src/protocol/tokens.js";
+import { appOfKey, type SessionKey, type Shard, shardOfKey } from "../src/protocol/shards.js";
+import { decodeToken } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { EdgeContext } from "./edge-context.js";
 import { nodeNameOf } from "./placement-view.js";
+import { type AttachOptions, attachedInfo, sessionOf, signIn } from "./sign-in.js";
 
 export interface ReceiveFrame {
   readonly kind: "ReceiveFrame";
@@ -114,8 +107,7 @@ export class Connection extends Actor<ConnectionMessage> {
   private ackedSeq = 0;
   private isAwaitingResend = false;
   /** Kept only until the session has answered the first attach. */
-  private attachOptions: { platform: string; start: Start; taken?: Position } | undefined =
-    undefined;
+  private attachOptions: AttachOptions | undefined = undefined;
 
   constructor(private readonly edge: EdgeContext) {
     super();
@@ -236,38 +228,33 @@ export class Connection extends Actor<ConnectionMessage> {
       return;
     }
     const claims = result.value;
-    const key = sessionKey(encodeToken(claims.app), encodeToken(claims.sub));
     if (hello === undefined) {
-      this.onTokenRefreshed(claims, key);
+      this.onTokenRefreshed(claims);
       return;
     }
-    const device = claims.device ?? hello.device;
-    if (device === undefined || claims.sub === "" || uidOfKey(key).length > uidTokenBytesMax) {
-      this.close("BAD_FRAME", "the hello or its token must name a device and a user");
+    const signedIn = signIn(claims, hello, this.edge.node.clock.wallMs());
+    if (!signedIn.ok) {
+      this.close(signedIn.code, signedIn.message);
       return;
     }
     if (!this.edge.apps.admit(claims.app)) {
       this.close("QUOTA_EXCEEDED");
       return;
     }
-    const { clock } = this.edge.node;
-    this.session = key;
+    const { session, device, connect, options } = signedIn.value;
+    this.session = session;
     this.device = device;
-    this.connect = hello.connect ?? clock.wallMs();
-    this.attachOptions = {
-      platform: hello.platform ?? "unknown",
-      start: hello.start,
-      ...(hello.position === undefined ? {} : { taken: hello.position }),
-    };
+    this.connect = connect;
+    this.attachOptions = options;
     this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
     this.sendWelcome();
     this.phase = attaching;
     this.edge.attaches.push(this.id);
   }
 
-  private onTokenRefreshed(claims: Claims, key: SessionKey): void {
+  private onTokenRefreshed(claims: Claims): void {
     const isSameDevice = claims.device === undefined || claims.device === this.device;
-    if (key !== this.session || !isSameDevice) {
+    if (sessionOf(claims) !== this.session || !isSameDevice) {
       this.close("UNAUTHORIZED", "the fresh token is for somebody else");
       return;
     }
@@ -313,13 +300,8 @@ export class Connection extends Actor<ConnectionMessage> {
     this.generation = base.generation;
     this.sentSeq = base.seq;
     this.ackedSeq = 0;
-    const key = this.session as SessionKey;
-    const info = {
-      app: decodeToken(appOfKey(key)) ?? "",
-      uid: decodeToken(uidOfKey(key)) ?? "",
-      device: this.device,
-      tokenExpiresAt: Math.floor(this.edge.tokenExpiryMs(this.id) / 1_000),
-    };
+    const tokenExpiryMs = this.edge.tokenExpiryMs(this.id);
+    const info = attachedInfo(this.session as SessionKey, this.device, tokenExpiryMs);
     this.sendFrame(attachedFrame(onlySession, base, info));
   }
 
