@@ -5,7 +5,6 @@
  */
 import type {
   CommitAnswer,
-  DeviceRecord,
   DropReason,
   FenceAnswer,
   FenceRequest,
@@ -17,77 +16,34 @@ import { unpackRecord } from "../../src/protocol/message-record.js";
 import type { Position } from "../../src/protocol/position.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
 import { type SessionKey, type Shard, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
+import {
+  CursorChecks,
+  type Entry,
+  type HistoryRules,
+  isFor,
+  type SessionHistory,
+} from "./cursor-checks.js";
+import {
+  DeviceHistories,
+  type DeviceHistory,
+  type DeviceName,
+  nameOf,
+} from "./device-histories.js";
 import { isEcho, type Payload, payloadName } from "./payload.js";
 import type { PushLedger } from "./push-ledger.js";
 import type { StoreWatcher } from "./sim-store.js";
 import type { World } from "./world.js";
-
-interface Entry {
-  readonly seq: number;
-  readonly id: string;
-  /** Absent for one that was collapsed before it reached the disk. */
-  readonly payload: Payload | undefined;
-  readonly expiresAtMs: number;
-  readonly collapse: string | undefined;
-  /** The only device that it is for. */
-  readonly target: string | undefined;
-  dropped: DropReason | "erased" | undefined;
-  /** Devices whose cursor went over it unacked. */
-  readonly passedOver: Set<string>;
-}
-
-interface SessionHistory {
-  /** Since the user was last erased. */
-  entries: Map<number, Entry>;
-  erasures: number;
-  lastSeq: number;
-  lastId: string;
-  /** As the store holds them. */
-  devices: readonly DeviceRecord[];
-}
 
 interface ShardHistory {
   epoch: number;
   readonly owners: Map<number, string>;
 }
 
-interface DeviceHistory {
-  /** By MsgID. */
-  readonly shown: Set<string>;
-  /** How often each seq was sent to it, since the user was last erased. */
-  readonly sent: Map<number, number>;
-  /** How often it, or its edge, asked to be sent something again. */
-  repeats: number;
-  /** Tried while it was stalled: those sendings do not count. */
-  readonly trials: Set<number>;
-  readonly numbers: Map<string, number>;
-  taken: Position | undefined;
-  /** The highest that a session ever sent it, for those that ack what they did not show. */
-  sentSeq: number;
-}
-
-export interface DeviceName {
-  readonly app: string;
-  readonly uid: string;
-  readonly device: string;
-}
-
-export interface HistoryRules {
-  readonly policyOf: (key: SessionKey) => "each-device" | "first-ack";
-  /** The latest that any node's clock has shown. */
-  readonly latestWallMs: () => number;
-  readonly attemptsMax: number;
-  readonly setAsideMax: number;
-}
-
-/** While the store stalls. */
-const attemptsInFlight = 3;
-
 export class History implements StoreWatcher {
   readonly sessions = new Map<SessionKey, SessionHistory>();
   private readonly shards = new Map<Shard, ShardHistory>();
-  private readonly devices = new Map<string, DeviceHistory>();
-  private readonly liars = new Set<string>();
+  private readonly devices = new DeviceHistories();
+  private readonly checks: CursorChecks;
   private readonly ids = new Map<string, Entry>();
   readonly counts = {
     ...{ stored: 0, shown: 0, fenced: 0 },
@@ -99,7 +55,9 @@ export class History implements StoreWatcher {
     private readonly world: World,
     private readonly rules: HistoryRules,
     private readonly ledger: PushLedger,
-  ) {}
+  ) {
+    this.checks = new CursorChecks(world, rules, this.devices);
+  }
 
   // ---- the store ----
 
@@ -159,8 +117,11 @@ export class History implements StoreWatcher {
       this.world.check(dropped.has(seq), 2, () => `${write.key} ${seq} was dropped without a word`);
     }
     if (write.record === undefined) return;
-    this.checkCursors(write.key, session);
-    for (const device of session.devices) this.checkAttempts(write.key, session, device);
+    this.checks.checkCursors(write.key, session);
+    const owners = this.shards.get(shardOfKey(write.key))?.epoch ?? 0;
+    for (const device of session.devices) {
+      this.checks.checkAttempts(write.key, session, device, owners);
+    }
   }
 
   private noteStored(write: SessionWrite, session: SessionHistory, seq: number, id: string): void {
@@ -205,18 +166,13 @@ export class History implements StoreWatcher {
     session.erasures++;
     session.lastSeq = 0;
     session.devices = [];
-    for (const [name, device] of this.devices) {
-      if (!name.startsWith(`${key}/`)) continue;
-      device.sent.clear();
-      device.trials.clear();
-      device.sentSeq = 0;
-    }
+    this.devices.noteErased(key);
   }
 
   /** Invariant 2: set aside is what was sent so often, and to whom. */
   noteSetAside(key: SessionKey, device: string, seq: number): void {
     const entry = this.sessionOf(key).entries.get(seq);
-    const sent = this.deviceNamed(`${key}/${device}`).sent.get(seq) ?? 0;
+    const sent = this.devices.of(key, device).sent.get(seq) ?? 0;
     const { attemptsMax } = this.rules;
     this.world.check(
       entry !== undefined && entry.dropped === undefined && sent >= attemptsMax,
@@ -240,7 +196,7 @@ export class History implements StoreWatcher {
     world.check(entry.dropped === undefined, 2, () => `${key} ${seq} was dropped twice`);
     entry.dropped = reason;
     this.counts[reason]++;
-    if (reason === "acked") this.checkTrimmed(key, session, present, entry);
+    if (reason === "acked") this.checks.checkTrimmed(key, session, present, entry);
     if (reason === "set-aside") {
       world.check(entry.passedOver.size > 0, 2, () => `${key} ${seq} was set aside for nobody`);
       const needs = session.devices.filter(
@@ -268,83 +224,8 @@ export class History implements StoreWatcher {
     }
   }
 
-  /** Invariant 4: nothing is trimmed that no device was sent and acked. */
-  private checkTrimmed(
-    key: SessionKey,
-    session: SessionHistory,
-    present: ReadonlySet<string>,
-    entry: Entry,
-  ): void {
-    if (entry.expiresAtMs <= this.rules.latestWallMs()) return;
-    const meant = session.devices.filter(
-      ({ id }) => present.has(id) && isFor(entry, id) && !entry.passedOver.has(id),
-    );
-    const shown = meant.filter(({ id }) => this.hasShown(key, id, entry));
-    const isAllowed =
-      shown.length > 0 &&
-      (this.rules.policyOf(key) === "first-ack" || shown.length === meant.length);
-    this.world.check(isAllowed, 4, () => {
-      const missing = meant.filter(({ id }) => !this.hasShown(key, id, entry));
-      const names = missing.map(({ id }) => id).join(", ");
-      return `${key} ${entry.seq} was trimmed as acked, and never shown by ${names || "anybody"}`;
-    });
-  }
-
-  /** Invariant 4: a cursor passes no live entry that its device has not shown, nor the last. */
-  private checkCursors(key: SessionKey, session: SessionHistory): void {
-    const wallMs = this.rules.latestWallMs();
-    for (const { id, ackedSeq } of session.devices) {
-      const { lastSeq } = session;
-      this.world.check(
-        ackedSeq <= lastSeq,
-        4,
-        () => `${key} ${id}'s cursor is at ${ackedSeq}, and the last is ${lastSeq}`,
-      );
-      for (const entry of session.entries.values()) {
-        if (entry.seq > ackedSeq || entry.dropped !== undefined || !isFor(entry, id)) continue;
-        const isSeen =
-          entry.expiresAtMs <= wallMs || entry.passedOver.has(id) || this.hasShown(key, id, entry);
-        this.world.check(
-          isSeen,
-          4,
-          () => `${key} ${id}'s cursor is at ${ackedSeq}, and it never showed ${entry.seq}`,
-        );
-      }
-    }
-  }
-
-  /**
-   * Invariant 2: what is sent again and again is known to be, whoever owns the shard. An owner
-   * that dies may forget one attempt; some are on their way to the disk.
-   */
-  private checkAttempts(key: SessionKey, session: SessionHistory, device: DeviceRecord): void {
-    const { attempts = 0, triedSeq = 0, setAside = 0, ackedSeq, id } = device;
-    const wallMs = this.rules.latestWallMs();
-    const first = [...session.entries.values()].find(
-      (entry) =>
-        entry.seq > ackedSeq &&
-        entry.dropped === undefined &&
-        entry.expiresAtMs > wallMs &&
-        isFor(entry, id),
-    );
-    if (first === undefined) return;
-    const { sent, repeats, trials } = this.deviceNamed(`${key}/${id}`);
-    if (setAside >= this.rules.setAsideMax) trials.add(first.seq);
-    if (trials.has(first.seq)) return;
-    const owners = this.shards.get(shardOfKey(key))?.epoch ?? 0;
-    const inWholeWindows = Math.floor(this.rules.attemptsMax / 2);
-    const known = triedSeq >= first.seq ? attempts : 0;
-    const most = known + 1 + inWholeWindows + owners + repeats + attemptsInFlight;
-    const times = sent.get(first.seq) ?? 0;
-    this.world.check(
-      times <= most,
-      2,
-      () => `${key} ${id} was sent ${first.seq} ${times} times, and ${known} are stored`,
-    );
-  }
-
   noteRepeat(key: SessionKey, device: string): void {
-    this.deviceNamed(`${key}/${device}`).repeats++;
+    this.devices.of(key, device).repeats++;
   }
 
   // ---- the answers ----
@@ -372,15 +253,11 @@ export class History implements StoreWatcher {
 
   /** It acks above what it was sent, so only what it was sent can bound its cursor. */
   noteLiar(device: DeviceName): void {
-    this.liars.add(nameOf(device));
+    this.devices.noteLiar(device);
   }
 
   noteSent(key: SessionKey, device: string, seqs: readonly number[]): void {
-    const known = this.deviceNamed(`${key}/${device}`);
-    for (const seq of seqs) {
-      known.sentSeq = Math.max(known.sentSeq, seq);
-      known.sent.set(seq, (known.sent.get(seq) ?? 0) + 1);
-    }
+    this.devices.noteSent(key, device, seqs);
   }
 
   /** Invariant 3: shown once, by the publisher's own number, and what was stored there. */
@@ -429,20 +306,18 @@ export class History implements StoreWatcher {
 
   /** Entries that are neither gone nor shown by this device; not those that may have expired. */
   owedTo(device: DeviceName): number[] {
-    const session = this.sessions.get(sessionKey(device.app, device.uid));
+    const key = sessionKey(device.app, device.uid);
+    const session = this.sessions.get(key);
     const wallMs = this.rules.latestWallMs();
     return [...(session?.entries.values() ?? [])]
       .filter(({ dropped, expiresAtMs }) => dropped === undefined && expiresAtMs > wallMs)
       .filter((entry) => isFor(entry, device.device) && !entry.passedOver.has(device.device))
-      .filter((entry) => !this.hasShown(sessionKey(device.app, device.uid), device.device, entry))
+      .filter(({ id, seq }) => !this.devices.hasShown(key, device.device, id, seq))
       .map(({ seq }) => seq);
   }
 
-  private hasShown(key: SessionKey, device: string, { id, seq }: Entry): boolean {
-    const name = `${key}/${device}`;
-    const known = this.devices.get(name);
-    if (known === undefined) return false;
-    return known.shown.has(id) || (this.liars.has(name) && seq <= known.sentSeq);
+  private deviceOf({ app, uid, device }: DeviceName): DeviceHistory {
+    return this.devices.of(sessionKey(app, uid), device);
   }
 
   private sessionOf(key: SessionKey): SessionHistory {
@@ -452,32 +327,4 @@ export class History implements StoreWatcher {
     this.sessions.set(key, made);
     return made;
   }
-
-  private deviceOf(device: DeviceName): DeviceHistory {
-    return this.deviceNamed(nameOf(device));
-  }
-
-  private deviceNamed(name: string): DeviceHistory {
-    const known = this.devices.get(name);
-    if (known !== undefined) return known;
-    const made: DeviceHistory = {
-      shown: new Set(),
-      sent: new Map(),
-      repeats: 0,
-      trials: new Set(),
-      numbers: new Map(),
-      taken: undefined,
-      sentSeq: 0,
-    };
-    this.devices.set(name, made);
-    return made;
-  }
-}
-
-function isFor({ target }: Entry, device: string): boolean {
-  return target === undefined || target === device;
-}
-
-function nameOf({ app, uid, device }: DeviceName): string {
-  return `${sessionKey(app, uid)}/${device}`;
 }
