@@ -2,11 +2,14 @@
 import type { ShardWrite } from "../src/ports/inbox-store.js";
 import type { MsgIdSource } from "../src/protocol/msg-id.js";
 import type { Shard } from "../src/protocol/shards.js";
+import type { Limits } from "./limits.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 import type { ShardContext } from "./shard-context.js";
 
 const aheadMs = 1_000;
+
+type Draft = { -readonly [Field in keyof ShardWrite]: ShardWrite[Field] };
 
 /**
  * With how far the shard's changes are published, where that is due, and with a longer MsgID
@@ -25,17 +28,16 @@ export function gatherWrites(
   }
   const writes: ShardWrite[] = [];
   const nowMs = node.clock.monotonicMs();
+  const wallMs = node.clock.wallMs();
   for (const [shard, sessions] of byShard) {
     const context = contexts.get(shard) as ShardContext;
-    const reserveUntilMs = longerReservation(context.ids, node);
+    const reserveUntilMs = longerReservation(context.ids, wallMs, node.limits);
     const publishedChange = context.changes.positionDue(nowMs);
-    writes.push({
-      shard,
-      epoch: context.epoch,
-      sessions,
-      ...(publishedChange === undefined ? {} : { publishedChange }),
-      ...(reserveUntilMs === undefined ? {} : { reserveUntilMs }),
-    });
+    // One a shard and commit, which is about one a push: spreads would cost more than the rest.
+    const write: Draft = { shard, epoch: context.epoch, sessions };
+    if (publishedChange !== undefined) write.publishedChange = publishedChange;
+    if (reserveUntilMs !== undefined) write.reserveUntilMs = reserveUntilMs;
+    writes.push(write);
   }
   return writes;
 }
@@ -54,9 +56,11 @@ export function publishedPositions(contexts: Iterable<ShardContext>): ShardWrite
  * Ids that run ahead of the clock (an owner before had reserved so far) get little more: they
  * stand still until it is there, and each new owner would run ahead by as much again.
  */
-function longerReservation(ids: MsgIdSource, { clock, limits }: NodeContext): number | undefined {
-  const wallMs = clock.wallMs();
-  const { reserveMs } = limits;
+function longerReservation(
+  ids: MsgIdSource,
+  wallMs: number,
+  { reserveMs }: Limits,
+): number | undefined {
   const leastMs = Math.max(wallMs + reserveMs / 2, ids.currentMs + aheadMs / 2);
   if (ids.reserved > leastMs) return undefined;
   return Math.max(wallMs + reserveMs, ids.currentMs + aheadMs);
