@@ -218,8 +218,8 @@ export class Attachments {
     const ids = desk.wantsReceipt("acked")
       ? inbox.sentIds(device, oldSeq, Math.min(seq, sentSeq))
       : [];
-    const named = ids.length === 0 ? {} : { ids };
-    write.changes.push({ kind: "acked", device: device.id, seq: device.ackedSeq, ...named });
+    const change = { kind: "acked", device: device.id, seq: device.ackedSeq } as const;
+    write.changes.push(ids.length === 0 ? change : { ...change, ids });
     const app = apps.find(decodeToken(appOfKey(desk.sessionKey)) ?? "");
     inbox.trim(desk.devices, device, oldSeq, app?.delivery ?? "each-device", write);
     write.isRecordDue = true;

@@ -34,6 +34,8 @@ import type { Limits } from "./limits.js";
 import type { NodeContext } from "./node-context.js";
 import type { PendingWrite } from "./pending-write.js";
 
+type Draft<Fields> = { -readonly [Field in keyof Fields]: Fields[Field] };
+
 const noEntries: readonly EntrySummary[] = [];
 
 export class Inbox {
@@ -139,24 +141,22 @@ export class Inbox {
     const { collapse, target } = command;
     if (collapse !== undefined) this.drop(this.replacedBy(collapse, target), "collapsed", write);
     const ttlMs = command.ttlSeconds * 1_000;
-    const entry: StoredEntry = {
-      seq: ++this.lastSeq,
-      id,
-      expiresAtMs: wallMs + ttlMs,
-      record: packRecord(id, command),
-      ...(collapse === undefined ? {} : { collapse }),
-      ...(target === undefined ? {} : { target }),
-    };
-    const { seq, expiresAtMs, record } = entry;
+    const seq = ++this.lastSeq;
+    const expiresAtMs = wallMs + ttlMs;
+    const record = packRecord(id, command);
+    // Of every push: spreads would cost more than all else here.
+    const entry: Draft<StoredEntry> = { seq, id, expiresAtMs, record };
+    const summary: Draft<EntrySummary> = { seq, id, expiresAtMs, bytes: record.length };
+    if (collapse !== undefined) {
+      entry.collapse = collapse;
+      summary.collapse = collapse;
+    }
+    if (target !== undefined) {
+      entry.target = target;
+      summary.target = target;
+    }
     this.kept ??= [];
-    this.kept.push({
-      seq,
-      id,
-      expiresAtMs,
-      bytes: record.length,
-      ...(collapse === undefined ? {} : { collapse }),
-      ...(target === undefined ? {} : { target }),
-    });
+    this.kept.push(summary);
     this.bytes += record.length;
     write.append.push(entry);
     write.bytesAdded += record.length;
@@ -300,8 +300,11 @@ export class Inbox {
     const seqs = dropped.map((entry) => entry.seq);
     const receipt = receiptOf(reason);
     const isTold = receipt !== undefined && write.author.wantsReceipt(receipt);
-    const ids = isTold ? { ids: dropped.map((entry) => entry.id) } : {};
-    write.changes.push({ kind: "dropped", seqs, reason, ...ids });
+    if (isTold) {
+      write.changes.push({ kind: "dropped", seqs, reason, ids: dropped.map(({ id }) => id) });
+    } else {
+      write.changes.push({ kind: "dropped", seqs, reason });
+    }
     // The highest seq may have gone with its entry: the record carries it on.
     write.isRecordDue = true;
   }
