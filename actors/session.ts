@@ -347,8 +347,8 @@ export class Session extends Actor<SessionMessage> implements Outlet {
       device.noteTaken(taken.seq);
       this.noteAck(device, taken.seq, inbox, deliveries);
     }
-    const wasSentSeq = sent !== undefined && inbox.covers(sent) ? sent.seq : 0;
-    deliveries.attachAt(device, Math.max(device.ackedSeq, wasSentSeq));
+    const isContinuing = sent !== undefined && inbox.covers(sent);
+    deliveries.attachAt(device, isContinuing ? sent.seq : device.ackedSeq);
     return deliveries.catchUp();
   }
 
@@ -420,8 +420,8 @@ export class Session extends Actor<SessionMessage> implements Outlet {
     }
     const { position } = resend;
     const isKnown = inbox.covers(position) && position.seq <= device.sentSeq;
-    const fromSeq = isKnown ? Math.max(device.ackedSeq, position.seq) : device.ackedSeq;
-    deliveries.attachAt(device, fromSeq);
+    // Below the cursor, too: from there on it takes what comes, and from nowhere else.
+    deliveries.attachAt(device, isKnown ? position.seq : device.ackedSeq);
     return deliveries.catchUp();
   }
 
