@@ -3,43 +3,17 @@
  * request failing, and what they may not have is refused and changes nothing.
  */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { belfry, type Said } from "../support/belfry-command.js";
 import { readTable } from "../support/placement-state.js";
 import { type Platform, startPlatform } from "../support/platform.js";
 import { untilShownInOrder } from "../support/shown-in-order.js";
 import { until } from "../support/until.js";
 
-/** This file runs as dist/test/e2e/operate.test.js. */
-const program = fileURLToPath(new URL("../../src/main/belfry.js", import.meta.url));
 const requestsPerSecond = 100;
 /** To one user, so that one unit weighs as much as three more of the others. */
 const busyPerSecond = 300;
-
-interface Said {
-  readonly exitCode: number;
-  // biome-ignore lint/suspicious/noExplicitAny: a test reads whatever is in it.
-  readonly document: any;
-}
-
-/** The command as an operator runs it. */
-async function belfry(platform: Platform, ...args: string[]): Promise<Said> {
-  const { user, pass } = platform.nats.credentials.user("operator-test");
-  const passwordFile = join(platform.folder, "operator.password");
-  await writeFile(passwordFile, pass, { mode: 0o600 });
-  const access = ["--nats-url", platform.nats.url, "--user", user];
-  const all = [program, ...args, "--json", ...access, "--password-file", passwordFile];
-  return new Promise((resolve) => {
-    execFile(process.execPath, all, (error, out) => {
-      const exitCode = error === null ? 0 : Number(error.code);
-      resolve({ exitCode, document: JSON.parse(out) });
-    });
-  });
-}
 
 async function done(platform: Platform, ...args: string[]): Promise<Said["document"]> {
   const { exitCode, document } = await belfry(platform, ...args);
