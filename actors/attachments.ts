@@ -46,9 +46,10 @@ export class Attachments {
       device.noteTaken(taken.seq);
       this.noteAck(device, taken.seq);
     }
-    const wasSentSeq = sent !== undefined && inbox.covers(sent) ? sent.seq : 0;
-    if (wasSentSeq <= device.ackedSeq) this.setAsideFirst(device);
-    deliveries.attachAt(device, Math.max(device.ackedSeq, wasSentSeq));
+    const isContinuing = sent !== undefined && inbox.covers(sent);
+    if (!isContinuing || sent.seq <= device.ackedSeq) this.setAsideFirst(device);
+    // Below the cursor, too: the client goes on from there, and from nowhere else.
+    deliveries.attachAt(device, isContinuing ? sent.seq : device.ackedSeq);
     return deliveries.catchUp();
   }
 

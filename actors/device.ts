@@ -4,7 +4,8 @@
  *
  * Invariant: sentSeq and ackedSeq <= passedSeq <= the session's committed seq.
  * passedSeq runs ahead of sentSeq over entries that are not for this device, and
- * ackedSeq follows it when nothing is unacked.
+ * ackedSeq follows it when nothing is unacked: so a cursor may stand above what its
+ * client was sent, and only the chain's own end says where the client is.
  */
 
 import type { DeviceRecord } from "../src/ports/inbox-store.js";
@@ -115,7 +116,7 @@ export class Device {
     this.rewind(this.ackedSeq);
   }
 
-  /** Sending goes on behind `seq`, and the cursor; nothing above it counts as sent. */
+  /** The chain goes on behind `seq`, nothing above it counts as sent; what is acked stays so. */
   rewind(seq: number): void {
     this.sentSeq = seq;
     this.passedSeq = Math.max(seq, this.ackedSeq);

@@ -51,7 +51,11 @@ export class Attach {
     // A new owner goes on where the last one stopped sending. What it sent and we
     // never received must come again, or it would be acknowledged unseen.
     this.received = hasGap ? before : base;
-    if (hasGap) this.askAgain();
+    if (hasGap) {
+      // It may be what answers a request, and no nearer: not for ever on one connection.
+      this.resends = earlier?.resends ?? 0;
+      this.askAgain();
+    }
     const onReached = (): void => {
       this.reached = this.received;
       if (earlier !== undefined) this.acks.note();

@@ -386,6 +386,28 @@ describe("delivering", () => {
     ]);
   });
 
+  // The cursor passes what is for others, and then stands above what its client was sent:
+  // a base there was a gap to the client, which asked for what nobody sends, for ever.
+  test("goes on where a connection or a client stands, also below the cursor", async () => {
+    const bench = await ShardBench.start();
+    await bench.attach("alice", 1);
+    await bench.pushAll("alice", numbers(2));
+    await bench.ack("alice", 1, 2);
+    await bench.pushAll("alice", [{ body: "for another", target: { device: "tablet" } }]);
+    const position = { generation: bench.generation, seq: 2 };
+    const bases = () => bench.toEdge.flatMap((each) => (each.kind === "Attached" ? each.base : []));
+    await bench.clock.advanceAndSettle(3_000);
+    await bench.attach("alice", 1, { sent: position });
+    assert.deepEqual(bases().at(-1), position);
+    const edge = "dc1-t.i/edge";
+    await bench.tellSession("alice", { kind: "Resend", edge, connection: 1, position });
+    assert.deepEqual(bases().at(-1), position);
+    await bench.pushAll("alice", [{ body: "next" }]);
+    assert.deepEqual(bench.delivered(1).slice(2), [[2, 4, "next"]]);
+    await bench.ack("alice", 1, 4);
+    assert.deepEqual(await bench.inbox("alice"), [3]);
+  });
+
   test("sends again what was not acked in time, and only while it is not", async () => {
     const bench = await ShardBench.start({ ackWaitMs: 1_000 });
     await bench.attach("alice", 1);

@@ -514,6 +514,18 @@ describe("a broken chain", () => {
     for (const seq of [2, 3, 4]) edge.socket.message(seq, seq - 1);
     deepEqual(ids(taken), ["m1", "m2", "m3", "m4"]);
   });
+
+  // It asked at once each time, as fast as it was answered, and never for the last time.
+  test("that every attach leaves open is given up after three requests", async () => {
+    const { edge, device } = await connected();
+    edge.socket.message(1, 0);
+    for (let attach = 0; attach < 4 && device.state.name === "attached"; attach++) {
+      edge.socket.attached(1, 3);
+    }
+    equal(edge.socket.ofKind(clientKinds.resend).length, 3);
+    equal(edge.socket.closedWith, 3006);
+    equal(device.state.name, "waiting");
+  });
 });
 
 describe("over a reconnect", () => {

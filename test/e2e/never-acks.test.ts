@@ -1,0 +1,73 @@
+/**
+ * A client that loads and never acknowledges: it comes again and again, and is sent a
+ * window each time. What waits for it is bounded, in the store by the inbox and in memory
+ * by the window, and an operator sees what it owes.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { defaultLimits } from "../../actors/limits.js";
+import { memoryOf } from "../../bench/harness/process-usage.js";
+import { EdgeSockets } from "../support/edge-sockets.js";
+import { runOperatorCommand as belfry } from "../support/operator-command.js";
+import { type Platform, startPlatform } from "../support/platform.js";
+import { until } from "../support/until.js";
+
+const { inboxMessagesMax, windowMessagesMax } = defaultLimits;
+const loads = 50;
+const requestsAtOnce = 500;
+const never = { messagesMax: Number.MAX_SAFE_INTEGER, delayMs: 3_600_000 };
+
+/** The code of the first push that was refused. */
+async function pushUntilRefused(platform: Platform): Promise<string> {
+  for (let sent = 0; sent <= 2 * inboxMessagesMax; sent += requestsAtOnce) {
+    const push = (_: unknown, at: number) =>
+      platform.push("alice", { body: `message ${sent + at}` }, 20_000);
+    const answers = await Promise.all(Array.from({ length: requestsAtOnce }, push));
+    for (const answer of answers) {
+      if (answer.ok) continue;
+      assert.equal(answer.retryable, true);
+      return answer.code;
+    }
+  }
+  return "none";
+}
+
+test("a client that loads and never acks costs a window of memory and its inbox", async (t) => {
+  await using platform = await startPlatform({ nodes: ["a"] });
+  assert.equal(await pushUntilRefused(platform), "INBOX_FULL");
+  const shown: string[] = [];
+  const sockets = new EdgeSockets(platform, ["a"]);
+  // Each load is a new client: one that says where it stands has acknowledged.
+  const load = () =>
+    platform.device("alice", {
+      device: "forgetful",
+      acks: never,
+      urls: sockets.urls,
+      socket: sockets.socketOf("forgetful"),
+      onMessage: ({ id }) => void shown.push(id),
+    });
+  let device = load();
+  await until("a window has come", () => shown.length >= windowMessagesMax);
+  const { pid } = platform.node("a");
+  const before = memoryOf(pid).rssBytes;
+  for (let count = 0; count < loads; count++) {
+    const wanted = shown.length + windowMessagesMax;
+    // So has one that says goodbye.
+    sockets.cut("forgetful");
+    device.close();
+    device = load();
+    await until("another window has come", () => shown.length >= wanted);
+  }
+  const grown = (memoryOf(pid).rssBytes - before) / 1024 / 1024;
+  t.diagnostic(
+    `${loads} loads without an ack: ${shown.length} shown, ${grown.toFixed(1)} MiB more`,
+  );
+  const view = await until("the operator sees a full window", async () => {
+    const { document } = await belfry(platform, "user", "demo", "alice");
+    return document.devices?.[0]?.unacked === windowMessagesMax ? document : undefined;
+  });
+  assert.equal(view.inbox.messages, inboxMessagesMax, "nothing goes, and no more comes");
+  assert.equal(view.devices.length, 1);
+  const [{ id, ackedSeq, sentSeq }] = view.devices;
+  assert.deepEqual([id, ackedSeq, sentSeq], ["forgetful", 0, windowMessagesMax]);
+});
