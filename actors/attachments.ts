@@ -223,7 +223,8 @@ export class Attachments {
     const named = ids.length === 0 ? {} : { ids };
     write.changes.push({ kind: "acked", device: device.id, seq: device.ackedSeq, ...named });
     const app = apps.find(decodeToken(appOfKey(desk.sessionKey)) ?? "");
-    inbox.trim(deliveries.devices, device, oldSeq, app?.delivery ?? "each-device", write);
+    const range = { fromSeq: oldSeq, toSeq: seq };
+    inbox.trim(deliveries.devices, device, range, app?.delivery ?? "each-device", write);
     write.isRecordDue = true;
   }
 
