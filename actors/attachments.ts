@@ -222,7 +222,8 @@ export class Attachments {
     const change = { kind: "acked", device: device.id, seq: device.ackedSeq } as const;
     write.changes.push(ids.length === 0 ? change : { ...change, ids });
     const app = apps.find(decodeToken(appOfKey(desk.sessionKey)) ?? "");
-    inbox.trim(desk.devices, device, oldSeq, app?.delivery ?? "each-device", write);
+    const range = { fromSeq: oldSeq, toSeq: seq };
+    inbox.trim(desk.devices, device, range, app?.delivery ?? "each-device", write);
     write.isRecordDue = true;
   }
 

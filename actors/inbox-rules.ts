@@ -10,9 +10,16 @@ interface Cursor {
   isTargetOf(target: Target | undefined): boolean;
 }
 
+/** Behind `fromSeq`, up to `toSeq`. */
+export interface AckedRange {
+  readonly fromSeq: number;
+  readonly toSeq: number;
+}
+
 /**
- * What an ack by `device` from behind `oldSeq` up to its cursor lets go: entries that
- * it was sent in that range, and that nobody else must still ack. `first-ack`: nobody
+ * What an ack of `range` by `device` lets go: entries that it was sent in that range, and
+ * that nobody else must still ack. Its cursor may be above the range by then: it also moves
+ * over what has expired unsent, which expiry lets go, and says so. `first-ack`: nobody
  * else must. `each-device`: every other live device they are for must have passed them.
  *
  * Only what is acked now is looked at, so an entry never goes without having been
@@ -22,13 +29,13 @@ export function ackedEntries(
   entries: readonly EntrySummary[],
   devices: readonly Cursor[],
   device: Cursor,
-  oldSeq: number,
+  { fromSeq, toSeq }: AckedRange,
   policy: DeliveryPolicy,
 ): EntrySummary[] {
   const acked: EntrySummary[] = [];
   for (const entry of entries) {
-    if (entry.seq > device.ackedSeq) break;
-    if (entry.seq <= oldSeq || !device.isTargetOf(entry.target)) continue;
+    if (entry.seq > toSeq) break;
+    if (entry.seq <= fromSeq || !device.isTargetOf(entry.target)) continue;
     const isWaitedFor =
       policy === "each-device" &&
       devices.some((other) => other.ackedSeq < entry.seq && other.isTargetOf(entry.target));

@@ -27,7 +27,13 @@ import type { PushCommand, Target } from "../src/protocol/push-command.js";
 import { receiptOf } from "./change-events.js";
 import type { Device } from "./device.js";
 import type { InboxPolicy } from "./inbox-policy.js";
-import { abandonedEntries, ackedEntries, type DeliveryPolicy, dueBucketMs } from "./inbox-rules.js";
+import {
+  type AckedRange,
+  abandonedEntries,
+  ackedEntries,
+  type DeliveryPolicy,
+  dueBucketMs,
+} from "./inbox-rules.js";
 import { digestOf, KeyMemory } from "./key-memory.js";
 import { isLaneMark, LaneMarks } from "./lane-marks.js";
 import type { Limits } from "./limits.js";
@@ -206,15 +212,15 @@ export class Inbox {
     if (dueMs !== undefined) write.addDue.push(dueMs);
   }
 
-  /** Lets go what `device` acked just now, from behind `oldSeq`, and nobody else must. */
+  /** Lets go what `device` acked just now, and nobody else must. */
   trim(
     devices: readonly Device[],
     device: Device,
-    oldSeq: number,
+    range: AckedRange,
     policy: DeliveryPolicy,
     write: PendingWrite,
   ): void {
-    this.drop(ackedEntries(this.entries, devices, device, oldSeq, policy), "acked", write);
+    this.drop(ackedEntries(this.entries, devices, device, range, policy), "acked", write);
   }
 
   /** Ids of what `device` was sent above `fromSeq`, up to `toSeq`. */

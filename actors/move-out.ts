@@ -12,6 +12,7 @@
  */
 import { unreachable } from "../src/base/assert.js";
 import type { GroupFrozen, ReceivedPush, TakeOver } from "../src/protocol/messages.js";
+import type { Shard } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
@@ -146,7 +147,6 @@ export class MoveOut extends Actor<MoveOutMessage> {
       const { alone } = this;
       const { epoch } = this.leaving;
       const message: TakeOver = { kind: "TakeOver", epoch, chunk, isLast, pushes, alone };
-      this.inDoubt = pushes.length;
       if (!(await this.handOverChunk(message))) break;
       this.held.splice(0, pushes.length);
       this.inDoubt = 0;
@@ -156,7 +156,8 @@ export class MoveOut extends Actor<MoveOutMessage> {
   }
 
   private async handOverChunk(message: TakeOver): Promise<boolean> {
-    for (let tries = 0; tries < chunkTries && this.mayServe; tries++) {
+    for (let tries = 0; tries < chunkTries && this.mayServe && this.isDue; tries++) {
+      this.inDoubt = message.pushes.length;
       const answer = await this.ask(this.newOwner, message, askDeadlineMs);
       if (answer.ok) return true;
     }
@@ -165,6 +166,12 @@ export class MoveOut extends Actor<MoveOutMessage> {
 
   private get mayServe(): boolean {
     return mayServe(this.node, this.incarnation);
+  }
+
+  /** Not called off; as long as it tries, nobody serves the group. */
+  private get isDue(): boolean {
+    const { group, epoch } = this.leaving;
+    return this.node.view.table.epochOf(group as Shard) === epoch;
   }
 
   private refuse(push: ReceivedPush): void {

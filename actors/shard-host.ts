@@ -114,7 +114,7 @@ export class ShardHost extends Actor<HostMessage> {
    * Just left. Servers that do not know so yet still send pushes here, which the new owner
    * serves: who came back at once would take them for its own.
    */
-  private readonly resting = new Set<number>();
+  private readonly resting = new Map<number, RestEnded>();
   /** Moves that have ended for the group to start, by the epoch. */
   private readonly mayStart = new Map<number, number>();
   private readonly duties: DutyReader;
@@ -208,7 +208,8 @@ export class ShardHost extends Actor<HostMessage> {
         }
         return;
       case "RestEnded":
-        this.resting.delete(message.group);
+        // An earlier rest ends, not this one.
+        if (this.resting.get(message.group) === message) this.resting.delete(message.group);
         this.reconcile();
         return;
       case "AdmissionTick":
@@ -279,12 +280,18 @@ export class ShardHost extends Actor<HostMessage> {
     this.given.delete(group);
   }
 
-  /** Subscribed before the group is open: what comes until then is held, not lost. */
+  /**
+   * Subscribed before the group is open: what comes until then is held, not lost. But while
+   * it rests there comes also what the lost taker may have served.
+   */
   private serve(group: number, epochs: Epochs): void {
     this.ensureIntake(group);
-    this.tellChild(`intake-${group}`, { kind: "Arrive" } satisfies Arrive);
     // A move out that was called off gives back what it had taken.
-    if (!this.hasChild(`out-${group}`)) this.run(group, epochs);
+    if (this.hasChild(`out-${group}`)) return;
+    if (!this.resting.has(group)) {
+      this.tellChild(`intake-${group}`, { kind: "Arrive" } satisfies Arrive);
+    }
+    this.run(group, epochs);
   }
 
   private take(group: number, { epochs, epoch, from }: TakeDuty): void {
@@ -328,8 +335,9 @@ export class ShardHost extends Actor<HostMessage> {
 
   /** Interest ends everywhere within one overlap, what was sent before arrives within another. */
   private rest(group: number): void {
-    this.resting.add(group);
-    this.timer(2 * this.node.limits.moveOverlapMs, { kind: "RestEnded", group });
+    const ended: RestEnded = { kind: "RestEnded", group };
+    this.resting.set(group, ended);
+    this.timer(2 * this.node.limits.moveOverlapMs, ended);
   }
 
   private ensureIntake(group: number): void {

@@ -1,6 +1,7 @@
 /** What services are told of their messages, on virtual time with store and event log in memory. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import type { Limits } from "../../actors/limits.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
 import type { InboxGroup } from "../../src/ports/inbox-store.js";
 import type { ServiceEvent } from "../../src/protocol/service-event.js";
@@ -34,8 +35,12 @@ class WatchedInbox extends MemoryInbox {
   }
 }
 
-async function startTold(receipts: boolean | string[] = true, store = new WatchedInbox(8)) {
-  const bench = await ShardBench.start({}, store);
+async function startTold(
+  receipts: boolean | string[] = true,
+  store = new WatchedInbox(8),
+  limits: Partial<Limits> = {},
+) {
+  const bench = await ShardBench.start(limits, store);
   bench.wishes = { receipts, presence: false };
   const told = () => bench.events.stored.map(eventIn);
   return { bench, store, told };
@@ -99,6 +104,23 @@ describe("receipts", () => {
       ["collapsed", 1],
       ["stored", 2],
       ["expired", 2],
+    ]);
+  });
+
+  // The cursor goes over it with an ack of what lies before: it left as if it had been acked.
+  test("say of what expired before it was its turn that it did", async () => {
+    const { bench, told } = await startTold(true, new WatchedInbox(8), { windowMessagesMax: 2 });
+    await bench.attach("alice", 1);
+    await bench.pushAll("alice", [...numbers(2), { body: 2, ttl: 1 }]);
+    await bench.clock.advanceAndSettle(2_000);
+    await bench.ack("alice", 1, 1);
+    await bench.ack("alice", 1, 2);
+    await bench.clock.advanceAndSettle(90_000);
+    assert.deepEqual(bench.bodies(1), [0, 1]);
+    assert.deepEqual(told().slice(3).map(kindAndSeq), [
+      ["acked", "phone"],
+      ["acked", "phone"],
+      ["expired", 3],
     ]);
   });
 

@@ -30,8 +30,9 @@ export const moveBreakages: readonly Breakage[] = [
     name: "unsubscribe-before-flush",
     invariants: [2, 3],
     faults: ["move", "slow-reader"],
-    firstSeed: 4,
-    seedsMax: 60,
+    // About one seed in twenty shows it: whatever shifts the seeds, one of so many does.
+    firstSeed: 19,
+    seedsMax: 100,
     ...busy,
     apply: () =>
       patch<(this: InnerIntake, from: Asker | undefined) => Promise<void>>(
