@@ -49,8 +49,7 @@ import type { Replicas } from "./nats-replicas.js";
 const requestMs = 5_000;
 const prefetchMax = 256;
 const letterHeader = "Belfry-Letter";
-/** `no_responders`: it was deleted while no pull waited; the client would pull again in half a minute. */
-const endings = ["consumer_deleted", "consumer_not_found", "stream_not_found", "no_responders"];
+const endings = ["consumer_deleted", "consumer_not_found", "stream_not_found"];
 
 export class NatsLanes implements Lanes {
   private hasDeadLetters = false;

@@ -1,13 +1,12 @@
 /** What the lanes do on a server that dies, or has no room: beside the contract. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { jetstream } from "@nats-io/jetstream";
 import { Fault } from "../../src/base/result.js";
 import { connectNats } from "../../src/drivers/nats-connection.js";
 import { NatsLanes } from "../../src/drivers/nats-lanes.js";
 import type { LaneFeed } from "../../src/ports/lanes.js";
 import { type LaneRecord, laneRecordVersion } from "../../src/protocol/lane-record.js";
-import { laneStream } from "../../src/protocol/lanes.js";
 import { partitionsOfGroup, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { fillJetStream } from "../support/full-jetstream.js";
 import { type NatsFixture, startNats } from "../support/nats-server.js";
@@ -67,33 +66,6 @@ test("after the server was killed a take of the same epoch has all, once and in 
   assert.equal(former.texts.length, texts.length);
   await js.publish("lane.high.demo.user.u", "new");
   await until("what is new comes", () => later.texts.at(-1) === "new");
-  await feed.close();
-  await connection.close();
-});
-
-test("a taker hears at once that its consumers are gone, also with no pull waiting", async () => {
-  await using nats = await startNats();
-  const connection = await connect(nats);
-  const lanes = await NatsLanes.open(connection);
-  await lanes.ensure(record);
-  const js = jetstream(connection.client);
-  const acks: (() => void)[] = [];
-  const ends: string[] = [];
-  const taker = {
-    onMessage: ({ ack }: { ack(): void }) => void acks.push(ack),
-    onEnd: (reason: string) => void ends.push(reason),
-  };
-  const feed = await lanes.take(
-    { lane: "high", group, epoch: 1, partitions, unackedMax: 4 },
-    taker,
-  );
-  for (const text of ["a", "b", "c", "d"]) await js.publish("lane.high.demo.user.u", text);
-  await until("four are given", () => acks.length === 4);
-  const jsm = await jetstreamManager(connection.client);
-  for await (const { name } of jsm.consumers.list(laneStream("high"))) {
-    await jsm.consumers.delete(laneStream("high"), name);
-  }
-  await until("it hears of it", () => ends.length === 1, 10_000);
   await feed.close();
   await connection.close();
 });
