@@ -181,18 +181,23 @@ export class NatsLanes implements Lanes {
 
 /**
  * What was lost on the way to the client would come again only after `ack_wait`, behind
- * what follows it: so a gap in the numbers of the consumer, and each reconnect, end it.
+ * what follows it: so a gap in the numbers of the consumer, and a lost connection, end it.
+ * At the loss and not at the return: what is stored meanwhile is sent to nobody, and fills
+ * the windows of devices, which would learn of it when their acks are overdue.
  */
 class NatsLaneFeed implements LaneFeed {
   private messages: ConsumerMessages[] = [];
   private hasEnded = false;
-  private readonly unwatch: () => void;
+  private settle: () => void = () => undefined;
 
   constructor(
     connection: NatsConnection,
     private readonly receiver: LaneReceiver,
   ) {
-    this.unwatch = connection.watchReturns(() => this.end("the connection was lost"));
+    const closed = new Promise<void>((resolve) => {
+      this.settle = resolve;
+    });
+    connection.whileConnected(() => closed).catch(() => this.end("the connection was lost"));
   }
 
   get isOver(): boolean {
@@ -220,7 +225,7 @@ class NatsLaneFeed implements LaneFeed {
 
   async close(): Promise<void> {
     this.hasEnded = true;
-    this.unwatch();
+    this.settle();
     await Promise.all(this.messages.map((each) => each.close()));
   }
 
