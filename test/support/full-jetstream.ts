@@ -1,4 +1,7 @@
-/** JetStream without room: streams of a test's own reserve what it may use on disk. */
+/**
+ * JetStream without room: streams of a test's own reserve what it may use on disk, but for
+ * a little. With nothing left at all it makes no bucket either, and without these no node runs.
+ */
 import { JetStreamApiError, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "../../src/drivers/nats-connection.js";
 
@@ -10,6 +13,8 @@ const noRoom = 10_047;
 export async function fillJetStream({ client }: NatsConnection) {
   const jsm = await jetstreamManager(client);
   const names: string[] = [];
+  const spare = { name: "SPARE", subjects: ["fill.spare"], max_bytes: leftBytes / 2 };
+  await jsm.streams.add(spare);
   let bytes = firstBytes;
   while (bytes >= leftBytes) {
     const name = `FILL_${names.length}`;
@@ -21,6 +26,7 @@ export async function fillJetStream({ client }: NatsConnection) {
       bytes /= 2;
     }
   }
+  await jsm.streams.delete(spare.name);
   const clear = async () => {
     for (const name of names) await jsm.streams.delete(name);
   };
