@@ -243,7 +243,9 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
   /** What it was given comes again with the next take; what of it was taken is known then. */
   private end(reason: string): void {
     const { node, lanes, group } = this.duty;
-    node.log.info("a lane ended", { lane: this.lane, group, reason });
+    // Once: it may be tried for as long as the bus is away.
+    const isNews = this.feed !== undefined;
+    node.log[isNews ? "info" : "debug"]("a lane ended", { lane: this.lane, group, reason });
     void this.feed?.close().catch(() => undefined);
     this.letGo();
     const { retakeMs } = lanes.limits;

@@ -1,7 +1,9 @@
 /**
  * A lane with a backlog drains into the inboxes of many users, while a device is pushed to
  * on `high`. `drain_vs_empty` compares its rate with that of a small batch in the same lane
- * when it was empty, both from a tenth drained to nine tenths.
+ * when it was empty: both from a tenth drained to nine tenths, with the same load on `high`,
+ * and after a batch that is not measured, so that sessions are there and the bound on what
+ * is in flight has come to where it stays.
  *
  *   BENCH_BACKLOG=n   messages (1,000,000)
  */
@@ -30,14 +32,18 @@ await bench("lanes", boundMs, async () => {
   await using service = await LaneService.connect(platform);
   const lanes = await NatsLanes.open(platform.link);
   const scene = { platform, service, lanes };
-  // Every session is there once, so that both drains find it alike.
-  await drain(scene, users);
-  const empty = await drain(scene, fresh);
-  note(`${fresh} in an empty lane: ${empty.toFixed(0)}/s`);
-  await fill(scene, backlog);
   const urgent = await UrgentLoad.start(platform, service);
+  const warm = await drain(scene, Math.max(users, fresh));
+  urgent.summary();
+  const empty = await drain(scene, fresh);
+  const highOnEmpty = urgent.summary();
+  note(`${fresh} in an empty lane: ${empty.toFixed(0)}/s, ${warm.toFixed(0)}/s before that`);
+  note(`on high meanwhile and while it was filled: ${latencyLine(highOnEmpty)}`);
+  await fill(scene, backlog);
+  urgent.summary();
   const rate = await empties(scene, backlog);
-  const high = await urgent.stop();
+  const high = urgent.summary();
+  await urgent.stop();
   note(`${backlog}: ${rate.toFixed(0)}/s; on high meanwhile: ${latencyLine(high)}`);
   const dead = (await lanes.figures(lane))?.deadLetters ?? Number.NaN;
   return {

@@ -36,10 +36,16 @@ export class UrgentLoad {
     }
   }
 
-  async stop() {
+  /** Of what was shown since the last one. */
+  summary() {
+    const summary = this.latencies.summary();
+    this.latencies.reset();
+    return summary;
+  }
+
+  async stop(): Promise<void> {
     this.isRunning = false;
     await this.done;
     await until("all urgent pushes are shown", () => this.shown === this.sent);
-    return this.latencies.summary();
   }
 }

@@ -65,7 +65,7 @@ function declareRestore(backup: Command, invocation: Invocation, backups: Backup
     .argument("<folder>", "the backup")
     .option("--data <folder>", "the volumes, into this data folder; its nodes must not run")
     .option("--mysql", "tells MySQL (BELFRY_MYSQL_URL) that a dump was loaded into it")
-    .option("--kv", "the registry of apps, into the NATS server that runs")
+    .option("--kv", "the registry of apps and the lanes' settings, while nodes run")
     .option("--overwrite", "in place of what is there")
     .addHelpText("after", "\nExample:\n  belfry backup restore /backups/monday --data .belfry/data")
     .action(async (folder: string, options: RestoreOptions) => {

@@ -5,6 +5,7 @@
  */
 import {
   AckPolicy,
+  type ConsumerInfo,
   DiscardPolicy,
   JetStreamApiError,
   type JetStreamManager,
@@ -12,6 +13,7 @@ import {
   RetentionPolicy,
   StorageType,
 } from "@nats-io/jetstream";
+import { Fault } from "../base/result.js";
 import type { LaneRecord } from "../protocol/lane-record.js";
 import {
   deadLetterStream,
@@ -96,14 +98,16 @@ export interface Claim {
 
 /**
  * A consumer for each of the claim's partitions, as new: it gives all that is not acked, in
- * order. Former ones of these partitions are deleted. Returns their names, or undefined
- * where a later owner has one. One filter each: for several nats-server (2.10) goes through
- * all subjects of a block for each message, and these are as many as users.
+ * order. Former ones of these partitions are deleted. Returns them, or undefined where a
+ * later owner has one. One filter each: for several nats-server 2.10.27 goes, for each
+ * message, through all of a block's subjects that match (filestore.go, firstMatchingMulti),
+ * and there are as many as users. Stops where it is when `isGivenUp`, and throws.
  */
 export async function claimPartitions(
   jsm: JetStreamManager,
   claim: Claim,
-): Promise<string[] | undefined> {
+  isGivenUp: () => boolean,
+): Promise<ConsumerInfo[] | undefined> {
   const stream = laneStream(claim.lane);
   const filters = claim.partitions.map((partition) => partitionFilter(claim.lane, partition));
   const former: string[] = [];
@@ -113,10 +117,13 @@ export async function claimPartitions(
     if (epochOf(name, claim.group) > claim.epoch) return undefined;
     former.push(name);
   }
-  for (const name of former) await deleteConsumer(jsm, stream, name);
-  const made = claim.partitions.map(async (partition) => {
+  if (!isGivenUp()) {
+    await Promise.all(former.map((name) => deleteConsumer(jsm, stream, name)));
+  }
+  if (isGivenUp()) throw new Fault("DISCONNECTED", "unknown", "the connection to NATS is gone");
+  const made = claim.partitions.map((partition) => {
     const name = `g${claim.group}-e${claim.epoch}-p${partition}`;
-    await jsm.consumers.add(stream, {
+    return jsm.consumers.add(stream, {
       name,
       durable_name: name,
       filter_subject: partitionFilter(claim.lane, partition),
@@ -125,7 +132,6 @@ export async function claimPartitions(
       max_ack_pending: claim.unackedMax,
       max_deliver: -1,
     });
-    return name;
   });
   return Promise.all(made);
 }

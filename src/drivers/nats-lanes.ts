@@ -52,6 +52,8 @@ const letterHeader = "Belfry-Letter";
 const endings = ["consumer_deleted", "consumer_not_found", "stream_not_found"];
 
 export class NatsLanes implements Lanes {
+  private hasDeadLetters = false;
+
   private constructor(
     private readonly connection: NatsConnection,
     private readonly replicas: Replicas,
@@ -59,34 +61,40 @@ export class NatsLanes implements Lanes {
     private readonly js: JetStreamClient,
   ) {}
 
-  /** Makes the stream of the dead letters; lanes are made one by one. Throws Fault. */
+  /** Makes nothing yet. Throws Fault. */
   static async open(connection: NatsConnection, replicas: Replicas = {}): Promise<NatsLanes> {
-    return faulting(connection, "the dead letters", async () => {
+    return faulting(connection, "JetStream", async () => {
       const options = { timeout: requestMs };
       const jsm = await jetstreamManager(connection.client, options);
-      await ensureDeadLetters(connection, replicas);
       return new NatsLanes(connection, replicas, jsm, jetstream(connection.client, options));
     });
   }
 
+  /** The dead letters' stream first: a lane that has nowhere to put them is not worked on. */
   ensure(record: LaneRecord): Promise<void> {
-    return this.doing(record.lane, () => ensureLaneStream(this.connection, record, this.replicas));
+    return this.doing(record.lane, async () => {
+      if (!this.hasDeadLetters) await ensureDeadLetters(this.connection, this.replicas);
+      this.hasDeadLetters = true;
+      await ensureLaneStream(this.connection, record, this.replicas);
+    });
   }
 
   take(claim: LaneClaim, receiver: LaneReceiver): Promise<LaneFeed> {
     const { lane } = claim;
-    return this.doing(lane, async () => {
-      const names = await claimPartitions(this.jsm, claim);
-      if (names === undefined) {
+    const feed = new NatsLaneFeed(this.connection, receiver);
+    const taken = this.doing(lane, async () => {
+      const made = await claimPartitions(this.jsm, claim, () => feed.isOver);
+      if (made === undefined) {
         throw new Fault("LANE_TAKEN", "not-done", `a later owner has group ${claim.group}`);
       }
-      const stream = laneStream(lane);
-      const consumers = names.map((name) => this.js.consumers.get(stream, name));
-      const feed = new NatsLaneFeed(receiver);
-      const prefetch = Math.min(prefetchMax, claim.unackedMax);
-      await feed.open(this.connection, await Promise.all(consumers), prefetch);
+      const consumers = made.map((each) => this.js.consumers.getConsumerFromInfo(each));
+      await feed.open(consumers, Math.min(prefetchMax, claim.unackedMax));
       return feed;
     });
+    // Given up when the connection goes, what is under way would go on at the next one, and
+    // take from the take that follows.
+    taken.catch(() => feed.close());
+    return taken;
   }
 
   bury(letter: DeadLetter): Promise<void> {
@@ -173,23 +181,34 @@ export class NatsLanes implements Lanes {
 
 /**
  * What was lost on the way to the client would come again only after `ack_wait`, behind
- * what follows it: so a gap in the numbers of the consumer, and each reconnect, end it.
+ * what follows it: so a gap in the numbers of the consumer, and a lost connection, end it.
+ * At the loss and not at the return: what is stored meanwhile is sent to nobody, and fills
+ * the windows of devices, which would learn of it when their acks are overdue.
  */
 class NatsLaneFeed implements LaneFeed {
   private messages: ConsumerMessages[] = [];
-  private isOver = false;
-  private unwatch = () => undefined as unknown;
+  private hasEnded = false;
+  private settle: () => void = () => undefined;
 
-  constructor(private readonly receiver: LaneReceiver) {}
-
-  async open(
+  constructor(
     connection: NatsConnection,
-    consumers: readonly Consumer[],
-    prefetch: number,
-  ): Promise<void> {
-    this.unwatch = connection.watchReturns(() => this.end("the connection was lost"));
+    private readonly receiver: LaneReceiver,
+  ) {
+    const closed = new Promise<void>((resolve) => {
+      this.settle = resolve;
+    });
+    connection.whileConnected(() => closed).catch(() => this.end("the connection was lost"));
+  }
+
+  get isOver(): boolean {
+    return this.hasEnded;
+  }
+
+  async open(consumers: readonly Consumer[], prefetch: number): Promise<void> {
+    if (this.isOver) return;
     this.messages = await Promise.all(consumers.map((each) => this.consume(each, prefetch)));
     for (const messages of this.messages) void this.watchEnd(messages);
+    if (this.isOver) await this.close();
   }
 
   private consume(consumer: Consumer, prefetch: number): Promise<ConsumerMessages> {
@@ -205,8 +224,8 @@ class NatsLaneFeed implements LaneFeed {
   }
 
   async close(): Promise<void> {
-    this.isOver = true;
-    this.unwatch();
+    this.hasEnded = true;
+    this.settle();
     await Promise.all(this.messages.map((each) => each.close()));
   }
 
@@ -226,7 +245,7 @@ class NatsLaneFeed implements LaneFeed {
 
   private end(reason: string): void {
     if (this.isOver) return;
-    void this.close();
+    this.close().catch(() => undefined);
     this.receiver.onEnd(reason);
   }
 }

@@ -34,13 +34,16 @@ test("a restored copy delivers what was unacked, and acks nothing that nobody sa
   alice.close();
   await push(platform, "alice", 6, 10);
   await push(platform, "bob", 1, 10);
+  await call("lane", "create", "vip", "--app", app);
+  await call("lane", "set", "vip", "--workers", "64", "--weight", "7");
+  await call("lane", "set", "low", "--workers", "0");
   const load = await startLoad(platform, "dave");
   const made = await call("backup", "create", backup);
   const answered = await load.stop();
   assert.equal(made.store, "lmdb");
   assert.equal(made.volumes, 8);
   assert.ok(made.entries >= 15 + answered.before && made.entries <= 15 + answered.after);
-  assert.deepEqual(made.buckets, { apps: 1 });
+  assert.deepEqual(made.buckets, { apps: 1, lanes: 4 });
 
   // After: alice takes and acks 6 to 20, and carol comes to be; all of it will be lost.
   await alice.connect();
@@ -70,8 +73,18 @@ test("a restored copy delivers what was unacked, and acks nothing that nobody sa
   );
   assert.equal((await call("backup", "restore", backup, "--data", data)).restored, 8);
   for (const name of ["a", "b"]) await platform.startNode(name);
-  assert.equal((await call("backup", "restore", backup, "--kv")).restored, 1);
+  // The app, and the lanes: high and normal are as they are made, so that they say the same.
+  assert.equal((await call("backup", "restore", backup, "--kv")).restored, 5);
   await platform.untilPlaced();
+  assert.deepEqual(settingsOf(await call("lane", "show", "vip")), [app, 7, 64]);
+  assert.deepEqual(settingsOf(await call("lane", "show", "low")), [null, 1, 0]);
+  // Set since then: kept, unless the backup is to go over it.
+  await call("lane", "set", "vip", "--workers", "65");
+  const again = await call("backup", "restore", backup, "--kv");
+  assert.deepEqual([again.restored, again.kept], [2, 3]);
+  assert.deepEqual(settingsOf(await call("lane", "show", "vip")), [app, 7, 65]);
+  await call("backup", "restore", backup, "--kv", "--overwrite");
+  assert.deepEqual(settingsOf(await call("lane", "show", "vip")), [app, 7, 64]);
 
   // As many as were lost, and more: the lost positions would cover the first of them.
   await push(platform, "alice", 21, 40);
@@ -96,6 +109,10 @@ test("a restored copy delivers what was unacked, and acks nothing that nobody sa
   await dave.receives(1, made.entries - 15);
   assert.equal(dave.count, made.entries - 15);
 });
+
+function settingsOf({ app: owner, weight, workers }: Record<string, unknown>): unknown[] {
+  return [owner, weight, workers];
+}
 
 /** Pushes one after the other until it is stopped; how many were answered at both ends. */
 async function startLoad(platform: Platform, uid: string) {

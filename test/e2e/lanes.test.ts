@@ -1,7 +1,9 @@
 /** Durable lanes on real parts: the receipt, the order, the dead letters, and kill -9. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { openEvents } from "../../src/drivers/nats-events.js";
 import { NatsLanes } from "../../src/drivers/nats-lanes.js";
+import { fillJetStream } from "../support/full-jetstream.js";
 import { LaneService, setWorkers } from "../support/lane-load.js";
 import { followerNames, untilBalanced } from "../support/placement-state.js";
 import { app, type Platform, startPlatform } from "../support/platform.js";
@@ -119,4 +121,26 @@ test("nor when the bus is killed and comes back", async (t) => {
       uid,
     );
   }
+});
+
+test("a node starts without room for lanes, and serves requests until there is some", async () => {
+  const warned: string[] = [];
+  await using platform = await startPlatform({
+    nodes: [],
+    environment: { BELFRY_LOG_LEVEL: "warn" },
+    onLog: (_node, line) => void warned.push(line),
+  });
+  await openEvents(platform.link);
+  const filling = await fillJetStream(platform.link);
+  await platform.startNode("a");
+  await platform.untilPlaced();
+  assert.equal((await platform.push("user-0", { body: "by request" })).ok, true);
+  await until("it warns", () => warned.some((line) => line.includes("queue is not there")));
+  await using service = await LaneService.connect(platform);
+  await assert.rejects(service.publish("high", "user-0", { body: "by a lane" }));
+  await filling.clear();
+  const lanes = await NatsLanes.open(platform.link);
+  await until("the lanes stand", async () => (await lanes.figures("high")) !== undefined, 30_000);
+  await service.publish("high", "user-0", { body: "by a lane" });
+  await untilEmpty(lanes, "high");
 });

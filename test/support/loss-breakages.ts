@@ -8,6 +8,7 @@
  */
 import type { Device } from "../../actors/device.js";
 import { Inbox } from "../../actors/inbox.js";
+import { LaneMarks } from "../../actors/lane-marks.js";
 import type { PendingWrite } from "../../actors/pending-write.js";
 import { answerAccepted } from "../../actors/push-answering.js";
 import { Session } from "../../actors/session.js";
@@ -37,6 +38,7 @@ const breakages: Readonly<Record<string, () => void>> = {
       this.drop(dropped, "acked", given.at(-1) as PendingWrite);
     });
   },
+  "no-lane-marks": () => replace(LaneMarks, "taken", () => undefined),
   "no-fence": () => {
     const { transact } = MysqlWriter.prototype;
     replace(MysqlWriter, "transact", function (this: MysqlWriter, ...given) {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { accountOf, expectedInbox, faultsSoFar, finalFaults } from "./loss-judge.js";
-import { type LossPush, type LossShown, LossUser } from "./loss-ledger.js";
+import { LossLedger, type LossPush, type LossShown, LossUser, nameOf } from "./loss-ledger.js";
 
 const publisher = "p";
 
@@ -109,4 +109,25 @@ test("accounts for each accepted push on each device", () => {
   user.devices.set("tablet", [shown(1), shown(2), shown(3)]);
   const { accepted, owed, shown: count, collapsed, expired, missing } = accountOf([user], later);
   assert.deepEqual([accepted, owed, count, collapsed, expired, missing], [3, 6, 4, 1, 1, 0]);
+});
+
+test("judges what came by a lane by its numbers, and not by seqs that nobody was told", () => {
+  const faultsOf = (...numbers: readonly number[]) => {
+    const ledger = new LossLedger();
+    ledger.user("bob").way = "lane";
+    ledger.addDevice("bob", "phone");
+    for (const number of [1, 2, 3]) {
+      const outcome = { kind: "ok", id: nameOf({ publisher, number }), seq: number } as const;
+      ledger.notePush("bob", ok(number, { outcome }));
+    }
+    for (const [at, number] of numbers.entries()) {
+      ledger.noteShown("bob", "phone", shown(number, { id: `01-${at}`, seq: 70 + at }));
+    }
+    return allFaults(ledger.user("bob"));
+  };
+  assert.equal(faultsOf(1, 2, 3), "");
+  assert.match(faultsOf(1, 3), /SKIPPED/);
+  assert.match(faultsOf(1, 2), /LOST: p#3/);
+  assert.match(faultsOf(1, 2, 2, 3), /TWICE/);
+  assert.match(faultsOf(2, 1, 3), /ORDER/);
 });

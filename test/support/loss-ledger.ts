@@ -41,7 +41,15 @@ export interface LossShown {
   readonly wallMs: number;
 }
 
+/** By which way all of a user's pushes come: no order is promised between the two. */
+export type LossWayKind = "request" | "lane";
+
 export class LossUser {
+  /**
+   * Who publishes on a lane is told no seq: of one publisher's pushes to one user, in the
+   * order of the lane, the number says the same.
+   */
+  way: LossWayKind = "request";
   readonly pushes: LossPush[] = [];
   readonly devices = new Map<string, LossShown[]>();
 
@@ -70,7 +78,9 @@ export class LossLedger {
 
   noteShown(uid: string, device: string, shown: LossShown): void {
     this.addDevice(uid, device);
-    this.user(uid).devices.get(device)?.push(shown);
+    const { way, devices } = this.user(uid);
+    const told = way === "lane" ? { ...shown, id: nameOf(shown), seq: shown.number } : shown;
+    devices.get(device)?.push(told);
   }
 
   get pushes(): LossPush[] {

@@ -8,7 +8,7 @@ import { createService, type Push, type Service } from "../../src/client/service
 import { connectNats, type NatsConnection } from "../../src/drivers/nats-connection.js";
 import { SeededRandom } from "../sim/seeded-random.js";
 import { notStoredCodes } from "./loss-judge.js";
-import type { LossCommand, LossLedger, LossOutcome } from "./loss-ledger.js";
+import type { LossCommand, LossLedger, LossOutcome, LossWayKind } from "./loss-ledger.js";
 import { app, type Platform } from "./platform.js";
 
 /** One publisher's way into the platform. */
@@ -26,6 +26,7 @@ export type OpenWay = (platform: Platform, name: string) => Promise<PublishWay>;
 export interface LossRecipient {
   readonly uid: string;
   readonly isLate: boolean;
+  readonly way: LossWayKind;
 }
 
 /** One attempt of a request: what a dead owner had in its hands is asked for again so late. */
@@ -61,11 +62,12 @@ export class LossPublishers implements AsyncDisposable {
     this.hurry.emit("now");
   }
 
-  async add(name: string, open: OpenWay): Promise<void> {
+  async add(name: string, kind: LossWayKind, open: OpenWay): Promise<void> {
     const way = await open(this.platform, name);
     this.ways.push(way);
-    for (const [at, recipient] of this.recipients.entries()) {
-      const firstMs = (pushEveryMs * at) / this.recipients.length;
+    const recipients = this.recipients.filter((recipient) => recipient.way === kind);
+    for (const [at, recipient] of recipients.entries()) {
+      const firstMs = (pushEveryMs * at) / recipients.length;
       const random = new SeededRandom(this.seed * 7_919 + this.runs.length);
       this.runs.push(this.run(name, way, recipient, random, firstMs));
     }
@@ -139,13 +141,15 @@ export class LossPublishers implements AsyncDisposable {
 function commandOf(
   publisher: string,
   number: number,
-  { isLate }: LossRecipient,
+  { isLate, way }: LossRecipient,
   random: SeededRandom,
 ): LossCommand {
   const plain = { publisher, number, isKeyed: true };
   const kind = random.next();
   if (kind < 0.5) return plain;
   if (kind < 0.7) return { ...plain, collapse: `${publisher}-${random.below(collapseKeys)}` };
+  // A time to live begins when the lane's owner accepts the push, which nobody is told.
+  if (way === "lane") return plain;
   const ttlSeconds = 1 + random.below(ttlSecondsMost);
   if (kind < 0.85) return { ...plain, ttlSeconds };
   // Of two publishers: whose push stands last is told by the seqs alone.

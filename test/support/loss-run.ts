@@ -16,6 +16,7 @@ import { KeptNodes } from "./kept-nodes.js";
 import { habitOf, LossDevices } from "./loss-devices.js";
 import { type LossFault, LossFaults, natsFaults, nodeFaults } from "./loss-faults.js";
 import { accountOf, expectedInbox, faultsSoFar, finalFaults } from "./loss-judge.js";
+import { laneRest, openLane } from "./loss-lanes.js";
 import { LossLedger } from "./loss-ledger.js";
 import { LossPublishers, type LossRecipient, type OpenWay } from "./loss-publishers.js";
 import { type LossReport, latenciesOf, reportOf } from "./loss-report.js";
@@ -26,13 +27,16 @@ import { until } from "./until.js";
 export interface LossPlan {
   readonly name: string;
   readonly platform: Platform;
-  /** By publisher. */
+  /** By publisher, those by request. */
   readonly ways: ReadonlyMap<string, OpenWay>;
   /** Beside those of nodes and NATS. */
   readonly faults: (nodes: KeptNodes) => readonly LossFault[];
 }
 
 const users = 105;
+/** Beside those, of a publisher on a lane. */
+const laneUsers = 28;
+const lanePublisher = "l0";
 const secondDeviceEvery = 3;
 const judgeEveryMs = 100;
 /** What waited for a fault's end, with its repeats, on a busy machine. */
@@ -91,10 +95,12 @@ class LossRun implements AsyncDisposable {
     private readonly seed: number,
   ) {
     const { platform, faults } = plan;
-    this.recipients = Array.from({ length: users }, (_, at) => ({
+    this.recipients = Array.from({ length: users + laneUsers }, (_, at) => ({
       uid: `user-${at}`,
       isLate: habitOf(at) === "late",
+      way: at < users ? "request" : "lane",
     }));
+    for (const { uid, way } of this.recipients) this.ledger.user(uid).way = way;
     this.devices = new LossDevices(platform, this.ledger, seed);
     this.publishers = new LossPublishers(platform, this.ledger, this.recipients, seed);
     this.nodes = new KeptNodes(platform);
@@ -111,7 +117,8 @@ class LossRun implements AsyncDisposable {
       if (!isLate && at % secondDeviceEvery === 0) this.devices.add(uid, "tablet", "steady");
     }
     await until("all devices are attached", () => this.devices.areAttached, settleDeadlineMs);
-    for (const [name, open] of this.plan.ways) await this.publishers.add(name, open);
+    for (const [name, open] of this.plan.ways) await this.publishers.add(name, "request", open);
+    await this.publishers.add(lanePublisher, "lane", openLane);
     this.devices.stir();
   }
 
@@ -129,6 +136,7 @@ class LossRun implements AsyncDisposable {
   async rest(): Promise<void> {
     await this.within("every push is answered", answeredDeadlineMs, this.publishers.stop());
     await this.noting(() => until("all nodes run", () => this.nodes.areUp, settleDeadlineMs));
+    await this.noting(() => this.untilLaneIsEmpty());
     await this.noting(() => this.untilLateInboxesFit());
     await this.devices.calm();
     this.devices.gather(this.lateUids);
@@ -149,9 +157,9 @@ class LossRun implements AsyncDisposable {
       seed,
       minutes: lossMinutes(),
       tookMs: Math.round(performance.now() - this.startMs),
-      users,
+      users: this.recipients.length,
       devices: this.devices.all.length,
-      publishers: [...plan.ways.keys()],
+      publishers: [...plan.ways.keys(), lanePublisher],
       account: accountOf(ledger.users.values(), Date.now()),
       keptForLate: this.keptForLate,
       latencies: latenciesOf(ledger.pushes),
@@ -183,6 +191,17 @@ class LossRun implements AsyncDisposable {
         this.found.add(fault);
       }
     }
+  }
+
+  private async untilLaneIsEmpty(): Promise<void> {
+    let left: string | undefined;
+    const isEmpty = async () => {
+      left = await laneRest(this.plan.platform).catch(String);
+      return left === undefined;
+    };
+    await until("the lane is empty", isEmpty, settleDeadlineMs).catch(() => {
+      throw new Error(`UNSETTLED: ${left}`);
+    });
   }
 
   /** The model and the inbox name the same number, once what had to has expired. */

@@ -1,5 +1,5 @@
 /**
- * The buckets that hold state. The placement is not among them: it says who serves now, and
+ * The state that buckets hold. The placement is not among it: it says who serves now, and
  * is made anew.
  */
 import { readFile } from "node:fs/promises";
@@ -7,18 +7,34 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Fleet } from "../../cli/fleet.js";
 import type { KeyValue } from "../../ports/key-value.js";
+import { readLanes, restoreLanes, type StateRecord } from "./lane-settings.js";
 import { BadBackup, describeFile, type Manifest, writeFlushed } from "./manifest.js";
 
-const stateBuckets: Readonly<Record<string, (fleet: Fleet) => Promise<KeyValue>>> = {
-  apps: (fleet) => fleet.apps(),
+interface Restored {
+  readonly restored: number;
+  readonly kept: number;
+}
+
+interface State {
+  read(fleet: Fleet): Promise<readonly StateRecord[]>;
+  restore(fleet: Fleet, records: readonly StateRecord[], overwrite: boolean): Promise<Restored>;
+}
+
+/** By bucket. In this order: a lane of an app's own needs its app. */
+const states: Readonly<Record<string, State>> = {
+  apps: {
+    read: async (fleet) => (await fleet.apps()).list(""),
+    restore: restoreApps,
+  },
+  lanes: { read: readLanes, restore: restoreLanes },
 };
 
 const recordsShape = z.array(z.strictObject({ key: z.string(), value: z.base64() }));
 
 export async function saveBuckets(fleet: Fleet, folder: string): Promise<Manifest["buckets"]> {
   const saved: Manifest["buckets"] = [];
-  for (const [bucket, open] of Object.entries(stateBuckets)) {
-    const entries = await (await open(fleet)).list("");
+  for (const [bucket, state] of Object.entries(states)) {
+    const entries = await state.read(fleet);
     const records = entries.map(({ key, value }) => ({
       key,
       value: Buffer.from(value).toString("base64"),
@@ -36,19 +52,31 @@ export async function restoreBuckets(
   folder: string,
   { buckets }: Manifest,
   overwrite: boolean,
-): Promise<{ readonly restored: number; readonly kept: number }> {
+): Promise<Restored> {
   let [restored, kept] = [0, 0];
   for (const { bucket, file } of buckets) {
-    const open = stateBuckets[bucket];
-    if (open === undefined) throw new BadBackup(`${file}: this release has no bucket ${bucket}`);
+    const state = states[bucket];
+    if (state === undefined) throw new BadBackup(`${file}: this release has no bucket ${bucket}`);
     const records = recordsShape.parse(JSON.parse(await readFile(join(folder, file), "utf8")));
-    const target = await open(fleet);
-    for (const { key, value } of records) {
-      if (await put(target, key, Buffer.from(value, "base64"), overwrite)) restored++;
-      else kept++;
-    }
+    const bytes = records.map(({ key, value }) => ({ key, value: Buffer.from(value, "base64") }));
+    const done = await state.restore(fleet, bytes, overwrite);
+    restored += done.restored;
+    kept += done.kept;
   }
   return { restored, kept };
+}
+
+async function restoreApps(
+  fleet: Fleet,
+  records: readonly StateRecord[],
+  overwrite: boolean,
+): Promise<Restored> {
+  const target = await fleet.apps();
+  let restored = 0;
+  for (const { key, value } of records) {
+    if (await put(target, key, value, overwrite)) restored++;
+  }
+  return { restored, kept: records.length - restored };
 }
 
 async function put(
