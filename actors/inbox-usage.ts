@@ -167,7 +167,8 @@ function add(byApp: ByApp, app: string, change: InboxTotals, sign: 1 | -1): void
     totals.bytes += sign * change.bytes;
     totals.messages += sign * change.messages;
     totals.users += sign * change.users;
-    if (totals.bytes <= 0 && totals.messages <= 0 && totals.users <= 0) byApp.delete(app);
+    // Below 0 it is known of acks before the messages: forgotten, it would be added for ever.
+    if (totals.bytes === 0 && totals.messages === 0 && totals.users === 0) byApp.delete(app);
   } else if (sign === 1 && byApp.size < appsMax) {
     byApp.set(app, { ...change });
   }

@@ -64,13 +64,15 @@ export class Inbox {
     stored: StoredSession | undefined,
     node: Pick<NodeContext, "idcNumber" | "random" | "clock">,
     generationFloor: number,
-    /** Positions of before an erasure must not count as acks either. */
-    erasedGeneration?: number,
+    /** What the user was before an erasure: its positions must not count as acks either. */
+    erased?: Inbox,
   ) {
-    const generation = erasedGeneration === undefined ? undefined : erasedGeneration + 1;
+    // Keys alone were stored: no generation was.
     this.generation =
-      stored === undefined
-        ? (generation ?? firstGeneration(node, generationFloor))
+      stored === undefined || stored.record.generation === 0
+        ? erased === undefined
+          ? firstGeneration(node, generationFloor)
+          : erased.generation + 1
         : generationFrom(stored.record.generation, generationFloor, node.idcNumber);
     this.lastSeq = stored?.record.lastSeq ?? 0;
     this.committedSeq = this.lastSeq;
@@ -79,7 +81,7 @@ export class Inbox {
     const marks = stored?.keys.filter(isLaneMark) ?? [];
     const keys = stored?.keys.filter((key) => !isLaneMark(key)) ?? [];
     this.keys = keys.length > 0 ? new KeyMemory(keys) : undefined;
-    this.lanes = marks.length > 0 ? new LaneMarks(marks) : undefined;
+    this.lanes = erased?.lanes ?? (marks.length > 0 ? new LaneMarks(marks) : undefined);
   }
 
   /** Nothing is kept of an empty one: most are. */
@@ -128,7 +130,9 @@ export class Inbox {
   erase(dueMs: readonly number[], write: PendingWrite): void {
     write.remove = true;
     write.drop.push(...this.entries.map((entry) => entry.seq));
-    write.forget.push(...(this.keys?.ids ?? []), ...(this.lanes?.ids ?? []));
+    // Marks of lanes stay: they have no content, and without them an ack that was lost brings
+    // an erased message back.
+    write.forget.push(...(this.keys?.ids ?? []));
     write.removeDue.push(...dueMs);
     write.changes.push({ kind: "erased" });
   }

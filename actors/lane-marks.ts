@@ -28,10 +28,6 @@ export class LaneMarks {
     this.byId = new Map(marks.map((mark) => [mark.id, mark]));
   }
 
-  get ids(): string[] {
-    return [...this.byId.keys()];
-  }
-
   /** What the message was given as, or one after it, if it was taken. */
   taken({ lane, sequence, storedAtMs }: LaneOrigin): MsgId | undefined {
     const mark = this.byId.get(prefix + lane);

@@ -218,8 +218,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     this.erasure = undefined;
     this.attachments.closeErased();
     const { generationFloor = 0 } = context.inbox;
-    const { generation } = this.inbox;
-    this.loadedInbox = new Inbox(undefined, context.node, generationFloor, generation);
+    this.loadedInbox = new Inbox(undefined, context.node, generationFloor, this.inbox);
     this.devices = noDevices;
     this.announced = undefined;
   }

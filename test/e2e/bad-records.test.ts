@@ -222,9 +222,7 @@ test("of two processes of one name one gives up, and the other serves", async ()
     assert.equal(code, 1);
     // Who is stopped at the end.
     platform.nodes.set("b", winner);
-    await until("it says why", () =>
-      log.some((line) => /node dc1-b is running already/.test(line)),
-    );
+    await until("it says why", () => log.some((line) => /dc1-b is running already/.test(line)));
     await untilCounts(platform, { a: half, b: half });
     assert.equal((await platform.nodeRecord("dc1-b")).pid, winner.pid);
     await load.untilAnswered(users.length);

@@ -35,7 +35,20 @@ export function isReservedAppName(app: string): boolean {
   return app === "node" || app.startsWith("op_");
 }
 
-export function appUser(app: string, password: string): NatsUser {
+/**
+ * Whether apps may publish on lanes: `BELFRY_APP_LANES=trusted`. JetStream answers a publish
+ * wherever its reply subject says, and such an answer is also an order to purge a stream up
+ * to that number: an app with this right can delete what is another's. Not the default.
+ */
+function areAppsTrusted(): boolean {
+  return process.env["BELFRY_APP_LANES"] === "trusted";
+}
+
+export function appUser(
+  app: string,
+  password: string,
+  mayUseLanes: boolean = areAppsTrusted(),
+): NatsUser {
   assert(isToken(app) && !isReservedAppName(app), `not the name of an app: ${app}`);
   const inboxPrefix = `_INBOX_${app}`;
   return {
@@ -45,7 +58,7 @@ export function appUser(app: string, password: string): NatsUser {
     publish: [
       ...[`push.${app}.>`, `shard.*.push.${app}.>`],
       ...[`inbox.${app}.>`, `shard.*.inbox.${app}.>`],
-      `lane.*.${app}.>`,
+      ...(mayUseLanes ? [`lane.*.${app}.>`] : []),
     ],
     subscribe: [`event.${app}.>`, `uplink.${app}.>`, `${inboxPrefix}.>`],
     mayAnswer: true,
