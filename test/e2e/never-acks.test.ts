@@ -1,7 +1,7 @@
 /**
  * A client that loads and never acknowledges: it comes again and again, and is sent a
  * window each time. What waits for it is bounded, in the store by the inbox and in memory
- * by the window, and an operator sees what it owes.
+ * by the window, reloads end, and an operator sees it.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -56,23 +56,21 @@ test("a client that loads and never acks costs a window of memory and its inbox"
   const { pid } = platform.node("a");
   const before = memoryOf(pid).rssBytes;
   for (let count = 0; count < loads; count++) {
-    const wanted = shown.length + windowMessagesMax;
     // So has one that says goodbye.
     sockets.cut("forgetful");
     device.close();
     device = load();
-    await until("another window has come", () => shown.length >= wanted);
+    await until("it is served", () => device.state.name === "attached");
   }
   const grown = (memoryOf(pid).rssBytes - before) / 1024 / 1024;
   t.diagnostic(
     `${loads} loads without an ack: ${shown.length} shown, ${grown.toFixed(1)} MiB more`,
   );
-  const view = await until("the operator sees a full window", async () => {
-    const { document } = await belfry(platform, "user", "demo", "alice");
-    return document.devices?.[0]?.unacked === windowMessagesMax ? document : undefined;
-  });
-  assert.equal(view.inbox.messages, inboxMessagesMax, "nothing goes, and no more comes");
-  assert.equal(view.devices.length, 1);
-  const [{ id, ackedSeq, sentSeq }] = view.devices;
-  assert.deepEqual([id, ackedSeq, sentSeq], ["forgetful", 0, windowMessagesMax]);
+  // Two rounds of windows, then one message for each connection.
+  assert.ok(shown.length <= 4 * windowMessagesMax + loads, `${shown.length} were sent`);
+  const { document } = await belfry(platform, "inbox", "ls", "demo", "alice");
+  assert.ok(document.messages <= inboxMessagesMax);
+  const [forgetful] = document.devices;
+  assert.equal(document.devices.length, 1);
+  assert.deepEqual([forgetful.id, forgetful.stalled], ["forgetful", true]);
 });
