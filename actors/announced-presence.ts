@@ -91,6 +91,8 @@ export class AnnouncedPresence {
   /** A due time of the session has come, perhaps of another kind. */
   onDue(atMs: number): void {
     if (!this.isOnline || this.dueMs > atMs) return;
+    // It is gone from the store: with a clock that was set back the next one may be the same.
+    this.dueMs = 0;
     const { onlineCheckMs, offlineAfterMs } = this.context.node.limits;
     this.storeDue(this.awaySinceMs === undefined ? onlineCheckMs : offlineAfterMs);
   }

@@ -134,6 +134,8 @@ export class Inbox {
     // an erased message back.
     write.forget.push(...(this.keys?.ids ?? []));
     write.removeDue.push(...dueMs);
+    write.bytesAdded -= this.bytes;
+    write.messagesAdded -= this.entries.length;
     write.changes.push({ kind: "erased" });
   }
 

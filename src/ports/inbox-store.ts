@@ -38,7 +38,7 @@ export interface InboxGroup {
   raise(requests: readonly FenceRequest[]): Promise<readonly FenceAnswer[]>;
   /**
    * Throws Fault("STORE_UNAVAILABLE", "not-done" | "unknown"); one answer per write, in order.
-   * A write without sessions changes nothing and needs no disk, but is judged by its fence
+   * A write that names nothing but its fence changes nothing and needs no disk, but is judged by it
    * and answered behind all commits before it: whether it comes back tells a stalled store.
    */
   commit(writes: readonly ShardWrite[]): Promise<readonly CommitAnswer[]>;
