@@ -112,29 +112,34 @@ export class PathFinder {
     if (named === undefined) return undefined;
     const { key } = named.session;
     const seq = seqOf(named);
+    const receivers = this.receiversOf(key, seq);
     const own = this.steps
-      .filter(({ step }) => step.session.key === key && this.concerns(step, named, seq))
+      .filter(({ step }) => step.session.key === key && this.concerns(step, named, seq, receivers))
       .sort((a, b) => a.step.atMs - b.step.atMs || ranks[a.step.kind] - ranks[b.step.kind]);
     return { key, seq, steps: firstOfEach(own.map(pathStep)) };
   }
 
-  private concerns(step: SessionStep, named: SessionStep, seq: number): boolean {
+  private concerns(
+    step: SessionStep,
+    named: SessionStep,
+    seq: number,
+    receivers?: ReadonlySet<string>,
+  ): boolean {
     if ("id" in step) return step.id === this.id;
     if (seq === 0 || step.session.generation !== named.session.generation) return false;
-    if (step.kind === "acked") return step.seq >= seq && this.wasSentTo(step.device, named, seq);
+    if (step.kind === "acked") return step.seq >= seq && receivers?.has(step.device) === true;
     return step.fromSeq <= seq && seq < step.fromSeq + step.count;
   }
 
   /** An ack passes over what was meant for other devices; with its sending lost it is none. */
-  private wasSentTo(device: string, { session }: SessionStep, seq: number): boolean {
-    return this.steps.some(
-      ({ step }) =>
-        (step.kind === "sent" || step.kind === "written") &&
-        step.device === device &&
-        step.session.key === session.key &&
-        step.fromSeq <= seq &&
-        seq < step.fromSeq + step.count,
-    );
+  private receiversOf(key: SessionKey, seq: number): ReadonlySet<string> {
+    const devices = new Set<string>();
+    for (const { step } of this.steps) {
+      if (step.kind !== "sent" && step.kind !== "written") continue;
+      if (step.session.key !== key || step.fromSeq > seq) continue;
+      if (seq < step.fromSeq + step.count) devices.add(step.device);
+    }
+    return devices;
   }
 
   /** Each batch introduces its sessions once or a few times. */
