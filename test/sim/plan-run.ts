@@ -24,6 +24,8 @@ export interface RunPlan {
 export const simLimits: Limits = {
   ...defaultLimits,
   ackWaitMs: 2_000,
+  // The most that can be set aside: each sending is an attempt.
+  attemptSpacingMs: 0,
   heartbeatMs: 1_000,
   heartbeatDeadlineMs: 3_000,
   helloDeadlineMs: 2_000,
