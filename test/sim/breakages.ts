@@ -234,9 +234,9 @@ export const breakages: readonly Breakage[] = [
   {
     name: "table-in-two-parts",
     invariants: [6],
-    faults: ["kill", "kv-unknown", "ambush"],
-    firstSeed: 6,
-    seedsMax: 25,
+    faults: ["kill", "kv-unknown", "ambush", "move"],
+    firstSeed: 5,
+    seedsMax: 45,
     breakKeyValue: tableInTwoParts,
   },
   {
@@ -298,11 +298,13 @@ export const breakages: readonly Breakage[] = [
       ),
   },
   {
+    // Many attempts between two moves: what each owner forgets is more than it may.
     name: "forgets-attempts",
     invariants: [2],
     faults: ["device", "move"],
-    seedsMax: 24,
-    limits: { ackWaitMs: 300 },
+    pace: 0.4,
+    seedsMax: 12,
+    limits: { ackWaitMs: 60 },
     apply: () => patch<Attempts["toRecord"]>(Attempts.prototype, "toRecord", () => () => ({})),
   },
   ...moveBreakages,
