@@ -111,7 +111,7 @@ export const breakages: readonly Breakage[] = [
     name: "table-without-compare",
     invariants: [1],
     faults: ["kv-unknown", "kv-election", "kill", "move"],
-    firstSeed: 8,
+    firstSeed: 26,
     seedsMax: 45,
     uncomparedKeys: ["table"],
   },
@@ -263,7 +263,7 @@ export const breakages: readonly Breakage[] = [
     name: "no-ack-clamp",
     invariants: [4],
     faults: ["device", "kill"],
-    firstSeed: 9,
+    firstSeed: 8,
     seedsMax: 40,
     apply: () =>
       patch<Attachments["acked"]>(
