@@ -146,6 +146,9 @@ class LossRun implements AsyncDisposable {
     await this.noting(() => this.untilLateInboxesFit());
     await this.devices.calm();
     this.devices.gather(this.lateUids);
+    await this.noting(() =>
+      until("all devices are back", () => this.devices.areAttached, settleDeadlineMs),
+    );
     await this.noting(() => this.untilSettled());
     const last = lastGoodMs(this.ledger);
     await until("what may have expired, has", () => Date.now() > last);
