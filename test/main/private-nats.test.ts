@@ -97,6 +97,17 @@ describe("a private nats-server", () => {
     equal(await countMade(), 2);
   });
 
+  test("says so when it refuses its users, and not when somebody's password is refused", async () => {
+    const nats = await PrivateNats.start({ folder: join(folder, "n5"), operators: [], apps: [] });
+    const early = { servers: nats.url, user: "app-late", pass: "unknown" };
+    const adding = nats.addUsers({ operators: [], apps: ["late"] });
+    await rejects(connectNats(early));
+    await adding;
+    writeFileSync(join(folder, "n5", "nats.conf"), "port: no number\n");
+    await rejects(nats.addUsers({ operators: [], apps: ["never"] }), /refused its users/);
+    await nats.stop();
+  });
+
   test("says what is wrong when it cannot start", async () => {
     const broken = join(folder, "n3");
     const nats = await PrivateNats.start({ folder: broken, operators: [], apps: [] });
