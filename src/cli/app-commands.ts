@@ -156,7 +156,7 @@ function grantAdvice(nats: NatsUserGrant): string[] {
     case "added":
       return [];
     case "yours-to-add":
-      return ["", "Add to the NATS server's users, then reload it:", nats.block];
+      return ["", "Add to the NATS server's configuration, then reload it:", nats.block];
     case "failed":
       return ["", `The app is registered, but its NATS user is not made: ${nats.message}`];
   }

@@ -3,7 +3,6 @@
  * that is registered a user by itself; this waits until that has happened. On any
  * other server its operator has to, and is told what.
  */
-import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -11,6 +10,8 @@ import { Fault } from "../base/result.js";
 import type { NatsUserGrant } from "../cli/fleet.js";
 import { connectNats } from "../drivers/nats-connection.js";
 import type { NatsAccess } from "./nats-access.js";
+import { appEntries } from "./setup/nats-accounts.js";
+import { makePassword } from "./setup/nats-secrets.js";
 import { appUser, type NatsUser } from "./setup/nats-users.js";
 
 const probeEveryMs = 50;
@@ -22,7 +23,7 @@ export async function grantNatsUser(
 ): Promise<NatsUserGrant> {
   const { privateFolder } = access;
   if (privateFolder === undefined) {
-    return { state: "yours-to-add", block: renderBlock(appUser(app, makePassword())) };
+    return { state: "yours-to-add", block: renderBlock(app) };
   }
   const endMs = performance.now() + deadlineMs;
   do {
@@ -58,21 +59,12 @@ async function isTaken(url: string, { user, password, inboxPrefix }: NatsUser): 
   }
 }
 
-/** NATS's configuration takes JSON as it is. */
-function renderBlock(user: NatsUser): string {
-  const block = {
-    user: user.user,
-    password: user.password,
-    permissions: {
-      publish: { allow: user.publish },
-      subscribe: { allow: user.subscribe },
-      ...(user.mayAnswer ? { allow_responses: { max: 1, expires: "30s" } } : {}),
-    },
-  };
-  const answers = `# The user "node" must also be allowed to publish "${user.inboxPrefix}.>".`;
-  return `${answers}\n${JSON.stringify(block, null, 2)}`;
-}
-
-function makePassword(): string {
-  return randomBytes(24).toString("hex");
+function renderBlock(app: string): string {
+  const { account, uplinks } = appEntries(app, appUser(app, makePassword()));
+  return [
+    "# Among the accounts (apps.conf):",
+    account,
+    "# Among the imports of the account CORE (users.conf):",
+    uplinks,
+  ].join("\n");
 }

@@ -85,12 +85,14 @@ export function parseShardPush(subject: string): ShardPush | undefined {
 }
 
 /**
- * Where the answer to one app's push may go: inboxes of that app or of an operator,
- * or the common prefix of a server without users of its own. NATS does not check
- * reply subjects, and a node may publish much more than an app.
+ * Where the answer to one app's push may go: what NATS puts in place of a reply subject from
+ * another account (`_R_.`), inboxes of that app or of an operator, or the common prefix of a
+ * server without users of its own. NATS does not check reply subjects, `$JS.ACK.` passes
+ * between accounts as it is, and a node may publish much more than an app.
  */
 export function isReplySubject(appToken: string, subject: string): boolean {
   return (
+    subject.startsWith("_R_.") ||
     subject.startsWith(`_INBOX_${appToken}.`) ||
     subject.startsWith("_INBOX_op_") ||
     subject.startsWith("_INBOX.")

@@ -4,7 +4,15 @@
  */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -161,8 +169,13 @@ describe("an operator", () => {
     withFleet(async (fleet) => {
       const grant = await fleet.addNatsUser("shop");
       ok(grant.state === "yours-to-add");
-      const config = join(folder, "foreign.conf");
-      writeFileSync(config, `authorization: { users: [\n${grant.block}\n] }\n`);
+      const [, account, uplinks] = grant.block.split(/^#.*\n/m);
+      const foreign = join(folder, "foreign");
+      mkdirSync(foreign);
+      copyFileSync("nats.conf", join(foreign, "nats.conf"));
+      const config = join(foreign, "nats.conf");
+      writeFileSync(join(foreign, "apps.conf"), account ?? "");
+      writeFileSync(join(foreign, "users.conf"), `imports: [\n${uplinks}\n]\n`);
       const said = await new Promise<string>((resolve) => {
         const args = ["-t", "-c", config];
         findNatsServer().then((server) =>

@@ -7,7 +7,8 @@ import { after, before, describe, test } from "node:test";
 import { AckPolicy, jetstreamManager, StorageType } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import { connect, type Msg, type NatsConnection } from "@nats-io/transport-node";
-import { isReservedAppName, renderUsers } from "../../src/main/setup/nats-users.js";
+import { renderApps } from "../../src/main/setup/nats-accounts.js";
+import { isReservedAppName } from "../../src/main/setup/nats-users.js";
 import type { NatsCredentials } from "../../src/main/setup/private-nats.js";
 import { sessionKey, shardOf } from "../../src/protocol/shards.js";
 import {
@@ -135,21 +136,14 @@ describe("an app's NATS user", () => {
         },
       });
       await node.flush();
-      // What NATS maps the first to is the second: both forms are the app's to publish.
       const shard = shardOf(token, encodeToken("alice"));
       const mapped = shardPushSubject(shard, sessionKey(token, encodeToken("alice")));
       const inbox = shardInboxSubject(shard, sessionKey(token, encodeToken("alice")));
-      const subjects = [
-        pushUserSubject(app, "alice"),
-        mapped,
-        inboxUserSubject(app, "alice"),
-        inbox,
-      ];
-      for (const subject of subjects) {
+      for (const subject of [pushUserSubject(app, "alice"), inboxUserSubject(app, "alice")]) {
         const answer = await service.request(subject, "{}", { timeout: 2000 });
         equal(answer.string(), `{"ok":true}`);
       }
-      deepEqual(asked, [mapped, mapped, inbox, inbox]);
+      deepEqual(asked, [mapped, inbox]);
       owner.unsubscribe();
       await service.close();
     });
@@ -190,7 +184,7 @@ describe("an app's NATS user", () => {
     await manager.consumers.add("EVENTS", {
       durable_name: "a",
       filter_subject: "event.a.>",
-      deliver_subject: "_INBOX_a.events",
+      deliver_subject: "deliver.a.events",
       ack_policy: AckPolicy.Explicit,
     });
     const service = await connectAs(nats.credentials.app("a"));
@@ -252,6 +246,9 @@ describe("an app's NATS user", () => {
     pushUserSubject("b", "alice"),
     pushUserSubject(awkward, "alice"),
     shardPushSubject(shardOf("b", "alice"), sessionKey("b", "alice")),
+    // As the platform sees it: what is mapped to them comes from beyond the app's account.
+    shardPushSubject(shardOf("a", "alice"), sessionKey("a", "alice")),
+    shardInboxSubject(shardOf("a", "alice"), sessionKey("a", "alice")),
     "push.b.users",
     "push.b.all",
     "push.b.group.g1",
@@ -289,7 +286,11 @@ describe("an app's NATS user", () => {
     "$JS.API.CONSUMER.CREATE.LANES",
     "$JS.API.CONSUMER.CREATE.LANES.mine.lane.high.b.>",
     "$JS.ACK.LANES.c.1.1.1.1.0",
+    "$JS.ACK.EVENTS.a.1.1.1.1.0",
     "$JS.FC.LANES.c.x",
+    "$JS.FC.EVENTS.a.x",
+    "deliver.a.events",
+    "_R_.x.y",
     "$SYS.REQ.SERVER.PING",
     "_INBOX.x",
     "_INBOX_a.x",
@@ -330,6 +331,8 @@ describe("an app's NATS user", () => {
     "_INBOX_b.>",
     "_INBOX_node.>",
     "_INBOX_op_ada.>",
+    "deliver.>",
+    "_R_.>",
     "*.*.*",
   ];
 
@@ -482,8 +485,7 @@ describe("the nodes' NATS user", () => {
       "event.b.user.alice.online",
       "uplink.b.chat.alice",
       "journal.63",
-      "_INBOX_a.x",
-      "_INBOX_b.x",
+      "_R_.x.y",
       "_INBOX_op_bob.x",
       "_INBOX_node.x",
     ];
@@ -496,7 +498,8 @@ describe("the nodes' NATS user", () => {
   });
 
   test("may not do what no node does", async () => {
-    for (const subject of ["other", "$SYS.REQ.SERVER.PING", "_INBOX.x", "_INBOX_stranger.x"]) {
+    const strange = ["other", "$SYS.REQ.SERVER.PING", "_INBOX.x", "_INBOX_a.x", "deliver.a.events"];
+    for (const subject of strange) {
       equal((await publishRefusals(node, subject)).length, 1, `${subject} must be refused`);
     }
     for (const subject of [">", "event.>", "uplink.>", "_INBOX_a.>", "$SYS.>"]) {
@@ -510,9 +513,19 @@ describe("the generated users", () => {
     await using running = await startNats({ apps: ["first"] });
     const at = { servers: running.url, reconnect: false };
     const keeper = await connect({ ...at, ...running.credentials.node });
-    keeper.subscribe("shard.>", { callback: answerWith("stored") });
+    keeper.subscribe("shard.*.push.>", { callback: answerWith("stored") });
     const first = await connect({ ...at, ...running.credentials.app("first") });
+    const held: Msg[] = [];
+    keeper.subscribe("shard.*.inbox.>", { callback: (_, message) => void held.push(message) });
+    const told: string[] = [];
+    first.subscribe("event.first.>", { callback: noteIn(told) });
+    await Promise.all([keeper.flush(), first.flush()]);
+    const early = first.request("inbox.first.user.u", "{}", { timeout: 5000 });
+    await until("the question has come", () => held.length > 0);
     await running.addApps(["second"]);
+    held[0]?.respond("asked before, answered behind it");
+    equal((await early).string(), "asked before, answered behind it");
+    keeper.publish("event.first.receipt.1");
     const second = await connect({ ...at, ...running.credentials.app("second") });
     for (const [service, app] of [
       [first, "first"],
@@ -521,6 +534,8 @@ describe("the generated users", () => {
       const answer = await service.request(`push.${app}.user.u`, "{}", { timeout: 2000 });
       equal(answer.string(), "stored");
     }
+    // What came before the answers that have come since.
+    deepEqual(told, ["event.first.receipt.1"]);
     ok(!keeper.isClosed());
     for (const connection of [keeper, first, second]) await connection.close();
   });
@@ -546,10 +561,10 @@ describe("the generated users", () => {
     ok(isReservedAppName("op_ada"));
     for (const app of ["node", "op_ada", "", "%", "a.b", "a b", ">", "*", 'x"', "x\\", "x\n"]) {
       const spec = { nodePassword: "n", operators: [], apps: [{ app, password: "p" }] };
-      throws(() => renderUsers(spec), /not the name of an app/, `${app} must be refused`);
+      throws(() => renderApps(spec), /not the name of an app/, `${app} must be refused`);
     }
     const twice = { app: "a", password: "p" };
     const doubled = { nodePassword: "n", operators: [], apps: [twice, twice] };
-    throws(() => renderUsers(doubled), /two users of one name/);
+    throws(() => renderApps(doubled), /two users of one name/);
   });
 });

@@ -5,11 +5,13 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { connect as connectNats } from "@nats-io/transport-node";
 import { PrivateNats } from "../../src/main/setup/private-nats.js";
 import { identify, isStillRunning } from "../../src/main/setup/process-identity.js";
 import { RunInProgress, RunLedger } from "../../src/main/setup/run-ledger.js";
@@ -52,7 +54,7 @@ describe("a private nats-server", () => {
       apps: ["a"],
     });
     match(nats.url, /^nats:\/\/127\.0\.0\.1:\d+$/);
-    for (const name of ["users.conf", "secrets.json"]) {
+    for (const name of ["users.conf", "apps.conf", "secrets.json"]) {
       equal(statSync(join(folder, "n1", name)).mode & 0o777, 0o600, name);
     }
     const { pid } = nats;
@@ -74,6 +76,36 @@ describe("a private nats-server", () => {
     ok(elsewhere.port !== first.port);
     await elsewhere.stop();
     stranger.close();
+  });
+
+  test("keeps the streams of before its accounts", async () => {
+    const options = { folder: join(folder, "n4"), operators: [], apps: [] };
+    const countMade = async () => {
+      const nats = await PrivateNats.start(options);
+      const client = await connectNats({ servers: nats.url, ...nats.credentials("node") });
+      const manager = await jetstreamManager(client);
+      await manager.streams.add({ name: "KV_apps", subjects: ["$KV.apps.>"] });
+      await jetstream(client).publish("$KV.apps.a", "kept");
+      const { messages } = (await manager.streams.info("KV_apps")).state;
+      await client.close();
+      await nats.stop();
+      return messages;
+    };
+    equal(await countMade(), 1);
+    const streams = join(options.folder, "data", "jetstream");
+    renameSync(join(streams, "CORE"), join(streams, "$G"));
+    equal(await countMade(), 2);
+  });
+
+  test("says so when it refuses its users, and not when somebody's password is refused", async () => {
+    const nats = await PrivateNats.start({ folder: join(folder, "n5"), operators: [], apps: [] });
+    const early = { servers: nats.url, user: "app-late", pass: "unknown" };
+    const adding = nats.addUsers({ operators: [], apps: ["late"] });
+    await rejects(connectNats(early));
+    await adding;
+    writeFileSync(join(folder, "n5", "nats.conf"), "port: no number\n");
+    await rejects(nats.addUsers({ operators: [], apps: ["never"] }), /refused its users/);
+    await nats.stop();
   });
 
   test("says what is wrong when it cannot start", async () => {

@@ -51,9 +51,12 @@ export interface NatsCluster extends NatsServers {
   streamLeader(stream: string): Promise<NatsMember>;
   /** Resolves when each member takes part again: it could make a stream on all. */
   untilReplicating(): Promise<void>;
+  /** Adds apps while it runs, on one member after the other. */
+  addApps(apps: readonly string[]): Promise<void>;
 }
 
 const sizeDefault = 3;
+const secretsFile = "secrets.json";
 const formedDeadlineMs = 20_000;
 const startTries = 3;
 
@@ -121,6 +124,14 @@ async function startOnce(options: NatsClusterOptions): Promise<NatsCluster> {
     connectTo,
     streamLeader: (stream) => streamLeader(members, connectTo, stream),
     untilReplicating,
+    addApps: async (apps) => {
+      const wanted = { operators: [], apps };
+      await ensureSecrets(join(folder, secretsFile), wanted);
+      for (const server of servers) {
+        copyFileSync(join(folder, secretsFile), join(server.folder, secretsFile));
+        await server.addUsers(wanted);
+      }
+    },
     kill: (signal) => {
       for (const server of servers) server.kill(signal);
     },
@@ -140,13 +151,13 @@ async function startServers(
 ): Promise<PrivateNats[]> {
   const routePorts = await freePorts(size);
   const users = { operators: ["test"], apps };
-  await ensureSecrets(join(folder, "secrets.json"), users);
+  await ensureSecrets(join(folder, secretsFile), users);
   return Promise.all(
     routePorts.map((routePort, at) => {
       const own = join(folder, memberName(at));
       mkdirSync(own, { recursive: true });
       // One set of passwords for all.
-      copyFileSync(join(folder, "secrets.json"), join(own, "secrets.json"));
+      copyFileSync(join(folder, secretsFile), join(own, secretsFile));
       return PrivateNats.start({
         folder: own,
         ...users,

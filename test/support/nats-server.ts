@@ -50,9 +50,6 @@ export interface NatsFixture extends NatsServers {
   addApps(apps: readonly string[]): Promise<void>;
 }
 
-// Apps of tests are all one's own; see nats-users.
-process.env["BELFRY_APP_LANES"] ??= "trusted";
-
 /** Resolves when the server greets; rejects with what to install when there is none. */
 export async function startNats(options: NatsFixtureOptions = {}): Promise<NatsFixture> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "belfry-test-nats-")));

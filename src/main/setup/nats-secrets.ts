@@ -75,6 +75,6 @@ function entries(record: Readonly<Record<string, string>>): [string, string][] {
 }
 
 /** 192 bits, in hexadecimal: nothing in it that a configuration would read as its own. */
-function makePassword(): string {
+export function makePassword(): string {
   return randomBytes(24).toString("hex");
 }

@@ -1,10 +1,11 @@
 /**
- * Who may do what on the bus: the users of nats.conf, as the text of users.conf.
+ * Who may do what on the bus: the users of nats.conf.
  *
  * Everything is an allow list, and what is not listed is denied. NATS checks the
- * subject that a publisher names and also the one that it is mapped to, so an
- * app's list has both forms of a push, and of a request to an inbox. The default inbox prefix `_INBOX.` is
- * granted to nobody: whoever may subscribe it reads everybody's answers.
+ * subject that a publisher names and, in its own account, also the one that it is mapped
+ * to, so an operator's list has both forms of a push, and of a request to an inbox; an app's,
+ * which are mapped beyond its account (nats-accounts.ts), has one. The default inbox prefix
+ * `_INBOX.` is granted to nobody: whoever may subscribe it reads everybody's answers.
  */
 import { assert } from "../../base/assert.js";
 import { isCanonicalToken } from "../../protocol/tokens.js";
@@ -19,11 +20,13 @@ export interface NatsUsersSpec {
 /** One NATS user; `inboxPrefix` is what its client must be set to. */
 export interface NatsUser {
   readonly user: string;
+  /** Whose account it is in; the platform's without it. */
+  readonly app?: string;
   readonly password: string;
   readonly inboxPrefix: string;
   readonly publish: readonly string[];
   readonly subscribe: readonly string[];
-  /** Answers to what was received; only apps need it, for uplinks. */
+  /** Answers to what was received; only apps need it, for uplinks and stored events. */
   readonly mayAnswer: boolean;
 }
 
@@ -35,31 +38,15 @@ export function isReservedAppName(app: string): boolean {
   return app === "node" || app.startsWith("op_");
 }
 
-/**
- * Whether apps may publish on lanes: `BELFRY_APP_LANES=trusted`. JetStream answers a publish
- * wherever its reply subject says, and such an answer is also an order to purge a stream up
- * to that number: an app with this right can delete what is another's. Not the default.
- */
-function areAppsTrusted(): boolean {
-  return process.env["BELFRY_APP_LANES"] === "trusted";
-}
-
-export function appUser(
-  app: string,
-  password: string,
-  mayUseLanes: boolean = areAppsTrusted(),
-): NatsUser {
+export function appUser(app: string, password: string): NatsUser {
   assert(isToken(app) && !isReservedAppName(app), `not the name of an app: ${app}`);
   const inboxPrefix = `_INBOX_${app}`;
   return {
     user: `app-${app}`,
+    app,
     password,
     inboxPrefix,
-    publish: [
-      ...[`push.${app}.>`, `shard.*.push.${app}.>`],
-      ...[`inbox.${app}.>`, `shard.*.inbox.${app}.>`],
-      ...(mayUseLanes ? [`lane.*.${app}.>`] : []),
-    ],
+    publish: [`push.${app}.>`, `inbox.${app}.>`, `lane.*.${app}.>`],
     subscribe: [`event.${app}.>`, `uplink.${app}.>`, `${inboxPrefix}.>`],
     mayAnswer: true,
   };
@@ -109,10 +96,11 @@ function readingBucket(bucket: string): string[] {
 }
 
 /**
- * The nodes' user. Its answers go to the inboxes listed here and nowhere else,
- * so `others` are all users that may ask a node something.
+ * The nodes' user. Its answers go to the inboxes listed here and nowhere else, so
+ * `operators` are all that may ask a node something. Who asks from another account is
+ * answered on `_R_.`, by which the server knows whose question it was.
  */
-export function nodeUser(password: string, others: readonly NatsUser[]): NatsUser {
+export function nodeUser(password: string, operators: readonly NatsUser[]): NatsUser {
   const inboxPrefix = "_INBOX_node";
   return {
     user: "node",
@@ -131,7 +119,8 @@ export function nodeUser(password: string, others: readonly NatsUser[]): NatsUse
       "$JS.API.>",
       "$JS.ACK.>",
       "$JS.FC.>",
-      ...[inboxPrefix, ...others.map((other) => other.inboxPrefix)].map((prefix) => `${prefix}.>`),
+      ...[inboxPrefix, ...operators.map((other) => other.inboxPrefix)].map((each) => `${each}.>`),
+      "_R_.>",
     ],
     // No events and no uplinks: those are for the services.
     subscribe: ["shard.>", "node.>", "push.>", "lane.>", "$KV.>", `${inboxPrefix}.>`],
@@ -141,38 +130,11 @@ export function nodeUser(password: string, others: readonly NatsUser[]): NatsUse
 
 /** All users of a specification; names of apps and operators are unique. */
 export function usersOf(spec: NatsUsersSpec): NatsUser[] {
-  const others = [
-    ...spec.operators.map(({ name, password }) => operatorUser(name, password)),
-    ...spec.apps.map(({ app, password }) => appUser(app, password)),
-  ];
-  const users = [nodeUser(spec.nodePassword, others), ...others];
+  const operators = spec.operators.map(({ name, password }) => operatorUser(name, password));
+  const apps = spec.apps.map(({ app, password }) => appUser(app, password));
+  const users = [nodeUser(spec.nodePassword, operators), ...operators, ...apps];
   assert(new Set(users.map(({ user }) => user)).size === users.length, "two users of one name");
   return users;
-}
-
-/** The text of users.conf, to be included in nats.conf's authorization block. */
-export function renderUsers(spec: NatsUsersSpec): string {
-  const head = "# Generated at set-up; holds secrets. Changes here are overwritten.\n";
-  return `${head}users: [\n${usersOf(spec).map(renderUser).join("\n")}\n]\n`;
-}
-
-function renderUser(user: NatsUser): string {
-  // An expiry bounds the server's memory of questions that stay unanswered.
-  const answers = user.mayAnswer ? `\n      allow_responses: { max: 1, expires: "30s" }` : "";
-  return `  {
-    user: ${quoted(user.user)}
-    password: ${quoted(user.password)}
-    permissions: {
-      publish: { allow: [${user.publish.map(quoted).join(", ")}] }
-      subscribe: { allow: [${user.subscribe.map(quoted).join(", ")}] }${answers}
-    }
-  }`;
-}
-
-/** Nothing that is written here needs an escape, and nothing may bring one in. */
-function quoted(text: string): string {
-  assert(/^[\x21\x23-\x5B\x5D-\x7E]+$/.test(text), "a text that users.conf cannot carry");
-  return `"${text}"`;
 }
 
 /** The lone `%` stands for the empty name. */

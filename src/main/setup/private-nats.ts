@@ -6,20 +6,23 @@
  * this process and ends the server when the pipe closes, which the system does
  * even after kill -9. Servers that others started are never touched.
  *
- *   folder/nats.conf, users.conf   what it runs with; member.conf around it in a cluster
+ *   folder/nats.conf, users.conf, apps.conf
+ *                                  what it runs with; member.conf around it in a cluster
  *   folder/secrets.json            the users' passwords, mode 0600
  *   folder/data/                   JetStream
  *   folder/nats.log                what it says
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { copyFile, mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { copyFile, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { ensureSecrets, type WantedUsers, writePrivately } from "./nats-secrets.js";
-import { type NatsUser, renderUsers, usersOf } from "./nats-users.js";
+import { globalAccount, platformAccount, renderApps, renderPlatform } from "./nats-accounts.js";
+import { ensureSecrets, makePassword, type WantedUsers, writePrivately } from "./nats-secrets.js";
+import { type NatsUser, type NatsUsersSpec, usersOf } from "./nats-users.js";
 import type { RunLedger } from "./run-ledger.js";
 import { endWithThisProcess } from "./watchdog.js";
 
@@ -100,7 +103,9 @@ export class PrivateNats {
     if (options.cluster !== undefined) {
       await writeFile(join(folder, memberConfig), renderMember(options.cluster));
     }
-    const users = await writeUsers(folder, options);
+    const spec = await ensureSecrets(join(folder, "secrets.json"), options);
+    const users = await writeUsers(folder, spec);
+    await takeOverStreams(join(folder, "data", "jetstream"));
     const wanted = options.port !== undefined && (await isFree(options.port)) ? options.port : -1;
     const child = await ServerProcess.start(folder, wanted, options);
     return new PrivateNats(folder, child.port, users, child, options);
@@ -121,9 +126,23 @@ export class PrivateNats {
     return { user, pass: known.password, inboxPrefix: known.inboxPrefix };
   }
 
-  /** Adds users while the server runs; connections of the others stay open. */
+  /**
+   * Adds users while the server runs; connections of the others stay open. For an instant of
+   * the reload nobody takes what apps publish: a request may be answered no responders.
+   */
   async addUsers(wanted: WantedUsers): Promise<void> {
-    this.users = await writeUsers(this.folder, wanted);
+    const spec = await ensureSecrets(join(this.folder, "secrets.json"), wanted);
+    const known = new Set(this.users.map(({ user }) => user));
+    // nats-server (seen in 2.10.27; configureAccounts in its server.go) activates the service
+    // imports of an account only with the reload after the one that brought the account. So the
+    // first one brings it with a password that nobody has: whoever gets in can also push.
+    const apps = spec.apps.map(({ app, password }) => ({
+      app,
+      password: known.has(`app-${app}`) ? password : makePassword(),
+    }));
+    await writeUsers(this.folder, { ...spec, apps });
+    await this.child.reload();
+    this.users = await writeUsers(this.folder, spec);
     await this.child.reload();
   }
 
@@ -162,9 +181,15 @@ cluster: {
 `;
 }
 
-async function writeUsers(folder: string, wanted: WantedUsers): Promise<NatsUser[]> {
-  const spec = await ensureSecrets(join(folder, "secrets.json"), wanted);
-  await writePrivately(join(folder, "users.conf"), renderUsers(spec));
+/** What a single server kept before the platform had an account of its own. */
+async function takeOverStreams(folder: string): Promise<void> {
+  const [before, now] = [join(folder, globalAccount), join(folder, platformAccount)];
+  if (existsSync(before) && !existsSync(now)) await rename(before, now);
+}
+
+async function writeUsers(folder: string, spec: NatsUsersSpec): Promise<NatsUser[]> {
+  await writePrivately(join(folder, "users.conf"), renderPlatform(spec));
+  await writePrivately(join(folder, "apps.conf"), renderApps(spec));
   return usersOf(spec);
 }
 
@@ -228,7 +253,10 @@ class ServerProcess {
     this.child.kill("SIGHUP");
     await until("nats-server has read its users again", async () => {
       const said = (await readFile(log, "utf8")).slice(before);
-      if (/\[ERR\]/.test(said)) throw new Error(`nats-server refused its users: ${said}`);
+      // Other errors are other people's: somebody may try a password that is not read yet.
+      if (said.includes("Failed to reload server configuration")) {
+        throw new Error(`nats-server refused its users: ${said}`);
+      }
       return said.includes("Reloaded server configuration") ? true : undefined;
     });
   }
