@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { answerLaneRequest } from "../../actors/lane-desk.js";
 import { defaultLaneLimits } from "../../actors/lane-limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
+import { Fault } from "../../src/base/result.js";
 import { MemoryKeyValue } from "../../src/drivers/memory-key-value.js";
 import { MemoryLanes } from "../../src/drivers/memory-lanes.js";
 import { systemClock } from "../../src/drivers/system-clock.js";
@@ -64,6 +65,42 @@ test("an app's lane is made, paced and dropped; what waits in it goes only if th
   assert.equal(await refusal({ kind: "lane-set", lane: "vip", weight: 2 }), "NOT_FOUND");
   assert.equal(await queues.figures("vip"), undefined);
   assert.equal(await refusal({ ...drop, lane: "high" }), "BAD_COMMAND");
+});
+
+test("a lane whose queue is refused is not there by half, and can be made again", async () => {
+  const { queues, bucket, ask, refusal } = await start();
+  const create = { kind: "lane-create", lane: "vip", app: "shop" } as const;
+  const { ensure } = queues;
+  const failing = (outcome: "not-done" | "unknown") => async () => {
+    throw new Fault("LANE_UNAVAILABLE", outcome, "insufficient storage resources");
+  };
+  queues.ensure = failing("not-done");
+  const refused = await ask(create);
+  assert.match(refused.ok ? "" : refused.message, /insufficient storage/);
+  assert.equal(await bucket.get("vip"), undefined);
+  // What became of it is not known: the record stays, and the same request goes on from there.
+  queues.ensure = failing("unknown");
+  assert.equal(await refusal(create), "INTERNAL");
+  assert.notEqual(await bucket.get("vip"), undefined);
+  queues.ensure = ensure;
+  assert.equal((await ask(create)).ok, true);
+  assert.equal((await queues.figures("vip"))?.messages, 0);
+  assert.equal(await refusal(create), "CONFLICT");
+});
+
+test("a drop that failed on its way is finished by the next one", async () => {
+  const { queues, ask, refusal } = await start();
+  assert.equal((await ask({ kind: "lane-create", lane: "vip", app: "shop" })).ok, true);
+  const request = { kind: "lane-drop", lane: "vip", discard: false } as const;
+  const { drop } = queues;
+  queues.drop = async () => {
+    throw new Fault("LANE_UNAVAILABLE", "unknown", "no answer");
+  };
+  assert.equal(await refusal(request), "INTERNAL");
+  queues.drop = drop;
+  assert.equal((await ask(request)).ok, true);
+  assert.equal(await queues.figures("vip"), undefined);
+  assert.equal(await refusal(request), "NOT_FOUND");
 });
 
 test("dead letters are shown by their users' names, and replayed by their numbers", async () => {
