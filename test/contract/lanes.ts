@@ -194,6 +194,15 @@ export function lanesContract(name: string, make: () => Promise<LanesFixture>): 
       assert.equal(await fixture.lanes.replay("high", number), false);
     });
 
+    test("dropped again and again, it brings nothing back of what waited in it", async () => {
+      for (let round = 0; round < 30; round++) {
+        await fixture.lanes.ensure(record);
+        for (const text of ["a", "b", "c"]) await publish(text);
+        assert.equal((await fixture.lanes.figures("high"))?.messages, 3, `round ${round}`);
+        await fixture.lanes.drop("high");
+      }
+    });
+
     test("a dropped lane is gone with what waits in it, and begins anew", async () => {
       await publish("a");
       const taker = await take(1);
