@@ -62,7 +62,11 @@ class LoadedLane {
     return setWorkers(this.platform, this.lane, 0);
   }
 
+  /** The lane rests, and holds so many when it is done. */
   async fill(count: number): Promise<void> {
+    await this.rest();
+    // Nodes look at the settings twice a second; what is under way then ends.
+    await delay(1_500);
     const startMs = performance.now();
     await this.publish(count);
     const holds = async () => (await this.waiting()) >= count;
@@ -144,7 +148,6 @@ await bench("lanes", boundMs, async () => {
   // Each user once: that sessions are there is no part of what is compared.
   await empty.fill(users);
   await empty.drain();
-  await full.rest();
   await full.fill(backlog);
   for (let slice = 0; slice < slices; slice++) {
     await empty.slice(few, urgent);
