@@ -290,8 +290,9 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
       const answer = errorAnswer("STORE_UNAVAILABLE", read.reason);
       this.onAnswered({ kind: "PushAnswered", take, sequence, answer });
     } else if (read.payload === undefined) {
-      // Its time in the lane is over.
+      // Its time in the lane is over, or it was purged.
       this.settle(sequence);
+      message.ack();
       this.queue.done(message.key, false);
       this.fill();
     } else {

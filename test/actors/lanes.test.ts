@@ -170,6 +170,31 @@ describe("a lane", () => {
     assert.equal(scene.lanes.reads, 60);
   });
 
+  test("goes on behind what the lane has no more when its turn comes", async () => {
+    const scene = await Scene.start({}, { payloadBytesMax: 0 });
+    const { read } = scene.lanes;
+    scene.lanes.read = async (lane, sequence) =>
+      sequence === 1 ? undefined : read.call(scene.lanes, lane, sequence);
+    await scene.publishAll("a", numbers(3));
+    await scene.pass(1_000);
+    assert.deepEqual(await scene.bodies("a"), [1, 2]);
+    assert.equal(await scene.waiting(), 0);
+  });
+
+  test("reads again what it could not read, before what follows it", async () => {
+    const scene = await Scene.start({}, { payloadBytesMax: 0 });
+    const { read } = scene.lanes;
+    let failures = 3;
+    scene.lanes.read = async (lane, sequence) => {
+      if (failures-- > 0) throw new Error("no answer");
+      return read.call(scene.lanes, lane, sequence);
+    };
+    await scene.publishAll("a", numbers(3));
+    await scene.pass(3_000);
+    assert.deepEqual(await scene.bodies("a"), numbers(3));
+    assert.equal(await scene.waiting(), 0);
+  });
+
   test("tries again when a refusal says it is worth it, and in order", async () => {
     const scene = await Scene.start({ userPushesPerSecond: 1 });
     await scene.publishAll("a", numbers(12));
