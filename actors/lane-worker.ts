@@ -22,6 +22,7 @@ import { addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { afterRefusal } from "../topology/lane-refusal.js";
 import { isWindowCrowded } from "../topology/lane-window.js";
+import { buryMessage } from "./lane-burial.js";
 import type { NodeLanes } from "./lane-limits.js";
 import type { LanePace } from "./lane-pace.js";
 import { LaneQueue, type PlacedMessage } from "./lane-queue.js";
@@ -383,28 +384,12 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
 
   private bury(message: PlacedMessage, refusal: ErrorAnswer): void {
     const { lane, take } = this;
-    const { key, payload, sequence, storedAtMs } = message;
-    const { code, message: why } = refusal;
-    const attempts = this.queue.attempts(key);
-    const { queues } = this.duty.lanes;
-    // It was just refused, so it is here, unless burying it has failed before.
-    const letterOf = (body: Uint8Array) => {
-      const place = { lane, key, payload: body, sequence, storedAtMs };
-      return queues.bury({ ...place, code, message: why, attempts });
-    };
+    const attempts = this.queue.attempts(message.key);
     this.pipe(
-      payload === undefined ? this.readAndBury(sequence, letterOf) : letterOf(payload),
+      buryMessage(this.duty.lanes.queues, lane, message, refusal, attempts),
       () => ({ kind: "LetterBuried", take, message }),
       (error) => ({ kind: "LetterKept", take, message, refusal, reason: (error as Error).message }),
     );
-  }
-
-  private async readAndBury(
-    sequence: number,
-    letterOf: (payload: Uint8Array) => Promise<void>,
-  ): Promise<void> {
-    const payload = await this.duty.lanes.queues.read(this.lane, sequence);
-    if (payload !== undefined) await letterOf(payload);
   }
 
   private onLetterKept({ take, message, refusal, reason }: LetterKept): void {
