@@ -1,7 +1,12 @@
 /** What the lanes do on a server that dies, or has no room: beside the contract. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { JetStreamApiError, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import {
+  JetStreamApiError,
+  type JetStreamClient,
+  jetstream,
+  jetstreamManager,
+} from "@nats-io/jetstream";
 import { Fault } from "../../src/base/result.js";
 import { connectNats } from "../../src/drivers/nats-connection.js";
 import { laneMessageBytesMax } from "../../src/drivers/nats-lane-streams.js";
@@ -166,5 +171,26 @@ test("counts a lane's dead letters, however many users they are of, and leaves n
   assert.deepEqual(counts, [50, 0]);
   const jsm = await jetstreamManager(connection.client);
   assert.equal((await jsm.streams.info("LANE_DEAD")).state.consumer_count, 0);
+  await connection.close();
+});
+
+test("a take of which one partition fails leaves no other that pulls", async () => {
+  await using nats = await startNats();
+  const connection = await connect(nats);
+  const lanes = await NatsLanes.open(connection);
+  await lanes.ensure(record);
+  const { consumers } = (lanes as unknown as { readonly js: JetStreamClient }).js;
+  const open = consumers.getConsumerFromInfo.bind(consumers);
+  consumers.getConsumerFromInfo = (info) => {
+    if (info.name.endsWith(`p${partitions.at(-1)}`)) throw new Error("cannot be opened");
+    return open(info);
+  };
+  const claim = { lane: "high", group, epoch: 1, partitions, unackedMax: 10 };
+  await assert.rejects(lanes.take(claim, receiver()), /cannot be opened/);
+  const jsm = await jetstreamManager(connection.client);
+  await until("nobody pulls", async () => {
+    const infos = await jsm.consumers.list("LANE_high").next();
+    return infos.length === partitions.length && infos.every((each) => each.num_waiting === 0);
+  });
   await connection.close();
 });
