@@ -6,12 +6,13 @@
  * needs it is refused at once instead of piling up; what is handed on at most once goes on.
  */
 import type { ErrorCode } from "../src/protocol/errors.js";
-import type { PushCommand } from "../src/protocol/push-command.js";
+import type { AcceptPush } from "../src/protocol/messages.js";
 import { admits } from "../topology/shedding.js";
 import type { Admission, GroupState } from "./admission.js";
 import type { AppAccount, Operation } from "./app-account.js";
 import type { CommitQueue } from "./commit-queue.js";
 import type { NodeContext } from "./node-context.js";
+import { isPassedOn } from "./passed-on.js";
 import type { PushRequest, WaitingRoom } from "./push-request.js";
 
 /** What the bounds let wait is done in about a second; a store is tried again each second. */
@@ -45,9 +46,10 @@ export class GroupGate implements WaitingRoom {
   }
 
   /** What needs the store waits for it; the rest goes out in this turn of the loop. */
-  shed(command: PushCommand, account: AppAccount, sinceMs: number): ErrorCode | undefined {
+  shed(push: AcceptPush, account: AppAccount, sinceMs: number): ErrorCode | undefined {
+    const { command } = push;
     const nowMs = this.node.clock.monotonicMs();
-    const needsStore = command.qos === 1 || command.id !== undefined;
+    const needsStore = !isPassedOn(push);
     this.retryAfterMs = loadRetryAfterMs;
     if (needsStore && this.isStoreOut(nowMs)) return "STORE_UNAVAILABLE";
     const waitedMs = nowMs - sinceMs;

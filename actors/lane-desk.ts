@@ -74,10 +74,39 @@ async function create(
   }
   const record = { v: laneRecordVersion, lane, app: encodeToken(app), ...ownLaneSettings } as const;
   const created = await bucket.create(lane, encodeLaneRecord(record));
-  if (!created.ok) return errorAnswer("CONFLICT", `there is a lane ${lane} already`);
-  // Every node does this by itself; here it is done when the operator has the answer.
-  await queues.ensure(record);
+  if (!created.ok && !(await isHalfMade({ bucket, queues }, record))) {
+    return errorAnswer("CONFLICT", `there is a lane ${lane} already`);
+  }
+  try {
+    // Every node does this by itself; here it is done when the operator has the answer.
+    await queues.ensure(record);
+  } catch (cause) {
+    const isRefused = cause instanceof Fault && cause.outcome === "not-done";
+    // A node may have made it meanwhile.
+    if (isRefused && created.ok) await remove({ bucket, queues }, lane, created.value);
+    throw cause;
+  }
   return { ok: true, value: { lane, app, ...ownLaneSettings } };
+}
+
+/** The same was asked for before, and came no further than the record. */
+async function isHalfMade(
+  { bucket, queues }: Pick<NodeLanes, "bucket" | "queues">,
+  { lane, app }: LaneRecord,
+): Promise<boolean> {
+  const known = await read({ bucket }, lane);
+  return known?.record.app === app && (await queues.figures(lane)) === undefined;
+}
+
+/** The record first: then no node makes the queue again. False when the record has changed. */
+async function remove(
+  { bucket, queues }: Pick<NodeLanes, "bucket" | "queues">,
+  lane: string,
+  revision: number,
+): Promise<boolean> {
+  const deleted = await bucket.delete(lane, revision);
+  if (deleted.ok) await queues.drop(lane);
+  return deleted.ok;
 }
 
 async function change(
@@ -137,14 +166,17 @@ async function drop(
     return errorAnswer("BAD_COMMAND", `${lane} is a lane for all and stays`);
   }
   const known = await read({ bucket }, lane);
-  if (known === undefined) return noLane(lane);
-  const messages = (await queues.figures(lane))?.messages ?? 0;
+  const figures = await queues.figures(lane);
+  // A drop that failed on its way has left the queue: it is dropped now.
+  if (known === undefined && figures === undefined) return noLane(lane);
+  const messages = figures?.messages ?? 0;
   if (messages > 0 && !discard) {
     return errorAnswer("BAD_COMMAND", `${messages} messages wait in it; --discard drops them too`);
   }
-  const deleted = await bucket.delete(lane, known.entry.revision);
-  if (!deleted.ok) return errorAnswer("CONFLICT");
-  await queues.drop(lane);
+  if (known === undefined) await queues.drop(lane);
+  else if (!(await remove({ bucket, queues }, lane, known.entry.revision))) {
+    return errorAnswer("CONFLICT");
+  }
   return { ok: true, value: { lane, dropped: messages } };
 }
 

@@ -32,7 +32,9 @@ export class LaneGroup extends Actor<LanesTick> {
   constructor(duty: Omit<LaneDuty, "pace">) {
     super();
     const { lanes, node } = duty;
-    const pace = new LanePace(lanes.limits.inFlight, node.store.groupCount);
+    const { groupCount } = node.store;
+    const { inFlight, payloadBytesMax } = lanes.limits;
+    const pace = new LanePace(inFlight, groupCount, payloadBytesMax / groupCount);
     this.duty = { ...duty, pace };
   }
 

@@ -2,21 +2,21 @@
 import type { KeyValue } from "../src/ports/key-value.js";
 import type { LaneDirectory, Lanes } from "../src/ports/lanes.js";
 import type { LimitRules } from "../topology/lane-limit.js";
+import type { LaneRetryRules } from "../topology/lane-refusal.js";
+import type { WindowRules } from "../topology/lane-window.js";
 
 export interface LaneLimits {
   /** Given by a lane of each partition and not acked: waiting, in flight, held back. */
-  readonly unackedMax: number;
+  readonly unacked: WindowRules;
+  /** Payloads that a node keeps of all its lanes; what is beyond is read again at its turn. */
+  readonly payloadBytesMax: number;
   /** Pushes of all lanes that a group has in flight. */
   readonly inFlight: LimitRules;
   /** A push that is not answered for so long is told again: its session knows it by its place. */
   readonly answerMs: number;
-  /** A user whose push was refused is held back for so long, doubling up to the second. */
-  readonly retryMs: number;
-  readonly retryMsMax: number;
-  /** So often, when it is the user's own bound that refuses; then it is a dead letter. */
-  readonly ownAttemptsMax: number;
-  /** And when it is the platform that cannot. */
-  readonly attemptsMax: number;
+  readonly retries: LaneRetryRules;
+  /** What the dead letters' stream does not take is brought there again. */
+  readonly buryAgainMs: number;
   /** A lane that could not be taken is tried again. */
   readonly retakeMs: number;
 }
@@ -31,17 +31,28 @@ export interface NodeLanes {
 }
 
 const second = 1_000;
+const minute = 60 * second;
+const hour = 60 * minute;
 
 export const defaultLaneLimits: LaneLimits = {
-  unackedMax: 64,
+  // Of one held back some 400 bytes are kept: 50 MB for all partitions of a lane at the most.
+  unacked: { min: 64, max: 2_048 },
+  payloadBytesMax: 64 * 1024 ** 2,
   // Below the least a flush serves too few, whatever it takes; urgent pushes are to pass in 100 ms.
   inFlight: { min: 32, max: 2_048, targetMs: 75 },
   answerMs: 15 * second,
-  retryMs: 100,
-  retryMsMax: 10 * second,
-  // About two minutes.
-  ownAttemptsMax: 20,
-  // About a day.
-  attemptsMax: 10_000,
+  retries: {
+    retryMs: 100,
+    retryMsMax: 10 * second,
+    holdMs: {
+      INBOX_FULL: 2 * minute,
+      UNKNOWN_APP: 2 * minute,
+      // The memory of keys is one of 10 minutes.
+      KEYS_FULL: 15 * minute,
+      QUOTA_EXCEEDED: 15 * minute,
+    },
+    holdMsMax: 24 * hour,
+  },
+  buryAgainMs: 10 * second,
   retakeMs: second,
 };

@@ -8,6 +8,7 @@ import { shareOut } from "../topology/lane-shares.js";
 
 interface Lane {
   settings: LaneSettings;
+  isOwn: boolean;
   ready: number;
   inFlight: number;
 }
@@ -17,22 +18,37 @@ export class LanePace {
   private state: LimitState;
   private inFlight = 0;
 
-  /** `groupCount`: the groups among which a lane's workers are divided. */
+  /**
+   * `groupCount`: the groups among which a lane's workers are divided. `bytesMax`: the
+   * payloads that the lanes of this group may keep together.
+   */
   constructor(
     private readonly rules: LimitRules,
     private readonly groupCount: number,
+    private readonly bytesMax: number = Number.POSITIVE_INFINITY,
   ) {
     this.state = startLimit(rules);
+  }
+
+  /** Bytes of payloads that each lane may keep. */
+  get bytesShare(): number {
+    return this.bytesMax / Math.max(1, this.lanes.size);
+  }
+
+  /** One app's alone. */
+  isOwn(lane: string): boolean {
+    return this.lanes.get(lane)?.isOwn === true;
   }
 
   get limit(): number {
     return Math.floor(this.state.limit);
   }
 
-  set(lane: string, settings: LaneSettings): void {
+  set(lane: string, settings: LaneSettings & { readonly app?: string }): void {
     const known = this.lanes.get(lane);
-    if (known === undefined) this.lanes.set(lane, { settings, ready: 0, inFlight: 0 });
-    else known.settings = settings;
+    const isOwn = settings.app !== undefined;
+    if (known === undefined) this.lanes.set(lane, { settings, isOwn, ready: 0, inFlight: 0 });
+    else Object.assign(known, { settings, isOwn });
   }
 
   remove(lane: string): void {

@@ -4,8 +4,9 @@
  *
  *   taking ──LaneTaken──▶ working ──LaneEnded──▶ (a while) ──▶ taking, from the first unacked on
  *
- * Who is refused for now is held back alone; what is refused for good, or too often, goes
- * to the dead letters, and is acked when it is safe there.
+ * Who is refused for now is held back alone, and the lane gives more by what waits for him.
+ * What is refused for good, or for too long, goes to the dead letters, and is acked when it
+ * is safe there (topology/lane-refusal.ts).
  *
  * Invariant: of one user the pushes are told in the order of the lane, each after the one
  * before it was answered or buried. A gap ends the take, for its messages would come late.
@@ -14,90 +15,29 @@ import { unreachable } from "../src/base/assert.js";
 import type { LaneFeed, LaneMessage } from "../src/ports/lanes.js";
 import { type ErrorAnswer, errorAnswer } from "../src/protocol/errors.js";
 import type { PushAnswer } from "../src/protocol/push-answer.js";
-import { partitionsOfGroup, type SessionKey, shardOfKey } from "../src/protocol/shards.js";
+import { partitionsOfGroup, shardOfKey } from "../src/protocol/shards.js";
 import { shardPushSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { afterRefusal } from "../topology/lane-refusal.js";
+import { isWindowCrowded } from "../topology/lane-window.js";
+import { buryMessage } from "./lane-burial.js";
 import type { NodeLanes } from "./lane-limits.js";
 import type { LanePace } from "./lane-pace.js";
-import { LaneQueue } from "./lane-queue.js";
+import { LaneQueue, type PlacedMessage } from "./lane-queue.js";
+import { LaneWindows } from "./lane-windows.js";
+import type {
+  LaneRead,
+  LaneWidened,
+  LaneWorkerMessage,
+  LetterKept,
+  PushAnswered,
+} from "./lane-worker-messages.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import type { ForShard } from "./shard-group.js";
-
-interface LaneTaken {
-  readonly kind: "LaneTaken";
-  readonly take: number;
-  readonly feed: LaneFeed;
-}
-
-interface LaneGiven {
-  readonly kind: "LaneGiven";
-  readonly take: number;
-  readonly message: LaneMessage;
-}
-
-interface LaneEnded {
-  readonly kind: "LaneEnded";
-  readonly take: number;
-  readonly reason: string;
-}
-
-interface PushAnswered {
-  readonly kind: "PushAnswered";
-  readonly take: number;
-  readonly sequence: number;
-  readonly answer: PushAnswer;
-}
-
-interface RetryTick {
-  readonly kind: "RetryTick";
-  readonly take: number;
-  readonly key: SessionKey;
-}
-
-interface BuryTick {
-  readonly kind: "BuryTick";
-  readonly take: number;
-  readonly message: LaneMessage;
-  readonly refusal: ErrorAnswer;
-}
-
-interface LetterKept {
-  readonly kind: "LetterKept";
-  readonly take: number;
-  readonly message: LaneMessage;
-  readonly refusal: ErrorAnswer;
-  readonly reason: string;
-}
-
-interface LetterBuried {
-  readonly kind: "LetterBuried";
-  readonly take: number;
-  readonly message: LaneMessage;
-}
-
-interface RetakeTick {
-  readonly kind: "RetakeTick";
-}
-
-interface SweepTick {
-  readonly kind: "SweepTick";
-}
-
-export type LaneWorkerMessage =
-  | LaneTaken
-  | LaneGiven
-  | LaneEnded
-  | PushAnswered
-  | RetryTick
-  | BuryTick
-  | LetterKept
-  | LetterBuried
-  | RetakeTick
-  | SweepTick;
 
 /** What all workers of a group are made with. */
 export interface LaneDuty {
@@ -110,7 +50,7 @@ export interface LaneDuty {
 }
 
 interface UnderWay {
-  readonly message: LaneMessage;
+  readonly message: PlacedMessage;
   readonly startedMs: number;
 }
 
@@ -123,11 +63,10 @@ const workerKind: ActorKind = {
 };
 
 const sweepEveryMs = 1_000;
-/** Refusals that are of the user's own making: waiting for the platform mends nothing. */
-const ownRefusals = ["INBOX_FULL", "KEYS_FULL"];
 
 export class LaneWorker extends Actor<LaneWorkerMessage> {
   private queue = new LaneQueue();
+  private windows: LaneWindows;
   private readonly underWay = new Map<number, UnderWay>();
   /** Of this take; what belongs to another one is not listened to. */
   private take = 0;
@@ -135,6 +74,8 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
   private isOver = false;
   /** A message was turned away by the full mailbox. */
   private hasGap = false;
+  /** Payloads in the mailbox or asked for, of whatever take. */
+  private comingBytes = 0;
   private taken = 0;
   private buried = 0;
 
@@ -143,6 +84,7 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
     private readonly lane: string,
   ) {
     super();
+    this.windows = this.newWindows();
   }
 
   get kind(): ActorKind {
@@ -161,32 +103,40 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
   }
 
   receive(message: LaneWorkerMessage): void {
+    if (message.kind === "LaneGiven") this.comingBytes -= message.message.payload?.length ?? 0;
+    if (message.kind === "LaneRead") this.comingBytes -= message.message.bytes;
+    if ("take" in message && message.take !== this.take) return;
     switch (message.kind) {
       case "LaneTaken":
-        if (message.take === this.take) this.feed = message.feed;
+        this.feed = message.feed;
         return;
       case "LaneGiven":
-        if (message.take === this.take) this.onGiven(message.message);
+        this.onGiven(message.message);
         return;
       case "LaneEnded":
-        if (message.take === this.take) this.end(message.reason);
+        this.end(message.reason);
+        return;
+      case "LaneWidened":
+        this.windows.settle(message.partition, message.window);
+        return;
+      case "LaneRead":
+        this.onRead(message);
         return;
       case "PushAnswered":
-        if (message.take === this.take) this.onAnswered(message);
+        this.onAnswered(message);
         return;
       case "RetryTick":
-        if (message.take !== this.take) return;
         this.queue.release(message.key);
         this.fill();
         return;
       case "BuryTick":
-        if (message.take === this.take) this.bury(message.message, message.refusal);
+        this.bury(message.message, message.refusal);
         return;
       case "LetterKept":
-        if (message.take === this.take) this.onLetterKept(message);
+        this.onLetterKept(message);
         return;
       case "LetterBuried":
-        if (message.take === this.take) this.onBuried(message.message);
+        this.onBuried(message.message);
         return;
       case "RetakeTick":
         this.begin();
@@ -194,6 +144,7 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
       case "SweepTick":
         this.timer(sweepEveryMs, message);
         this.giveUpLate();
+        this.widen();
         this.fill();
         return;
       default:
@@ -218,24 +169,29 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
     this.take++;
     this.feed = undefined;
     this.queue = new LaneQueue();
+    this.windows = this.newWindows();
     this.underWay.clear();
     this.hasGap = false;
     this.duty.pace.reset(this.lane);
   }
 
+  private get partitions(): readonly number[] {
+    return partitionsOfGroup(this.duty.group, this.duty.node.store.groupCount);
+  }
+
+  private newWindows(): LaneWindows {
+    return new LaneWindows(this.partitions, this.duty.lanes.limits.unacked);
+  }
+
   private async open(take: number): Promise<LaneFeed> {
-    const { lanes, node, group, epoch } = this.duty;
-    const partitions = partitionsOfGroup(group, node.store.groupCount);
-    const { unackedMax } = lanes.limits;
-    const feed = await lanes.queues.take(
-      { lane: this.lane, group, epoch, partitions, unackedMax },
-      {
-        onMessage: (message) => {
-          if (!this.tellSelf({ kind: "LaneGiven", take, message })) this.hasGap = true;
-        },
-        onEnd: (reason) => void this.tellSelf({ kind: "LaneEnded", take, reason }),
-      },
-    );
+    const { lanes, group, epoch } = this.duty;
+    const { partitions, lane } = this;
+    const { min: unackedMax } = lanes.limits.unacked;
+    const claim = { lane, group, epoch, partitions, unackedMax };
+    const feed = await lanes.queues.take(claim, {
+      onMessage: (message) => this.onArrival(take, message),
+      onEnd: (reason) => void this.tellSelf({ kind: "LaneEnded", take, reason }),
+    });
     if (this.isOver || take !== this.take) await feed.close();
     return feed;
   }
@@ -252,7 +208,21 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
     this.timer(retakeMs * (0.5 + node.random.next()), { kind: "RetakeTick" });
   }
 
-  private onGiven(message: LaneMessage): void {
+  /** Outside of the actor's turn: what passes the bound in bytes is not to lie in the mailbox. */
+  private onArrival(take: number, { payload, ...place }: LaneMessage): void {
+    const bytes = payload.length;
+    const isKept = this.hasRoomFor(bytes);
+    const givenMs = this.duty.node.clock.monotonicMs();
+    const message = { ...place, bytes, givenMs, payload: isKept ? payload : undefined };
+    if (!this.tellSelf({ kind: "LaneGiven", take, message })) this.hasGap = true;
+    else if (isKept) this.comingBytes += bytes;
+  }
+
+  private hasRoomFor(bytes: number): boolean {
+    return this.queue.bytes + this.comingBytes + bytes <= this.duty.pace.bytesShare;
+  }
+
+  private onGiven(message: PlacedMessage): void {
     if (this.hasGap) {
       this.end("a message was turned away");
       return;
@@ -261,24 +231,80 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
     this.fill();
   }
 
+  private widen(): void {
+    const { feed, take, windows } = this;
+    if (feed === undefined) return;
+    for (const [partition, window] of windows.due((each) => this.queue.apartOf(each))) {
+      const widened = (done?: number): LaneWidened => {
+        return { kind: "LaneWidened", take, partition, window: done };
+      };
+      this.pipe(
+        feed.widen(partition, window),
+        () => widened(window),
+        () => widened(),
+      );
+    }
+  }
+
   // ---- pushes ----
 
   private fill(): void {
     const { node, incarnation, pace } = this.duty;
     if (!mayServe(node, incarnation)) return;
     for (let room = pace.room(this.lane, this.queue.readyCount); room > 0; room--) {
-      const message = this.queue.next();
-      if (message === undefined) return;
+      const message = this.queue.first();
+      if (message === undefined || !this.fits(message)) return;
+      this.queue.next();
       this.start(message);
     }
   }
 
-  private start(message: LaneMessage): void {
-    const { node, pace, incarnation, group } = this.duty;
+  /** What is to be read waits until bytes are free; one at a time may always be. */
+  private fits({ payload, bytes }: PlacedMessage): boolean {
+    return payload !== undefined || this.underWay.size === 0 || this.hasRoomFor(bytes);
+  }
+
+  private start(message: PlacedMessage): void {
+    const { node, pace } = this.duty;
+    this.underWay.set(message.sequence, { message, startedMs: node.clock.monotonicMs() });
+    pace.started(this.lane);
+    if (message.payload === undefined) this.read(message);
+    else this.give(message, message.payload);
+  }
+
+  private read(message: PlacedMessage): void {
     const { lane, take } = this;
-    const { key, payload, sequence, storedAtMs } = message;
-    this.underWay.set(sequence, { message, startedMs: node.clock.monotonicMs() });
-    pace.started(lane);
+    this.comingBytes += message.bytes;
+    const told = (read: LaneRead["read"]): LaneRead => ({ kind: "LaneRead", take, message, read });
+    this.pipe(
+      this.duty.lanes.queues.read(lane, message.sequence),
+      (payload) => told({ ok: true, payload }),
+      (error) => told({ ok: false, reason: (error as Error).message }),
+    );
+  }
+
+  private onRead({ take, message, read }: LaneRead): void {
+    const { sequence } = message;
+    // It was late, and is told already as another read had it.
+    if (!this.underWay.has(sequence) || message.payload !== undefined) return;
+    if (!read.ok) {
+      const answer = errorAnswer("STORE_UNAVAILABLE", read.reason);
+      this.onAnswered({ kind: "PushAnswered", take, sequence, answer });
+    } else if (read.payload === undefined) {
+      // Its time in the lane is over, or it was purged.
+      this.settle(sequence);
+      message.ack();
+      this.queue.done(message.key, false);
+      this.fill();
+    } else {
+      this.queue.restore(message, read.payload);
+      this.give(message, read.payload);
+    }
+  }
+
+  private give({ key, sequence, storedAtMs }: PlacedMessage, payload: Uint8Array): void {
+    const { node, incarnation, group } = this.duty;
+    const { lane, take } = this;
     const shard = shardOfKey(key);
     const answered = (answer: PushAnswer) => {
       this.tellSelf({ kind: "PushAnswered", take, sequence, answer });
@@ -297,36 +323,50 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
   }
 
   private onAnswered({ sequence, answer }: PushAnswered): void {
-    const known = this.underWay.get(sequence);
-    if (known === undefined) return;
-    const { message, startedMs } = known;
-    const nowMs = this.duty.node.clock.monotonicMs();
-    this.underWay.delete(sequence);
-    this.duty.pace.ended(this.lane, nowMs, answer.ok ? nowMs - startedMs : undefined);
-    if (answer.ok) this.leave(message);
-    else this.onRefused(message, answer);
+    const message = this.settle(sequence, answer.ok);
+    if (message === undefined) return;
+    if (answer.ok) {
+      this.taken++;
+      message.ack();
+      this.queue.done(message.key, true);
+    } else this.onRefused(message, answer);
     this.fill();
   }
 
-  private leave(message: LaneMessage): void {
-    this.taken++;
-    message.ack();
-    this.queue.done(message.key);
+  /** It is under way no more. `tellsTime`: how long it took is the store's doing. */
+  private settle(sequence: number, tellsTime = false): PlacedMessage | undefined {
+    const known = this.underWay.get(sequence);
+    if (known === undefined) return undefined;
+    const nowMs = this.duty.node.clock.monotonicMs();
+    this.underWay.delete(sequence);
+    this.duty.pace.ended(this.lane, nowMs, tellsTime ? nowMs - known.startedMs : undefined);
+    return known.message;
   }
 
-  private onRefused(message: LaneMessage, refusal: ErrorAnswer): void {
-    const { limits } = this.duty.lanes;
-    const { key } = message;
-    const attempts = this.queue.refused(key);
-    const { ownAttemptsMax, attemptsMax } = limits;
-    const most = ownRefusals.includes(refusal.code) ? ownAttemptsMax : attemptsMax;
-    if (!refusal.retryable || attempts >= most) {
+  private onRefused(message: PlacedMessage, refusal: ErrorAnswer): void {
+    const { node, lanes, pace } = this.duty;
+    const { key, givenMs } = message;
+    const nowMs = node.clock.monotonicMs();
+    const { attempts, sinceMs, partition } = this.queue.refused(key, refusal.code, nowMs);
+    const after = afterRefusal(
+      {
+        refusal,
+        attempts,
+        waitedMs: nowMs - givenMs,
+        sameCodeMs: nowMs - Math.max(givenMs, sinceMs),
+        isCrowded: isWindowCrowded(this.queue.apartOf(partition), lanes.limits.unacked),
+        isOwnLane: pace.isOwn(this.lane),
+      },
+      lanes.limits.retries,
+      node.random.next(),
+    );
+    if (after.kind === "bury") {
       this.bury(message, refusal);
       return;
     }
-    const delayMs = Math.min(limits.retryMsMax, limits.retryMs * 2 ** Math.min(attempts - 1, 20));
-    const jitter = 0.5 + this.duty.node.random.next() / 2;
-    this.timer(delayMs * jitter, { kind: "RetryTick", take: this.take, key });
+    // Who waits long keeps no others from their bytes.
+    if (after.isApart) this.queue.setApart(key, this.queue.bytes <= pace.bytesShare / 2);
+    this.timer(after.delayMs, { kind: "RetryTick", take: this.take, key });
   }
 
   private giveUpLate(): void {
@@ -342,14 +382,11 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
 
   // ---- dead letters ----
 
-  private bury(message: LaneMessage, refusal: ErrorAnswer): void {
+  private bury(message: PlacedMessage, refusal: ErrorAnswer): void {
     const { lane, take } = this;
-    const { key, payload, sequence, storedAtMs } = message;
-    const { code, message: why } = refusal;
-    const attempts = this.queue.attempts(key);
-    const letter = { lane, key, payload, sequence, storedAtMs, code, message: why, attempts };
+    const attempts = this.queue.attempts(message.key);
     this.pipe(
-      this.duty.lanes.queues.bury(letter),
+      buryMessage(this.duty.lanes.queues, lane, message, refusal, attempts),
       () => ({ kind: "LetterBuried", take, message }),
       (error) => ({ kind: "LetterKept", take, message, refusal, reason: (error as Error).message }),
     );
@@ -358,13 +395,14 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
   private onLetterKept({ take, message, refusal, reason }: LetterKept): void {
     const { node, lanes } = this.duty;
     node.log.warn("a dead letter is not taken", { lane: this.lane, reason });
-    this.timer(lanes.limits.retryMsMax, { kind: "BuryTick", take, message, refusal });
+    this.queue.setApart(message.key, false);
+    this.timer(lanes.limits.buryAgainMs, { kind: "BuryTick", take, message, refusal });
   }
 
-  private onBuried(message: LaneMessage): void {
+  private onBuried(message: PlacedMessage): void {
     this.buried++;
     message.ack();
-    this.queue.done(message.key);
+    this.queue.done(message.key, false);
     this.fill();
   }
 
@@ -375,6 +413,8 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
       isTaken: this.feed !== undefined,
       unacked: queue.size,
       ready: queue.readyCount,
+      apart: queue.apartCount,
+      payloadBytes: queue.bytes + this.comingBytes,
       underWay: underWay.size,
       inFlightMax: duty.pace.limit,
       taken,

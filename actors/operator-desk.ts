@@ -12,7 +12,9 @@ import {
   type DeskRequest,
   decodeDeskRequest,
   encodeDesk,
+  isLaneRequest,
   type JournalRequest,
+  type LaneRequest,
   type PlacementRequest,
 } from "../src/protocol/operator-desk.js";
 import { sessionKey, shardOfKey } from "../src/protocol/shards.js";
@@ -45,7 +47,14 @@ interface JournalRead {
   readonly answer: DeskAnswer | ErrorAnswer;
 }
 
-export type DeskMessage = AnswerOperator | JournalRead | PlacementChanged;
+/** JetStream was asked for it, meanwhile others had their answers. */
+interface LanesAnswered {
+  readonly kind: "LanesAnswered";
+  readonly reply: string;
+  readonly answer: DeskAnswer | ErrorAnswer;
+}
+
+export type DeskMessage = AnswerOperator | JournalRead | LanesAnswered | PlacementChanged;
 
 const deskKind: ActorKind = {
   name: "operator-desk",
@@ -55,6 +64,8 @@ const deskKind: ActorKind = {
 
 /** Each may hold some 100 MB while it lasts. */
 const journalReadsMax = 2;
+/** Each has up to 192 requests to JetStream under way. */
+const laneRequestsMax = 4;
 
 const roots = ["membership", "placement", "shards", "edge", "health", "journal"];
 
@@ -63,6 +74,7 @@ export class OperatorDesk extends Actor<DeskMessage> {
   /** The incarnation whose subject is subscribed. */
   private openAs = "";
   private journalReads = 0;
+  private laneRequests = 0;
 
   constructor(
     private readonly node: NodeContext,
@@ -108,6 +120,10 @@ export class OperatorDesk extends Actor<DeskMessage> {
         this.journalReads -= 1;
         this.reply(message.reply, message.answer);
         return;
+      case "LanesAnswered":
+        this.laneRequests -= 1;
+        this.reply(message.reply, message.answer);
+        return;
       default:
         this.open();
     }
@@ -119,6 +135,8 @@ export class OperatorDesk extends Actor<DeskMessage> {
       this.reply(reply, errorAnswer(request.code, request.message));
     } else if (request.value.kind === "message" || request.value.kind === "reach") {
       this.readJournal(request.value, reply);
+    } else if (isLaneRequest(request.value)) {
+      this.askLanes(request.value, reply);
     } else {
       this.reply(reply, await this.answer(request.value));
     }
@@ -146,6 +164,22 @@ export class OperatorDesk extends Actor<DeskMessage> {
     );
   }
 
+  private askLanes(request: LaneRequest, reply: string): void {
+    if (this.laneRequests >= laneRequestsMax) {
+      this.reply(reply, errorAnswer("OVERLOADED", "others ask for lanes; try again"));
+      return;
+    }
+    this.laneRequests += 1;
+    this.pipe(
+      answerLaneRequest(this.node, request),
+      (answer): LanesAnswered => ({ kind: "LanesAnswered", reply, answer }),
+      (error): LanesAnswered => {
+        const answer = errorAnswer("INTERNAL", (error as Error).message);
+        return { kind: "LanesAnswered", reply, answer };
+      },
+    );
+  }
+
   private reply(reply: string, answer: DeskAnswer | ErrorAnswer): void {
     const bytes = encodeDesk(answer);
     const isTooLarge = bytes.length > this.node.bus.payloadMax;
@@ -153,7 +187,7 @@ export class OperatorDesk extends Actor<DeskMessage> {
     this.node.bus.publish(reply, isTooLarge ? encodeDesk(tooLarge()) : bytes);
   }
 
-  private async answer(request: Exclude<DeskRequest, JournalRequest>) {
+  private async answer(request: Exclude<DeskRequest, JournalRequest | LaneRequest>) {
     const actors = this.actors();
     switch (request.kind) {
       case "status":
@@ -177,13 +211,6 @@ export class OperatorDesk extends Actor<DeskMessage> {
       case "rebalance-plan":
       case "rebalance-commit":
         return this.operate(request);
-      case "lanes":
-      case "lane-create":
-      case "lane-set":
-      case "lane-dead":
-      case "lane-replay":
-      case "lane-drop":
-        return answerLaneRequest(this.node, request);
       default:
         return unreachable(request);
     }

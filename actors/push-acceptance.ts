@@ -14,6 +14,7 @@ import { appOfKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import { type InboxPolicy, inboxPolicyOf } from "./inbox-policy.js";
 import { digestOf } from "./key-memory.js";
+import { isPassedOn } from "./passed-on.js";
 import type { PendingWrite } from "./pending-write.js";
 import { answerAccepted, answerRefused } from "./push-answering.js";
 import type { SessionDesk } from "./session-desk.js";
@@ -36,7 +37,7 @@ export class PushAcceptance {
     if (!desk.mayServe) return;
     const { command, reply } = push;
     const { bus, clock } = desk.context.node;
-    const isPassing = command.qos === 0 && command.id === undefined;
+    const isPassing = isPassedOn(push);
     if (isPassing && !desk.isErasing && this.passOn(push)) return;
     if (desk.postponed !== undefined || desk.isErasing) {
       this.postpone(push);
@@ -125,12 +126,12 @@ export class PushAcceptance {
     return id !== undefined;
   }
 
-  /** At most once: goes out at once, unless its key must be remembered first. */
+  /** At most once: goes out at once, unless its key or its place must be remembered first. */
   private acceptPassing(push: AcceptPush, id: MsgId): void {
     const { desk } = this;
     const { command, reply, origin } = push;
     const record = packRecord(id, command);
-    if (command.id === undefined) {
+    if (isPassedOn(push)) {
       desk.deliveries.deliverPassing(record, command.target);
       answerAccepted(desk.context.node.bus, reply, id, 0, false);
       return;

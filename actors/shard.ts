@@ -162,7 +162,7 @@ export class Shard extends Actor<ShardMessage> {
     }
     const { value } = decoded;
     if (value.kind === "AcceptPush") {
-      const shed = gate.shed(value.command, account, sinceMs);
+      const shed = gate.shed(value, account, sinceMs);
       if (shed !== undefined) {
         this.refuse(reply, shed, undefined, gate.retryAfterMs);
         return;

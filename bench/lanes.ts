@@ -1,107 +1,180 @@
 /**
- * A lane with a backlog drains into the inboxes of many users, while a device is pushed to
- * on `high`. `drain_vs_empty` compares its rate with that of a small batch in the same lane
- * when it was empty: both from a tenth drained to nine tenths, with the same load on `high`,
- * and after a batch that is not measured, so that sessions are there and the bound on what
- * is in flight has come to where it stays.
+ * A lane with a backlog, as fast as one without? Two lanes take turns, by slices of a few
+ * seconds, so that what else the machine does falls on both alike. In each slice the one
+ * lane works, and a publisher gives it one push for each that it has passed on: in one lane
+ * a few wait all the time, in the other the backlog. `drain_vs_empty` is the rate of the
+ * second against that of the first. Then the backlog drains, without the publisher. All the
+ * while devices are pushed to on `high`, and these are timed from due to shown.
  *
  *   BENCH_BACKLOG=n   messages (1,000,000)
+ *   BENCH_SLICES=n    of each lane (8), five seconds each
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { NatsLanes } from "../src/drivers/nats-lanes.js";
 import { packValue } from "../src/protocol/codec.js";
-import { laneUserSubject } from "../src/protocol/lanes.js";
+import { laneStream, laneUserSubject } from "../src/protocol/lanes.js";
 import { LaneService, setWorkers } from "../test/support/lane-load.js";
 import { app, type Platform, startPlatform } from "../test/support/platform.js";
 import { until } from "../test/support/until.js";
 import { figureOf } from "./harness/figures.js";
-import { latencyLine } from "./harness/latency.js";
+import { Latencies, latencyLine } from "./harness/latency.js";
 import { bench, note } from "./harness/report.js";
 import { UrgentLoad } from "./load/urgent-load.js";
 
 const backlog = Number(process.env["BENCH_BACKLOG"] ?? 1_000_000);
-const fresh = Math.min(50_000, backlog);
+const slices = Number(process.env["BENCH_SLICES"] ?? 8);
+const sliceMs = 5_000;
+/** Until the lane that worked before rests and the other is at its pace. */
+const warmMs = 2_500;
+/** More than a lane gives unacked of all its partitions (4,096), so that it never runs dry. */
+const few = 8_192;
 const users = 20_000;
 const workers = 2_048;
-const boundMs = 1_200_000;
-const body = "x".repeat(100);
-const lane = "normal";
+const pollMs = 50;
+const boundMs = 1_800_000;
+// An inbox keeps the last of these: the store does not grow with the backlog.
+const command = packValue({ body: "x".repeat(100), collapse: "bench" });
+
+/** One lane, its publisher, and what was passed on of it. */
+class LoadedLane {
+  readonly high = new Latencies();
+  private published = 0;
+  private measuredCount = 0;
+  private measuredMs = 0;
+
+  constructor(
+    private readonly lane: string,
+    private readonly platform: Platform,
+    private readonly service: LaneService,
+    private readonly jsm: JetStreamManager,
+  ) {}
+
+  get perSecond(): number {
+    return (this.measuredCount / this.measuredMs) * 1_000;
+  }
+
+  work(): Promise<void> {
+    return setWorkers(this.platform, this.lane, workers);
+  }
+
+  rest(): Promise<void> {
+    return setWorkers(this.platform, this.lane, 0);
+  }
+
+  /** The lane rests, and holds so many when it is done. */
+  async fill(count: number): Promise<void> {
+    await this.rest();
+    // Nodes look at the settings twice a second; what is under way then ends.
+    await delay(1_500);
+    const startMs = performance.now();
+    await this.publish(count);
+    const holds = async () => (await this.passed()).stored === this.published;
+    await until(`${this.lane} holds them all`, holds, 60_000);
+    const seconds = (performance.now() - startMs) / 1_000;
+    note(`${count} published on ${this.lane} in ${seconds.toFixed(1)} s`);
+  }
+
+  /** Works alone for a slice, with so many waiting; the first one is no part of the figures. */
+  async slice(depth: number, urgent: UrgentLoad, isFirst: boolean): Promise<void> {
+    await this.work();
+    await this.hold(depth, warmMs);
+    if (!isFirst) urgent.latencies = this.high;
+    const { count, ms } = await this.hold(depth, sliceMs);
+    urgent.latencies = new Latencies();
+    await this.rest();
+    if (isFirst) return;
+    this.measuredCount += count;
+    this.measuredMs += ms;
+  }
+
+  /** Until nothing waits; messages a second, without the last tenth. */
+  async drain(): Promise<number> {
+    await this.work();
+    const begun = await this.passed();
+    let last = begun;
+    let tenth = begun;
+    while (last.waiting > 0) {
+      if (last.waiting > begun.waiting / 10) tenth = last;
+      await delay(pollMs);
+      last = await this.passed();
+    }
+    await this.rest();
+    return ((tenth.count - begun.count) / (tenth.atMs - begun.atMs)) * 1_000;
+  }
+
+  private async hold(depth: number, forMs: number) {
+    const begun = await this.passed();
+    let last = begun;
+    while (last.atMs - begun.atMs < forMs) {
+      // What is published and not stored yet is on its way.
+      await this.publish(depth - last.waiting - (this.published - last.stored));
+      await delay(pollMs);
+      last = await this.passed();
+    }
+    return { count: last.count - begun.count, ms: last.atMs - begun.atMs };
+  }
+
+  private async passed() {
+    const { state } = await this.jsm.streams.info(laneStream(this.lane));
+    const { messages: waiting, last_seq: stored } = state;
+    return { waiting, stored, count: stored - waiting, atMs: performance.now() };
+  }
+
+  private async publish(count: number): Promise<void> {
+    const { client } = this.service.connection;
+    for (let at = 0; at < count; at++) {
+      const user = this.published++ % users;
+      client.publish(laneUserSubject(this.lane, app, `user-${user}`), command);
+      if (at % 1_000 === 999) await client.flush();
+    }
+    await client.flush();
+  }
+}
 
 await bench("lanes", boundMs, async () => {
   await using platform = await startPlatform({ nodes: ["a"] });
   await using service = await LaneService.connect(platform);
   const lanes = await NatsLanes.open(platform.link);
-  const scene = { platform, service, lanes };
-  const urgent = await UrgentLoad.start(platform, service);
-  const warm = await drain(scene, Math.max(users, fresh));
-  urgent.summary();
-  const empty = await drain(scene, fresh);
-  const highOnEmpty = urgent.summary();
-  note(`${fresh} in an empty lane: ${empty.toFixed(0)}/s, ${warm.toFixed(0)}/s before that`);
-  note(`on high meanwhile and while it was filled: ${latencyLine(highOnEmpty)}`);
-  await fill(scene, backlog);
-  urgent.summary();
-  const rate = await empties(scene, backlog);
-  const high = urgent.summary();
+  const names = ["normal", "low"] as const;
+  for (const name of names) {
+    await until(`${name} stands`, async () => (await lanes.figures(name)) !== undefined);
+  }
+  await using urgent = await UrgentLoad.start(platform, service);
+  const jsm = await jetstreamManager(platform.link.client);
+  const [empty, full] = names.map((name) => new LoadedLane(name, platform, service, jsm));
+  if (empty === undefined || full === undefined) throw new Error("there are two lanes");
+  // Each user once: that sessions are there is no part of what is compared.
+  await empty.fill(users);
+  await empty.drain();
+  await full.fill(backlog);
+  for (let slice = 0; slice <= slices; slice++) {
+    await empty.slice(few, urgent, slice === 0);
+    await full.slice(backlog, urgent, slice === 0);
+  }
+  const [highEmpty, high, draining] = [empty.high.summary(), full.high.summary(), new Latencies()];
+  note(`${few} waiting: ${empty.perSecond.toFixed(0)}/s; on high: ${latencyLine(highEmpty)}`);
+  note(`${backlog} waiting: ${full.perSecond.toFixed(0)}/s; on high: ${latencyLine(high)}`);
+  urgent.latencies = draining;
+  const drained = await full.drain();
+  note(`draining: ${drained.toFixed(0)}/s; on high: ${latencyLine(draining.summary())}`);
   await urgent.stop();
-  note(`${backlog}: ${rate.toFixed(0)}/s; on high meanwhile: ${latencyLine(high)}`);
-  const dead = (await lanes.figures(lane))?.deadLetters ?? Number.NaN;
+  const dead = await Promise.all(names.map((name) => lanes.figures(name)));
+  const deadLetters = dead.reduce((sum, figures) => sum + (figures?.deadLetters ?? Number.NaN), 0);
+  const ratio = full.perSecond / empty.perSecond;
+  const rateOf = (value: number) => figureOf(value, { unit: "messages/s", better: "higher" });
+  const msOf = (value: number) => figureOf(value, { unit: "ms", better: "lower" });
   return {
     backlog: figureOf(backlog, { unit: "messages", better: "higher" }),
-    drain_vs_empty: figureOf(rate / empty, { unit: "ratio", better: "higher", goal: 0.9 }),
-    drain_per_s: figureOf(rate, { unit: "messages/s", better: "higher" }),
-    empty_per_s: figureOf(empty, { unit: "messages/s", better: "higher" }),
-    high_p50_ms: figureOf(high.p50Ms, { unit: "ms", better: "lower" }),
+    drain_vs_empty: figureOf(ratio, { unit: "ratio", better: "higher", goal: 0.9 }),
+    drain_per_s: rateOf(full.perSecond),
+    empty_per_s: rateOf(empty.perSecond),
+    unfed_drain_per_s: rateOf(drained),
+    high_p50_ms: msOf(high.p50Ms),
     high_p99_ms: figureOf(high.p99Ms, { unit: "ms", better: "lower", goal: 100 }),
+    high_p99_on_empty_ms: msOf(highEmpty.p99Ms),
+    high_p99_unfed_ms: msOf(draining.summary().p99Ms),
     high_pushes: figureOf(high.count, { unit: "messages", better: "higher" }),
-    dead_letters: figureOf(dead, { unit: "messages", better: "lower", goal: 0 }),
+    dead_letters: figureOf(deadLetters, { unit: "messages", better: "lower", goal: 0 }),
   };
 });
-
-interface Scene {
-  readonly platform: Platform;
-  readonly service: LaneService;
-  readonly lanes: NatsLanes;
-}
-
-async function drain(scene: Scene, count: number): Promise<number> {
-  await fill(scene, count);
-  return empties(scene, count);
-}
-
-/** The lane rests meanwhile, and holds exactly these when it is done. */
-async function fill({ platform, service, lanes }: Scene, count: number): Promise<void> {
-  await setWorkers(platform, lane, 0);
-  await until("nothing waits", async () => (await lanes.figures(lane))?.messages === 0);
-  // Nodes look at the settings twice a second.
-  await delay(1_000);
-  const startMs = performance.now();
-  const { client } = service.connection;
-  // An inbox keeps the last of these: the store does not grow with the backlog.
-  const command = packValue({ body, collapse: "bench" });
-  for (let at = 0; at < count; at++) {
-    client.publish(laneUserSubject(lane, app, `user-${at % users}`), command);
-    if (at % 1_000 === 999) await client.flush();
-  }
-  const holds = async () => (await lanes.figures(lane))?.messages === count;
-  await until("the lane holds them all", holds, 60_000);
-  note(`${count} published in ${((performance.now() - startMs) / 1_000).toFixed(1)} s`);
-}
-
-/** Messages a second, from a tenth drained to nine tenths. */
-async function empties({ platform, lanes }: Scene, count: number): Promise<number> {
-  await setWorkers(platform, lane, workers);
-  const times: { readonly left: number; readonly atMs: number }[] = [];
-  for (;;) {
-    const left = (await lanes.figures(lane))?.messages ?? Number.NaN;
-    times.push({ left, atMs: performance.now() });
-    if (left === 0) break;
-    await delay(100);
-  }
-  const first = times.find(({ left }) => left <= count * 0.9);
-  const last = times.findLast(({ left }) => left >= count * 0.1);
-  if (first === undefined || last === undefined || last.atMs <= first.atMs) {
-    throw new Error("the lane drained too fast to be measured; take a larger backlog");
-  }
-  return ((first.left - last.left) / (last.atMs - first.atMs)) * 1_000;
-}

@@ -9,11 +9,14 @@ const urgentEveryMs = 20;
 /** A lane has one push of a user under way at a time: each of these gets two or three a second. */
 const uids = Array.from({ length: 20 }, (_, index) => `urgent-${index}`);
 
-export class UrgentLoad {
-  private readonly latencies = new Latencies();
+export class UrgentLoad implements AsyncDisposable {
+  /** What is shown from now on goes in here. */
+  latencies = new Latencies();
   private isRunning = true;
   private sent = 0;
   private shown = 0;
+  private failed: unknown;
+  private readonly open = new Set<Promise<unknown>>();
   private done: Promise<void> = Promise.resolve();
 
   static async start(platform: Platform, service: LaneService): Promise<UrgentLoad> {
@@ -32,20 +35,26 @@ export class UrgentLoad {
     for (let dueMs = performance.now(); this.isRunning; dueMs += urgentEveryMs) {
       await delay(Math.max(0, dueMs - performance.now()));
       const uid = uids[this.sent++ % uids.length] ?? "";
-      void service.publish("high", uid, { body: dueMs });
+      const published: Promise<unknown> = service
+        .publish("high", uid, { body: dueMs })
+        .catch((error: unknown) => {
+          this.failed ??= error;
+        })
+        .finally(() => this.open.delete(published));
+      this.open.add(published);
     }
   }
 
-  /** Of what was shown since the last one. */
-  summary() {
-    const summary = this.latencies.summary();
-    this.latencies.reset();
-    return summary;
+  /** Throws when one was not taken, or is not shown. */
+  async stop(): Promise<void> {
+    await this[Symbol.asyncDispose]();
+    if (this.failed !== undefined) throw this.failed;
+    await until("all urgent pushes are shown", () => this.shown === this.sent);
   }
 
-  async stop(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.isRunning = false;
     await this.done;
-    await until("all urgent pushes are shown", () => this.shown === this.sent);
+    await Promise.all(this.open);
   }
 }

@@ -2,17 +2,18 @@
  * Pushes by a durable lane: the JetStream stream of the lane takes them and says so (its
  * PubAck); they are delivered from there, at the platform's pace.
  *
- * Repeats go under one `Nats-Msg-Id`, which the stream knows for two minutes: so what was
- * taken and not heard of is not taken twice.
+ * Repeats go under one idempotency key inside the push, so what the stream took twice comes
+ * into the inbox once. Not under a `Nats-Msg-Id`: a stream for all knows one id whoever gave
+ * it, and another app's would swallow the push.
  */
-import { type Random, randomToken } from "../base/random.js";
+import { randomToken } from "../base/random.js";
 import { Fault } from "../base/result.js";
 import { isMap } from "../protocol/codec.js";
 import { type ErrorAnswer, errorAnswer } from "../protocol/errors.js";
 import { laneUserSubject } from "../protocol/lanes.js";
 import { encodePush, type Push } from "./push-encoding.js";
 import { type Repetition, repeat } from "./repetition.js";
-import { oneHeader, requestBytes, type ServiceConnection } from "./service-connection.js";
+import { requestBytes, type ServiceConnection } from "./service-connection.js";
 
 export interface Lane {
   /**
@@ -33,10 +34,9 @@ export interface LaneAccepted {
   readonly stream: string;
   /** In the stream, not in the user's inbox. */
   readonly seq: number;
-  readonly duplicate?: true;
 }
 
-/** Below the stream's memory of message ids: a later repeat could be taken twice. */
+/** Far below a session's memory of keys, which begins when the first one is taken. */
 export const laneDeadlineMsMax = 110_000;
 /** A cluster elects a stream's leader within 10 s; meanwhile nobody takes what is published. */
 const electionMs = 10_000;
@@ -61,16 +61,15 @@ export class LaneClient implements Lane {
   ): Promise<LaneAccepted | ErrorAnswer> {
     const { app, connection, repetition } = this.around;
     if (!/^[a-z0-9-]{1,32}$/.test(this.lane)) return errorAnswer("LANE_UNKNOWN");
-    const payload = encodePush(uid, push);
+    const id = push.id ?? randomToken(repetition.random, keyLength);
+    const payload = encodePush(uid, { ...push, id });
     if ("ok" in payload) return payload;
     const subject = laneUserSubject(this.lane, app, uid);
-    const headers = oneHeader("Nats-Msg-Id", messageId(subject, push.id, repetition.random));
     const startMs = repetition.clock.monotonicMs();
     const endMs = startMs + Math.min(deadlineMs, laneDeadlineMsMax);
     let isUnknown = false;
     const attempt = async (timeout: number): Promise<LaneAccepted | ErrorAnswer> => {
-      const options = { timeout, headers };
-      const answer = await requestBytes(connection, subject, payload, options);
+      const answer = await requestBytes(connection, subject, payload, { timeout });
       if (answer === "timeout") {
         isUnknown = true;
         return errorAnswer("TIMEOUT");
@@ -89,12 +88,6 @@ export class LaneClient implements Lane {
 /** Nobody took it: worth another attempt, though it may be the lane's name. */
 const unheard: ErrorAnswer = { ...errorAnswer("LANE_UNKNOWN"), retryable: true };
 
-/** With a key of the service's own, also what it repeats by itself is known to the stream. */
-function messageId(subject: string, key: string | undefined, random: Random): string {
-  if (key === undefined) return randomToken(random, keyLength);
-  return `${subject}:${encodeURIComponent(key)}`;
-}
-
 /** nats-server, server/errors.json: what a stream says that takes no more, or none so large. */
 const storeFailed = 10_077;
 const tooLarge = 10_054;
@@ -105,8 +98,8 @@ function readPubAck(data: Uint8Array): LaneAccepted | ErrorAnswer {
   if (!isMap(answer) || typeof answer.stream !== "string" || typeof answer.seq !== "number") {
     throw new Fault("BAD_ANSWER", "unknown", "the answer of a lane does not decode");
   }
-  const { stream, seq, duplicate } = answer;
-  return { ok: true, stream, seq, ...(duplicate === true ? { duplicate } : {}) };
+  const { stream, seq } = answer;
+  return { ok: true, stream, seq };
 }
 
 function refusalOf({ err_code: code, description }: Record<string, unknown>): ErrorAnswer {

@@ -5,11 +5,11 @@
 import { Fault } from "../base/result.js";
 
 export interface ServiceConnection {
-  /** Options are always given; headers only for lanes. */
+  /** Options are always given. */
   request(
     subject: string,
     payload: Uint8Array,
-    options?: { readonly timeout: number; readonly headers?: ServiceHeaders },
+    options?: { readonly timeout: number },
   ): Promise<{ readonly data: Uint8Array }>;
   publish(subject: string, payload: Uint8Array): void;
   subscribe(
@@ -23,9 +23,6 @@ export interface ServiceMessage {
   readonly data: Uint8Array;
 }
 
-/** Each client has its own type of headers, of which it asks only how they read on the wire. */
-export type ServiceHeaders = unknown;
-
 /** How one request ended without an answer that could be read. */
 export type Silence = "no-responders" | "timeout";
 
@@ -34,7 +31,7 @@ export async function requestBytes(
   connection: ServiceConnection,
   subject: string,
   payload: Uint8Array,
-  options: { readonly timeout: number; readonly headers?: ServiceHeaders },
+  options: { readonly timeout: number },
 ): Promise<Uint8Array | Silence> {
   try {
     return (await connection.request(subject, payload, options)).data;
@@ -43,12 +40,6 @@ export async function requestBytes(
     if (errorName(cause) === "TimeoutError") return "timeout";
     throw new Fault("BUS", "unknown", `the request failed: ${String(cause)}`, { cause });
   }
-}
-
-/** One header, as NATS carries it (ADR-4); the value has neither line ends nor spaces around. */
-export function oneHeader(name: string, value: string): ServiceHeaders {
-  const bytes = new TextEncoder().encode(`NATS/1.0\r\n${name}: ${value}\r\n\r\n`);
-  return { encode: () => bytes };
 }
 
 /** nats-core wraps it in a RequestError; older clients used the code 503. */

@@ -20,11 +20,14 @@ const retryMs = 2_000;
 export class KvLaneDirectory implements LaneDirectory {
   /** By name: as it was read last, and whether its queue stands. */
   private readonly lanes = new Map<string, { record: LaneRecord; isReady: boolean }>();
+  /** Dropped while their queues were made: those may have come after, and nobody works on them. */
+  private readonly late = new Set<string>();
   private unwatch: () => void = () => undefined;
   private retry: NodeJS.Timeout | undefined;
   private isClosed = false;
 
   private constructor(
+    private readonly bucket: KeyValue,
     private readonly queues: Lanes,
     private readonly log: Log,
   ) {}
@@ -36,7 +39,7 @@ export class KvLaneDirectory implements LaneDirectory {
       // Where it stands already it is kept as operators have set it.
       await bucket.create(lane, encodeLaneRecord({ v: laneRecordVersion, lane, ...settings }));
     }
-    const directory = new KvLaneDirectory(queues, log);
+    const directory = new KvLaneDirectory(bucket, queues, log);
     directory.unwatch = await bucket.watch("", (key, entry) => directory.onChange(key, entry));
     return directory;
   }
@@ -71,14 +74,41 @@ export class KvLaneDirectory implements LaneDirectory {
   private async makeQueues(): Promise<void> {
     for (const [lane, known] of this.lanes) {
       if (known.isReady || this.isClosed) continue;
-      try {
+      await this.trying(lane, async () => {
         await this.queues.ensure(known.record);
         known.isReady = true;
-      } catch (error) {
-        this.log.warn("a lane's queue is not there", { lane, error: (error as Error).message });
-        clearTimeout(this.retry);
-        this.retry = setTimeout(() => void this.makeQueues(), retryMs).unref();
-      }
+      });
+      if (!this.lanes.has(lane)) this.late.add(lane);
+    }
+    for (const lane of this.late) {
+      if (this.isClosed) return;
+      await this.trying(lane, () => this.dropLate(lane));
+    }
+  }
+
+  private async dropLate(lane: string): Promise<void> {
+    if ((await this.recordOf(lane)) === undefined) {
+      await this.queues.drop(lane);
+      // Made anew in between, it was dropped with the former.
+      const anew = await this.recordOf(lane);
+      if (anew !== undefined) await this.queues.ensure(anew);
+      this.log.info("a lane's queue came late", { lane });
+    }
+    this.late.delete(lane);
+  }
+
+  private async recordOf(lane: string): Promise<LaneRecord | undefined> {
+    const entry = await this.bucket.get(lane);
+    return entry && decodeLaneRecord(entry.value);
+  }
+
+  private async trying(lane: string, step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      this.log.warn("a lane's queue is not there", { lane, error: (error as Error).message });
+      clearTimeout(this.retry);
+      this.retry = setTimeout(() => void this.makeQueues(), retryMs).unref();
     }
   }
 }

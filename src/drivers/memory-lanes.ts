@@ -25,6 +25,8 @@ interface Taker {
   readonly receiver: LaneReceiver;
   /** How many of each partition it was given and has not acked. */
   readonly unacked: Map<number, number>;
+  /** And how many it may have, where that is not the claim's. */
+  readonly windows: Map<number, number>;
   readonly given: Set<number>;
   isClosed?: boolean;
 }
@@ -44,6 +46,8 @@ export class MemoryLanes implements Lanes {
   losesAcks = false;
   /** Set by tests: nothing can be buried. */
   buriesNothing = false;
+  /** For tests: how many messages were read again. */
+  reads = 0;
 
   /** `messagesMax`: of one lane; beyond, it refuses. */
   constructor(
@@ -85,14 +89,26 @@ export class MemoryLanes implements Lanes {
       queue.takers.delete(taker);
       taker.receiver.onEnd("consumer_deleted");
     }
-    const taker: Taker = { claim, receiver, unacked: new Map(), given: new Set() };
+    const [unacked, windows, given] = [new Map(), new Map(), new Set<number>()];
+    const taker: Taker = { claim, receiver, unacked, windows, given };
     queue.takers.add(taker);
     this.give(queue);
     // As a durable consumer, it stays when its taker has gone away.
     const close = async () => {
       taker.isClosed = true;
     };
-    return { close };
+    const widen = async (partition: number, unackedMax: number) => {
+      windows.set(partition, unackedMax);
+      this.give(queue);
+    };
+    return { close, widen };
+  }
+
+  async read(lane: string, sequence: number): Promise<Uint8Array | undefined> {
+    const queue = this.queues.get(lane);
+    if (queue === undefined) throw unavailable(lane);
+    this.reads++;
+    return queue.waiting.get(sequence)?.payload;
   }
 
   async bury(letter: DeadLetter): Promise<void> {
@@ -143,7 +159,7 @@ export class MemoryLanes implements Lanes {
         const partition = shardOfKey(message.key) % partitionCount;
         if (!taker.claim.partitions.includes(partition)) continue;
         const unacked = taker.unacked.get(partition) ?? 0;
-        if (unacked >= taker.claim.unackedMax) continue;
+        if (unacked >= (taker.windows.get(partition) ?? taker.claim.unackedMax)) continue;
         taker.unacked.set(partition, unacked + 1);
         taker.given.add(message.sequence);
         const ack = () => this.onAck(queue, taker, partition, message.sequence);

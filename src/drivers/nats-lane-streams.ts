@@ -31,15 +31,23 @@ const dayMs = 24 * 3_600_000;
 const laneBytesMax = 1024 ** 3;
 const deadBytesMax = 256 * 1024 ** 2;
 const laneMessagesMax = 5_000_000;
-/** A push's body is at most 64 KiB; with its other fields it stays below. */
-const messageBytesMax = 256 * 1024;
+/** Of a lane, the publisher's headers included; a push's body is at most 64 KiB. */
+export const laneMessageBytesMax = 256 * 1024;
+/** The header of a dead letter: all that a lane takes can be buried with it. */
+const letterHeaderBytesMax = 8 * 1024;
 export const laneAgeMaxMs = 7 * dayMs;
 const deadAgeMaxMs = 30 * dayMs;
 /**
- * Longer than anything is held back by its taker. Order does not hang on it: who takes
- * over makes a consumer of its own, and one session knows what it has.
+ * A stream knows one message id whoever gave it: on a lane for all, one app's would swallow
+ * another's push. The window cannot be turned off (0 is two minutes); this is the shortest
+ * that nats-server 2.10.27 takes (stream.go, checkStreamCfg).
  */
-const ackWaitMs = 5 * 60_000;
+const sharedWindowMs = 100;
+/**
+ * What is held back for longer comes again, and is known. Order does not hang on it: who
+ * takes over makes a consumer of its own, and one session knows what it has.
+ */
+const ackWaitMs = 30 * 60_000;
 
 const notFound = [10_059, 10_014];
 
@@ -55,6 +63,8 @@ export async function ensureLaneStream(
     max_bytes: laneBytesMax,
     max_msgs: laneMessagesMax,
     max_age: laneAgeMaxMs * nanosPerMs,
+    max_msg_size: laneMessageBytesMax,
+    ...(app === undefined ? { duplicate_window: sharedWindowMs * nanosPerMs } : {}),
   };
   await ensureStream(connection, laneStream(lane), config, replicas);
 }
@@ -65,6 +75,7 @@ export function ensureDeadLetters(connection: NatsConnection, replicas: Replicas
     retention: RetentionPolicy.Limits,
     max_bytes: deadBytesMax,
     max_age: deadAgeMaxMs * nanosPerMs,
+    max_msg_size: laneMessageBytesMax + letterHeaderBytesMax,
   };
   return ensureStream(connection, deadLetterStream, config, replicas);
 }
@@ -80,7 +91,6 @@ async function ensureStream(
     ...config,
     storage: StorageType.File,
     discard: DiscardPolicy.New,
-    max_msg_size: messageBytesMax,
   };
   const make = (num_replicas: number) => jsm.streams.add({ ...whole, name: stream, num_replicas });
   await ensureReplicated(connection, { title: `the stream ${stream}`, stream, make }, replicas);
@@ -148,8 +158,31 @@ export async function deleteConsumer(
   }
 }
 
+/**
+ * Dead letters of a lane: the server counts what a consumer would be given. Asked of the
+ * stream itself it answers with every subject, and there is one for each user.
+ */
+export async function countLetters(jsm: JetStreamManager, lane: string): Promise<number> {
+  const { name, num_pending } = await jsm.consumers.add(deadLetterStream, {
+    filter_subject: `dead.${lane}.>`,
+    ack_policy: AckPolicy.None,
+    mem_storage: true,
+    num_replicas: 1,
+    // It is deleted below, unless this process dies before.
+    inactive_threshold: 10_000 * nanosPerMs,
+  });
+  await deleteConsumer(jsm, deadLetterStream, name);
+  return num_pending;
+}
+
 export function isNotFound(cause: unknown): boolean {
   return cause instanceof JetStreamApiError && notFound.includes(cause.code);
+}
+
+/** Of the consumer that has this name. */
+export function partitionOf(name: string): number | undefined {
+  const [, partition] = /^g\d+-e\d+-p(\d+)$/.exec(name) ?? [];
+  return partition === undefined ? undefined : Number(partition);
 }
 
 /** Of a consumer of this very group; 0 of any other's. */

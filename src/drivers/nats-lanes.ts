@@ -7,6 +7,7 @@
  */
 import {
   type Consumer,
+  type ConsumerInfo,
   type ConsumerMessages,
   JetStreamApiError,
   type JetStreamClient,
@@ -40,15 +41,18 @@ import { appOfKey, type SessionKey, sessionKey, uidOfKey } from "../protocol/sha
 import type { NatsConnection } from "./nats-connection.js";
 import {
   claimPartitions,
+  countLetters,
   ensureDeadLetters,
   ensureLaneStream,
   isNotFound,
+  partitionOf,
 } from "./nats-lane-streams.js";
 import type { Replicas } from "./nats-replicas.js";
 
 const requestMs = 5_000;
 const prefetchMax = 256;
 const letterHeader = "Belfry-Letter";
+const ackBytes = new TextEncoder().encode("+ACK");
 const endings = ["consumer_deleted", "consumer_not_found", "stream_not_found"];
 
 export class NatsLanes implements Lanes {
@@ -81,20 +85,25 @@ export class NatsLanes implements Lanes {
 
   take(claim: LaneClaim, receiver: LaneReceiver): Promise<LaneFeed> {
     const { lane } = claim;
-    const feed = new NatsLaneFeed(this.connection, receiver);
+    const feed = new NatsLaneFeed(this.connection, this.jsm, receiver);
     const taken = this.doing(lane, async () => {
       const made = await claimPartitions(this.jsm, claim, () => feed.isOver);
       if (made === undefined) {
         throw new Fault("LANE_TAKEN", "not-done", `a later owner has group ${claim.group}`);
       }
-      const consumers = made.map((each) => this.js.consumers.getConsumerFromInfo(each));
-      await feed.open(consumers, Math.min(prefetchMax, claim.unackedMax));
+      await feed.open(this.js, made, Math.min(prefetchMax, claim.unackedMax));
       return feed;
     });
     // Given up when the connection goes, what is under way would go on at the next one, and
     // take from the take that follows.
     taken.catch(() => feed.close());
     return taken;
+  }
+
+  read(lane: string, sequence: number): Promise<Uint8Array | undefined> {
+    return this.doing(lane, async () => {
+      return (await this.stored(laneStream(lane), { seq: sequence }))?.data;
+    });
   }
 
   bury(letter: DeadLetter): Promise<void> {
@@ -110,16 +119,13 @@ export class NatsLanes implements Lanes {
 
   figures(lane: string): Promise<LaneFigures | undefined> {
     return this.doing(lane, async () => {
-      const filter = `dead.${lane}.>`;
       try {
         const { state } = await this.jsm.streams.info(laneStream(lane));
-        const dead = await this.jsm.streams.info(deadLetterStream, { subjects_filter: filter });
-        const counts = Object.values(dead.state.subjects ?? {});
         const oldestAtMs = state.messages > 0 ? Date.parse(state.first_ts) : undefined;
         return {
           messages: state.messages,
           bytes: state.bytes,
-          deadLetters: counts.reduce((sum, count) => sum + count, 0),
+          deadLetters: await countLetters(this.jsm, lane),
           ...(oldestAtMs === undefined ? {} : { oldestAtMs }),
         };
       } catch (cause) {
@@ -134,7 +140,8 @@ export class NatsLanes implements Lanes {
       const letters: StoredLetter[] = [];
       let seq = 1;
       while (letters.length < limit) {
-        const stored = await this.read({ seq, next_by_subj: `dead.${lane}.>` });
+        const query = { seq, next_by_subj: `dead.${lane}.>` };
+        const stored = await this.stored(deadLetterStream, query);
         if (stored === undefined) break;
         seq = stored.seq + 1;
         letters.push(readLetter(lane, stored));
@@ -145,19 +152,26 @@ export class NatsLanes implements Lanes {
 
   replay(lane: string, number: number): Promise<boolean> {
     return this.doing(lane, async () => {
-      const stored = await this.read({ seq: number });
+      const stored = await this.stored(deadLetterStream, { seq: number });
       if (stored?.subject.startsWith(`dead.${lane}.`) !== true) return false;
       const { key } = readLetter(lane, stored);
       const subject = `lane.${lane}.${appOfKey(key)}.user.${uidOfKey(key)}`;
-      await this.js.publish(subject, stored.data, { msgID: `dead.${number}` });
+      // Without a header: what a lane took at its bound in bytes, it takes again.
+      await this.js.publish(subject, stored.data);
       await this.jsm.streams.deleteMessage(deadLetterStream, number, false);
       return true;
     });
   }
 
+  /**
+   * Emptied first: one that is deleted twice within a moment cannot be moved away, stays on
+   * disk, and would be there again with all its messages when it is made anew (nats-server
+   * 2.10.27, filestore.go, Delete: the rename meets what the former one left to be removed).
+   */
   drop(lane: string): Promise<void> {
     return this.doing(lane, async () => {
       try {
+        await this.jsm.streams.purge(laneStream(lane));
         await this.jsm.streams.delete(laneStream(lane));
       } catch (cause) {
         if (!isNotFound(cause)) throw cause;
@@ -165,9 +179,9 @@ export class NatsLanes implements Lanes {
     });
   }
 
-  private async read(query: { seq: number; next_by_subj?: string }) {
+  private async stored(stream: string, query: { seq: number; next_by_subj?: string }) {
     try {
-      return (await this.jsm.streams.getMessage(deadLetterStream, query)) ?? undefined;
+      return (await this.jsm.streams.getMessage(stream, query)) ?? undefined;
     } catch (cause) {
       if (cause instanceof JetStreamApiError && cause.code === 10_037) return undefined;
       throw cause;
@@ -186,12 +200,14 @@ export class NatsLanes implements Lanes {
  * the windows of devices, which would learn of it when their acks are overdue.
  */
 class NatsLaneFeed implements LaneFeed {
-  private messages: ConsumerMessages[] = [];
+  private readonly messages: ConsumerMessages[] = [];
+  private consumers: readonly ConsumerInfo[] = [];
   private hasEnded = false;
   private settle: () => void = () => undefined;
 
   constructor(
-    connection: NatsConnection,
+    private readonly connection: NatsConnection,
+    private readonly jsm: JetStreamManager,
     private readonly receiver: LaneReceiver,
   ) {
     const closed = new Promise<void>((resolve) => {
@@ -204,11 +220,32 @@ class NatsLaneFeed implements LaneFeed {
     return this.hasEnded;
   }
 
-  async open(consumers: readonly Consumer[], prefetch: number): Promise<void> {
+  /** One that fails leaves none behind. */
+  async open(
+    js: JetStreamClient,
+    consumers: readonly ConsumerInfo[],
+    prefetch: number,
+  ): Promise<void> {
     if (this.isOver) return;
-    this.messages = await Promise.all(consumers.map((each) => this.consume(each, prefetch)));
-    for (const messages of this.messages) void this.watchEnd(messages);
-    if (this.isOver) await this.close();
+    this.consumers = consumers;
+    const opened = await Promise.allSettled(
+      consumers.map(async (each) => {
+        const messages = await this.consume(js.consumers.getConsumerFromInfo(each), prefetch);
+        this.messages.push(messages);
+        void this.watchEnd(messages);
+      }),
+    );
+    const failed = opened.find(({ status }) => status === "rejected");
+    if (this.isOver || failed !== undefined) await this.close();
+    if (failed?.status === "rejected") throw failed.reason;
+  }
+
+  async widen(partition: number, unackedMax: number): Promise<void> {
+    const config = { max_ack_pending: unackedMax };
+    const of = this.consumers.find(({ name }) => partitionOf(name) === partition);
+    if (of === undefined || this.isOver) return;
+    const { stream_name: stream, name } = of;
+    await this.connection.whileConnected(() => this.jsm.consumers.update(stream, name, config));
   }
 
   private consume(consumer: Consumer, prefetch: number): Promise<ConsumerMessages> {
@@ -231,7 +268,7 @@ class NatsLaneFeed implements LaneFeed {
 
   private onMessage(message: JsMsg): void {
     if (this.isOver) return;
-    const read = readMessage(message);
+    const read = readMessage(this.connection, message);
     // It was stored by no transform of ours, and belongs to nobody.
     if (read === undefined) message.term("not a lane's subject");
     else this.receiver.onMessage(read);
@@ -250,21 +287,32 @@ class NatsLaneFeed implements LaneFeed {
   }
 }
 
-function readMessage(message: JsMsg): LaneMessage | undefined {
+/** What the client keeps to itself: where its `ack` goes. */
+interface MessageInside {
+  readonly msg: { readonly reply?: string };
+}
+
+function readMessage(connection: NatsConnection, message: JsMsg): LaneMessage | undefined {
   const key = sessionOfStored(message.subject);
-  if (key === undefined) return undefined;
+  const { reply } = (message as unknown as MessageInside).msg;
+  if (key === undefined || reply === undefined) return undefined;
   const { streamSequence, timestampNanos } = message.info;
   return {
     key,
     payload: message.data,
     sequence: streamSequence,
     storedAtMs: Math.floor(timestampNanos / 1_000_000),
-    ack: () => message.ack(),
+    // Without the message, which keeps its bytes; many may wait for their user for long.
+    ack: () => connection.client.publish(reply, ackBytes),
   };
 }
 
-/** A header carries ASCII only. */
-function encodeLetter({ code, message, attempts, sequence, storedAtMs }: DeadLetter): string {
+/** A header carries ASCII only, here up to six for a character. */
+const letterReasonMax = 1_000;
+
+function encodeLetter({ message: whole, ...letter }: DeadLetter): string {
+  const { code, attempts, sequence, storedAtMs } = letter;
+  const message = whole.slice(0, letterReasonMax);
   return JSON.stringify({ code, message, attempts, sequence, storedAtMs }).replace(
     /[^\x20-\x7e]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,

@@ -16,6 +16,8 @@ export interface Lanes {
    * epoch has any of them, Fault("LANE_UNAVAILABLE") when it cannot be had now.
    */
   take(claim: LaneClaim, receiver: LaneReceiver): Promise<LaneFeed>;
+  /** What a message is that was given and is not acked; undefined when it is gone. Throws Fault. */
+  read(lane: string, sequence: number): Promise<Uint8Array | undefined>;
   /** Resolves when the letter is as safe as the lanes are; the same one twice is kept once. Throws Fault. */
   bury(letter: DeadLetter): Promise<void>;
   /** Undefined where there is no such queue. Throws Fault. */
@@ -58,11 +60,13 @@ export interface LaneMessage {
   readonly payload: Uint8Array;
   readonly sequence: number;
   readonly storedAtMs: number;
-  /** It was taken, for good. May be lost: then the message comes again. */
-  ack(): void;
+  /** It was taken, for good. May be lost: then the message comes again. Keeps no payload. */
+  readonly ack: () => void;
 }
 
 export interface LaneFeed {
+  /** So many of the partition unacked from now on, in the place of the claim's. Throws Fault. */
+  widen(partition: number, unackedMax: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -85,7 +89,7 @@ export interface StoredLetter extends DeadLetter {
 }
 
 export interface LaneFigures {
-  /** Not acked yet. */
+  /** In the lane, and not acked yet. */
   readonly messages: number;
   readonly bytes: number;
   readonly oldestAtMs?: number;

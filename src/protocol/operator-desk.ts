@@ -48,6 +48,10 @@ export type LaneRequest =
   | { readonly kind: "lane-replay"; readonly lane: string; readonly numbers: readonly number[] }
   | { readonly kind: "lane-drop"; readonly lane: string; readonly discard: boolean };
 
+export function isLaneRequest(request: DeskRequest): request is LaneRequest {
+  return request.kind === "lanes" || request.kind.startsWith("lane-");
+}
+
 /** From the delivery journal, which any node can read. Each reads no longer than `deadlineMs`. */
 export type JournalRequest =
   /** One message's path, for so long after it was accepted. */

@@ -4,17 +4,28 @@ import { test } from "node:test";
 import { answerLaneRequest } from "../../actors/lane-desk.js";
 import { defaultLaneLimits } from "../../actors/lane-limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
+import { OperatorDesk } from "../../actors/operator-desk.js";
+import { Fault } from "../../src/base/result.js";
+import { MemoryBus } from "../../src/drivers/memory-bus.js";
 import { MemoryKeyValue } from "../../src/drivers/memory-key-value.js";
 import { MemoryLanes } from "../../src/drivers/memory-lanes.js";
 import { systemClock } from "../../src/drivers/system-clock.js";
+import type { ErrorAnswer } from "../../src/protocol/errors.js";
 import {
   decodeLaneRecord,
   encodeLaneRecord,
   type LaneRecord,
   laneRecordVersion,
 } from "../../src/protocol/lane-record.js";
-import { decodeDeskRequest, type LaneRequest } from "../../src/protocol/operator-desk.js";
+import {
+  type DeskAnswer,
+  decodeDeskRequest,
+  type LaneRequest,
+} from "../../src/protocol/operator-desk.js";
 import { sessionKey } from "../../src/protocol/shards.js";
+import { operatorSubject } from "../../src/protocol/subjects.js";
+import { ActorSystem } from "../../src/runtime/system.js";
+import { VirtualClock } from "../support/virtual-clock.js";
 
 async function start() {
   const queues = new MemoryLanes(systemClock);
@@ -35,7 +46,7 @@ async function start() {
     const answer = await ask(request);
     return answer.ok ? undefined : answer.code;
   };
-  return { queues, bucket, ask, refusal };
+  return { node, queues, bucket, ask, refusal };
 }
 
 const body = new Uint8Array([1]);
@@ -64,6 +75,42 @@ test("an app's lane is made, paced and dropped; what waits in it goes only if th
   assert.equal(await refusal({ kind: "lane-set", lane: "vip", weight: 2 }), "NOT_FOUND");
   assert.equal(await queues.figures("vip"), undefined);
   assert.equal(await refusal({ ...drop, lane: "high" }), "BAD_COMMAND");
+});
+
+test("a lane whose queue is refused is not there by half, and can be made again", async () => {
+  const { queues, bucket, ask, refusal } = await start();
+  const create = { kind: "lane-create", lane: "vip", app: "shop" } as const;
+  const { ensure } = queues;
+  const failing = (outcome: "not-done" | "unknown") => async () => {
+    throw new Fault("LANE_UNAVAILABLE", outcome, "insufficient storage resources");
+  };
+  queues.ensure = failing("not-done");
+  const refused = await ask(create);
+  assert.match(refused.ok ? "" : refused.message, /insufficient storage/);
+  assert.equal(await bucket.get("vip"), undefined);
+  // What became of it is not known: the record stays, and the same request goes on from there.
+  queues.ensure = failing("unknown");
+  assert.equal(await refusal(create), "INTERNAL");
+  assert.notEqual(await bucket.get("vip"), undefined);
+  queues.ensure = ensure;
+  assert.equal((await ask(create)).ok, true);
+  assert.equal((await queues.figures("vip"))?.messages, 0);
+  assert.equal(await refusal(create), "CONFLICT");
+});
+
+test("a drop that failed on its way is finished by the next one", async () => {
+  const { queues, ask, refusal } = await start();
+  assert.equal((await ask({ kind: "lane-create", lane: "vip", app: "shop" })).ok, true);
+  const request = { kind: "lane-drop", lane: "vip", discard: false } as const;
+  const { drop } = queues;
+  queues.drop = async () => {
+    throw new Fault("LANE_UNAVAILABLE", "unknown", "no answer");
+  };
+  assert.equal(await refusal(request), "INTERNAL");
+  queues.drop = drop;
+  assert.equal((await ask(request)).ok, true);
+  assert.equal(await queues.figures("vip"), undefined);
+  assert.equal(await refusal(request), "NOT_FOUND");
 });
 
 test("dead letters are shown by their users' names, and replayed by their numbers", async () => {
@@ -98,4 +145,33 @@ test("requests out of range are no requests, and a node without lanes says so", 
   }
   const answer = await answerLaneRequest({} as NodeContext, { kind: "lanes" });
   assert.equal(answer.ok === false && answer.code, "UNSUPPORTED");
+});
+
+test("the desk answers others while lanes are asked of, and bounds those who ask", async () => {
+  const clock = new VirtualClock();
+  const bus = new MemoryBus(clock);
+  const { node, queues } = await start();
+  // JetStream says nothing.
+  queues.figures = () => new Promise(() => undefined);
+  const member = { nodeId: "dc1-t", incarnation: "i" };
+  const surroundings = { ...member, clock, bus, random: { next: () => 0 } };
+  const system = new ActorSystem({ ...surroundings, onCrash: ({ error }) => assert.fail(error) });
+  system.spawnRoot("desk", () => new OperatorDesk({ ...node, ...surroundings }, () => system));
+  await clock.advanceAndSettle(10);
+  const answers = new Map<string, DeskAnswer | ErrorAnswer>();
+  const ask = (name: string, request: object) => {
+    const reply = `_INBOX.${name}`;
+    bus.subscribe(reply, ({ payload }) => {
+      answers.set(name, JSON.parse(new TextDecoder().decode(payload)));
+    });
+    const payload = new TextEncoder().encode(JSON.stringify(request));
+    bus.publish(operatorSubject(member.nodeId, member.incarnation), payload, { reply });
+  };
+  for (let number = 1; number <= 5; number++) ask(`lanes-${number}`, { kind: "lanes" });
+  ask("tree", { kind: "tree", depth: 1, childLimit: 1 });
+  await clock.advanceAndSettle(10);
+  const refused = answers.get("lanes-5");
+  assert.deepEqual([...answers.keys()].sort(), ["lanes-5", "tree"]);
+  assert.equal(refused?.ok === false && refused.code, "OVERLOADED");
+  assert.equal(answers.get("tree")?.ok, true);
 });

@@ -8,7 +8,7 @@ import { MemoryLanes } from "../../src/drivers/memory-lanes.js";
 import { packValue } from "../../src/protocol/codec.js";
 import { type LaneRecord, laneRecordVersion } from "../../src/protocol/lane-record.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
-import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
+import { partitionCount, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { ShardBench } from "../support/shard-bench.js";
 
 const record = (lane: string, workers = 800, weight = 1): LaneRecord => ({
@@ -72,6 +72,14 @@ class Scene {
 
 const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, at) => from + at);
 
+/** Another user, of the same partition. */
+function sharingPartition(uid: string): string {
+  const partition = (of: string) => shardOfKey(sessionKey("demo", of)) % partitionCount;
+  for (let number = 0; ; number++) {
+    if (partition(`v${number}`) === partition(uid)) return `v${number}`;
+  }
+}
+
 describe("a lane", () => {
   test("drains into the inboxes in order, and is acked when it is on disk", async () => {
     const scene = await Scene.start();
@@ -97,13 +105,105 @@ describe("a lane", () => {
     assert.equal(await scene.waiting(), 0);
   });
 
-  test("gives up a user's push after so many refusals of its own, and goes on behind it", async () => {
-    const scene = await Scene.start({ inboxMessagesMax: 2 }, { ownAttemptsMax: 3 });
-    await scene.publishAll("full", numbers(3));
-    await scene.pass(5_000);
-    const [letter] = await scene.lanes.deadLetters("high", 10);
-    assert.deepEqual([letter?.code, letter?.attempts, letter?.sequence], ["INBOX_FULL", 3, 3]);
+  test("gives up what a full inbox refuses for so long, all that waited as long together", async () => {
+    const scene = await Scene.start({ inboxMessagesMax: 2 });
+    await scene.publishAll("full", numbers(5));
+    await scene.pass(100_000);
+    await scene.publishAll("full", numbers(1, 5));
+    assert.deepEqual((await scene.lanes.deadLetters("high", 10)).length, 0);
+    // Two minutes, and a last pause.
+    await scene.pass(31_000);
+    const letters = await scene.lanes.deadLetters("high", 10);
+    assert.deepEqual(
+      letters.map(({ code, sequence }) => [code, sequence]),
+      [3, 4, 5].map((sequence) => ["INBOX_FULL", sequence]),
+    );
+    assert.ok((letters[0]?.attempts ?? 0) > 10, "was tried again and again");
+    assert.equal(await scene.waiting(), 1);
+    await scene.pass(101_000);
     assert.equal(await scene.waiting(), 0);
+    assert.equal((await scene.lanes.deadLetters("high", 10)).length, 4);
+  });
+
+  test("gives others of the partition their pushes, whatever waits for one user", async () => {
+    const scene = await Scene.start({ inboxMessagesMax: 3 });
+    await scene.bench.attach("full", 1);
+    await scene.publishAll("full", numbers(500));
+    const other = sharingPartition("full");
+    await scene.publishAll(other, numbers(3));
+    await scene.pass(10_000);
+    assert.deepEqual(await scene.bodies(other), numbers(3));
+    assert.equal(await scene.waiting(), 497);
+    // What waited comes in order, read again from the lane.
+    for (let acked = 3; acked < 30; acked += 3) {
+      await scene.bench.ack("full", 1, acked);
+      await scene.pass(10_500);
+      assert.deepEqual(await scene.bodies("full"), numbers(3, acked));
+    }
+    assert.ok(scene.lanes.reads > 0);
+  });
+
+  test("gives up what is refused at once when what is held back fills the partition", async () => {
+    const scene = await Scene.start({ inboxMessagesMax: 1 }, { unacked: { min: 4, max: 16 } });
+    await scene.publishAll("full", numbers(40));
+    const other = sharingPartition("full");
+    await scene.publishAll(other, numbers(1));
+    await scene.pass(20_000);
+    assert.deepEqual(await scene.bodies(other), numbers(1));
+    const letters = await scene.lanes.deadLetters("high", 100);
+    assert.deepEqual(
+      letters.map(({ sequence }) => sequence),
+      numbers(letters.length, 2),
+      "the oldest first",
+    );
+    assert.ok(letters.every(({ code }) => code === "INBOX_FULL"));
+    assert.equal(await scene.waiting(), 39 - letters.length);
+    assert.equal(letters.length, 27, "as many as pass three quarters of the window");
+  });
+
+  test("keeps no more payloads than it may, and reads the rest at their turn", async () => {
+    const scene = await Scene.start({}, { payloadBytesMax: 0 });
+    for (const uid of ["a", "b"]) await scene.publishAll(uid, numbers(30));
+    await scene.pass(2_000);
+    for (const uid of ["a", "b"]) assert.deepEqual(await scene.bodies(uid), numbers(30));
+    assert.equal(await scene.waiting(), 0);
+    assert.equal(scene.lanes.reads, 60);
+  });
+
+  test("goes on behind what the lane has no more when its turn comes", async () => {
+    const scene = await Scene.start({}, { payloadBytesMax: 0 });
+    const { read } = scene.lanes;
+    scene.lanes.read = async (lane, sequence) =>
+      sequence === 1 ? undefined : read.call(scene.lanes, lane, sequence);
+    await scene.publishAll("a", numbers(3));
+    await scene.pass(1_000);
+    assert.deepEqual(await scene.bodies("a"), [1, 2]);
+    assert.equal(await scene.waiting(), 0);
+  });
+
+  test("reads again what it could not read, before what follows it", async () => {
+    const scene = await Scene.start({}, { payloadBytesMax: 0 });
+    const { read } = scene.lanes;
+    let failures = 3;
+    scene.lanes.read = async (lane, sequence) => {
+      if (failures-- > 0) throw new Error("no answer");
+      return read.call(scene.lanes, lane, sequence);
+    };
+    await scene.publishAll("a", numbers(3));
+    await scene.pass(3_000);
+    assert.deepEqual(await scene.bodies("a"), numbers(3));
+    assert.equal(await scene.waiting(), 0);
+  });
+
+  test("tries again when a refusal says it is worth it, and in order", async () => {
+    const scene = await Scene.start({ userPushesPerSecond: 1 });
+    await scene.publishAll("a", numbers(12));
+    await scene.publishAll("b", numbers(2));
+    await scene.pass(100);
+    assert.deepEqual([await scene.bodies("a"), await scene.bodies("b")], [numbers(2), numbers(2)]);
+    await scene.pass(15_000);
+    assert.deepEqual(await scene.bodies("a"), numbers(12));
+    assert.equal((await scene.lanes.deadLetters("high", 10)).length, 0);
   });
 
   test("buries what is no command, and goes on behind it", async () => {
@@ -193,11 +293,41 @@ describe("a lane", () => {
     assert.deepEqual([await scene.waiting(), await scene.bodies("a")], [0, numbers(3)]);
   });
 
-  test("of an app that is not registered goes to the dead letters", async () => {
+  test("of an app that is not registered waits for its record, then is a dead letter", async () => {
     const scene = await Scene.start();
+    scene.bench.registered.delete("demo");
+    await scene.publishAll("a", numbers(2));
+    await scene.pass(60_000);
+    assert.equal(await scene.waiting(), 2);
+    scene.bench.registered.add("demo");
+    await scene.pass(11_000);
+    assert.deepEqual(await scene.bodies("a"), numbers(2));
     await scene.lanes.publish("high", sessionKey("nobody", "a"), packValue({ body: 1 }));
-    await scene.pass(1_000);
+    await scene.pass(131_000);
     const [letter] = await scene.lanes.deadLetters("high", 10);
     assert.equal(letter?.code, "UNKNOWN_APP");
+    assert.equal(await scene.waiting(), 0);
+  });
+
+  test("hands on at most once what is not stored, though its ack was lost", async () => {
+    const scene = await Scene.start();
+    await scene.bench.attach("a", 1);
+    const passed = () => scene.bench.toEdge.filter(({ kind }) => kind === "DeliverPassing").length;
+    scene.lanes.losesAcks = true;
+    await scene.publish("a", { body: "passing", qos: 0 });
+    await scene.pass(1_000);
+    assert.equal(passed(), 1);
+    assert.equal(await scene.waiting(), 1);
+    scene.lanes.losesAcks = false;
+    scene.records.set("high", record("high", 0));
+    await scene.bench.giveAnew();
+    await scene.bench.attach("a", 2);
+    scene.records.set("high", record("high"));
+    await scene.pass(5_000);
+    assert.equal(await scene.waiting(), 0);
+    assert.equal(passed(), 1);
+    await scene.publish("a", { body: "next", qos: 0 });
+    await scene.pass(1_000);
+    assert.equal(passed(), 2);
   });
 });

@@ -9,8 +9,6 @@ export interface Request {
   readonly subject: string;
   readonly command: Record<string, unknown>;
   readonly timeout: number;
-  /** As they read on the wire. */
-  readonly headers: string;
   answer(data: Uint8Array): void;
   fail(error: Error): void;
 }
@@ -34,11 +32,9 @@ export class ServiceStage {
       request: (subject, payload, options) =>
         new Promise((resolve, reject) => {
           const timeout = options?.timeout ?? 0;
-          const headers = options?.headers as { encode(): Uint8Array } | undefined;
           const request: Request = {
             ...{ subject, timeout },
             command: unpackValue(payload) as Record<string, unknown>,
-            headers: headers === undefined ? "" : Buffer.from(headers.encode()).toString(),
             answer: (data) => resolve({ data }),
             fail: reject,
           };

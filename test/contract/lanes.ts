@@ -132,6 +132,29 @@ export function lanesContract(name: string, make: () => Promise<LanesFixture>): 
       await until("the third follows the ack", () => taker.messages.length === 3);
     });
 
+    test("gives more when it is widened, and what was given is read again", async () => {
+      for (const text of ["a", "b", "c", "d"]) await publish(text);
+      const taker = await take(1, { unackedMax: 1 });
+      await until("one is given", () => taker.messages.length === 1);
+      const partition = shardOfKey(ofGroup[0] as SessionKey) % partitionCount;
+      await taker.feed?.widen(partition, 3);
+      await until("two more are given", () => taker.messages.length === 3);
+      const sequences = taker.messages.map(({ sequence }) => sequence);
+      const again = await Promise.all(sequences.map((each) => fixture.lanes.read("high", each)));
+      assert.deepEqual(
+        again.map((payload) => new TextDecoder().decode(payload)),
+        ["a", "b", "c"],
+      );
+      await taker.feed?.widen(partition, 1);
+      for (const { ack } of taker.messages) ack();
+      await until("the last one follows", () => taker.messages.length === 4);
+      const [first = 0] = sequences;
+      await until(
+        "what was acked is gone",
+        async () => (await fixture.lanes.read("high", first)) === undefined,
+      );
+    });
+
     test("takes nothing for a lane that does not exist, nor for another app's", async () => {
       await assert.rejects(publish("x", ofGroup[0], "none"));
       await fixture.lanes.ensure({ ...record, lane: "vip", app: "other" });
@@ -169,6 +192,15 @@ export function lanesContract(name: string, make: () => Promise<LanesFixture>): 
       assert.equal(taker.texts()[1], "old");
       assert.ok((taker.messages[1]?.sequence ?? 0) > sequence);
       assert.equal(await fixture.lanes.replay("high", number), false);
+    });
+
+    test("dropped again and again, it brings nothing back of what waited in it", async () => {
+      for (let round = 0; round < 30; round++) {
+        await fixture.lanes.ensure(record);
+        for (const text of ["a", "b", "c"]) await publish(text);
+        assert.equal((await fixture.lanes.figures("high"))?.messages, 3, `round ${round}`);
+        await fixture.lanes.drop("high");
+      }
     });
 
     test("a dropped lane is gone with what waits in it, and begins anew", async () => {

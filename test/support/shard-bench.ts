@@ -75,6 +75,7 @@ export class ShardBench {
   private replies = 0;
   delivery: AppRecord["delivery"] = "each-device";
   wishes: AppEvents = {};
+  readonly registered = new Set(["demo", "other"]);
   /** Of the app `demo`; the app `other` has none. */
   appLimits: AppLimits = {};
 
@@ -144,8 +145,8 @@ export class ShardBench {
 
   private appRecord(app: string): AppRecord | undefined {
     const record = { v: 1, app, secrets: [], delivery: this.delivery, createdAtMs: 0 };
+    if (!this.registered.has(app)) return undefined;
     if (app === "other") return record;
-    if (app !== "demo") return undefined;
     return { ...record, limits: this.appLimits, events: this.wishes };
   }
 
