@@ -149,7 +149,7 @@ function commandOf(
   if (kind < 0.5) return plain;
   if (kind < 0.7) return { ...plain, collapse: `${publisher}-${random.below(collapseKeys)}` };
   // A time to live begins when the lane's owner accepts the push, which nobody is told.
-  if (way === "lane") return plain;
+  if (way === "lane") return { ...plain, isKeyed: isLate || kind < 0.85 };
   const ttlSeconds = 1 + random.below(ttlSecondsMost);
   if (kind < 0.85) return { ...plain, ttlSeconds };
   // Of two publishers: whose push stands last is told by the seqs alone.
