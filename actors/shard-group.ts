@@ -212,6 +212,7 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
     const { inbox } = this;
     if (inbox === undefined) return;
     this.inbox = undefined;
+    this.backup.leave();
     this.state.isServing = false;
     this.admission.inboxes.closed(this.group);
     await this.commits.end(inbox, reason !== "normal");
@@ -312,6 +313,7 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
 
   private onFreeze(): void {
     if (this.freeze.hasBegun) return;
+    this.backup.leave();
     this.freeze.begin(this.contexts.keys());
     this.timer(freezeAgainMs, { kind: "FreezeTick" });
   }

@@ -12,6 +12,7 @@
  *     ├──the fate of a transaction is unknown──▶ broken (every call faults)
  *     └──close──▶ closed
  */
+import type { FileHandle } from "node:fs/promises";
 import { Fault } from "../base/result.js";
 import type {
   CommitAnswer,
@@ -31,6 +32,7 @@ import type {
 import type { SessionKey, Shard } from "../protocol/shards.js";
 import { ByteReader, WriteBatch } from "./lmdb-bytes.js";
 import { readLog } from "./lmdb-change-log.js";
+import type { CopyPace, EnvironmentCopy } from "./lmdb-copy.js";
 import type { LmdbEnvironment } from "./lmdb-environment.js";
 import * as layout from "./lmdb-layout.js";
 import * as records from "./lmdb-records.js";
@@ -55,8 +57,8 @@ export class LmdbVolume implements InboxGroup {
   private inFlight: Promise<void> | undefined;
   private broken: Fault | undefined;
   private closing: Promise<void> | undefined;
-  /** Copies under way; they read the environment, which is closed after them. */
-  private readonly copies = new Set<Promise<void>>();
+  /** Under way; ended when the group is closed. */
+  private readonly copies = new Set<EnvironmentCopy>();
   readonly generationFloor: number;
 
   /** Throws where fences of other shards are in it. `release` is called when the environment is closed. */
@@ -64,6 +66,7 @@ export class LmdbVolume implements InboxGroup {
     private readonly environment: LmdbEnvironment,
     shards: readonly Shard[],
     private readonly release: () => Promise<void>,
+    private readonly copyPace?: CopyPace,
   ) {
     this.shards = new ShardTable(environment, shards);
     this.generationFloor = records.readGenerationFloor(environment.get(layout.floorReadKey()));
@@ -135,11 +138,36 @@ export class LmdbVolume implements InboxGroup {
     return this.reading(() => readSizes(this.environment, shard, afterKey, countMax));
   }
 
-  async backUp(folder: string, permit: string): Promise<void> {
+  async backUp(folder: string, permit: string, signal?: AbortSignal): Promise<void> {
     this.checkUsable();
-    const copy = this.environment.copyTo(folder, permit);
-    this.copies.add(copy);
-    await copy.finally(() => this.copies.delete(copy));
+    const source = await this.environment.openSource(folder, permit);
+    const copy = await this.beginCopy(source).catch(async (error: unknown) => {
+      await source.close();
+      throw error;
+    });
+    const onAbort = () => copy.end(String(signal?.reason));
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal?.aborted) onAbort();
+    await this.environment.endCopy(copy, folder).finally(() => {
+      signal?.removeEventListener("abort", onAbort);
+      this.copies.delete(copy);
+    });
+  }
+
+  /** In line with the commits: while it is begun none is on its way. */
+  private async beginCopy(source: FileHandle): Promise<EnvironmentCopy> {
+    const begun = await this.enqueue(() => {
+      try {
+        const copy = this.environment.beginCopy(source, this.copyPace);
+        this.copies.add(copy);
+        return copy;
+      } catch (error) {
+        // The commits beside it go on.
+        return error as Fault;
+      }
+    });
+    if (begun instanceof Fault) throw begun;
+    return begun;
   }
 
   close(): Promise<void> {
@@ -149,7 +177,7 @@ export class LmdbVolume implements InboxGroup {
 
   private async closeOnce(): Promise<void> {
     while (this.inFlight !== undefined) await this.inFlight;
-    await Promise.allSettled(this.copies);
+    for (const copy of this.copies) copy.end("the group is closed");
     // Its write thread may hold the lock that closing would wait for, on this thread.
     if (this.broken !== undefined) throw this.broken;
     await this.environment.close();

@@ -71,10 +71,11 @@ export interface InboxGroup {
   /**
    * A copy of the group as it stands after some commit, made beside the ones that go on, in
    * a folder of this machine where a file `permit` holds the text `permit`: who asks can
-   * write there. Absent in stores that are copied by their own means.
+   * write there. Absent in stores that are copied by their own means. It keeps nobody: `signal`
+   * ends it, and so does `close`, with Fault("NOT_READY", "not-done").
    * Throws Fault("STORE_UNAVAILABLE", "not-done").
    */
-  backUp?(folder: string, permit: string): Promise<void>;
+  backUp?(folder: string, permit: string, signal?: AbortSignal): Promise<void>;
   /** Resolves when all that was committed is on disk and the group is free for others. */
   close(): Promise<void>;
 }
