@@ -36,6 +36,7 @@ import { isLook } from "./inbox-rules.js";
 import { InboxService } from "./inbox-service.js";
 import { mayServe } from "./may-serve.js";
 import { type Committed, PendingWrite } from "./pending-write.js";
+import { type Postponed, refusePostponed } from "./postponed.js";
 import { PushAcceptance } from "./push-acceptance.js";
 import { answerInbox } from "./push-answering.js";
 import type { SessionDesk } from "./session-desk.js";
@@ -90,14 +91,14 @@ const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
 export class Session extends Actor<SessionMessage> implements SessionDesk, PresenceHolder {
   private loadedInbox: Inbox | undefined = undefined;
   devices: readonly Device[] = noDevices;
-  postponed: AcceptPush[] | undefined = undefined;
+  postponed: Postponed[] | undefined = undefined;
   /** Undefined where nobody was ever told of this user. */
   private announced: AnnouncedPresence | undefined = undefined;
   /** Collects until the group takes it. */
   private pending: PendingWrite | undefined = undefined;
   private outstandingWrites = 0;
-  /** Erases the user; not on disk yet. */
-  private erasure: PendingWrite | undefined = undefined;
+  /** Erases the user; not on disk yet. Before it is written it is the next that is. */
+  private erasure: PendingWrite | "next" | undefined = undefined;
   private isAckWaitArmed = false;
   private isFreezing = false;
 
@@ -133,7 +134,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
 
   /** Who was connected is known to this instance only: after a crash the edges attach again. */
   protected override stopping(reason: StopReason): void {
-    if (reason === "normal") return;
+    refusePostponed(this);
+    // Whose erasure is on its way is closed for good when it is on disk, or its group begins anew.
+    if (reason === "normal" || this.erasure instanceof PendingWrite) return;
     const shards = [this.context.shard];
     for (const edge of new Set(this.devices.map((device) => device.edge))) {
       this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey });
@@ -206,8 +209,13 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     return this.erasure !== undefined;
   }
 
+  announceErasure(): void {
+    this.erasure = "next";
+  }
+
   beginErasure(write: PendingWrite): void {
     this.erasure = write;
+    write.closes = this.attachments.connections;
     this.announced?.end(write);
     this.announced = undefined;
   }
@@ -216,7 +224,6 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   private beginAnew(): void {
     const { context } = this;
     this.erasure = undefined;
-    this.attachments.closeErased();
     const { generationFloor = 0 } = context.inbox;
     this.loadedInbox = new Inbox(undefined, context.node, generationFloor, this.inbox);
     this.devices = noDevices;
@@ -249,12 +256,28 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     const { node, shard } = this.context;
     node.journal?.committed(shard, this.stepSession, write.changes, write.answers);
     if (write === this.erasure) this.beginAnew();
+    for (const ref of write.closes ?? []) this.attachments.closeErased(ref);
     this.pushes.finish(write);
     for (const reply of write.replies) answerInbox(this.context.node.bus, reply);
     this.deliveries.deliverRecalled(write.recalled);
-    this.pushes.acceptPostponed();
+    if (this.postponed === undefined) return this.goOn();
+    return this.takePostponed(this.postponed).then(() => this.goOn());
+  }
+
+  private goOn(): void | Promise<void> {
     this.leaveIfSettled();
     if (!this.isErasing) return this.deliveries.catchUp();
+  }
+
+  /** Each in its turn; what one of them makes wait puts itself, and those behind it, in line again. */
+  private async takePostponed(waiting: readonly Postponed[]): Promise<void> {
+    if (this.erasure instanceof PendingWrite || (this.isErasing && !this.isSettled)) return;
+    this.erasure = undefined;
+    this.postponed = undefined;
+    for (const message of waiting) {
+      if (message.kind === "AcceptPush") this.pushes.accept(message);
+      else await new InboxService(this).serve(message);
+    }
   }
 
   /** Frozen, and all that was accepted is on disk and answered: the next owner goes on. */
@@ -311,7 +334,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   write(): PendingWrite {
-    assert(this.erasure === undefined, "nothing is stored beside an erasure");
+    assert(!this.isErasing, "nothing is stored beside an erasure");
     if (this.pending !== undefined && !this.pending.isTaken) return this.pending;
     const write = new PendingWrite(this, this.context.shard, this.sessionKey);
     this.pending = write;

@@ -332,8 +332,8 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
 
   // ---- committing ----
 
-  commitEnded(ended: CommitEnded): void {
-    this.tellSelf(ended);
+  commitEnded(ended: CommitEnded): boolean {
+    return this.tellSelf(ended);
   }
 
   commitIn(delayMs: number): void {
