@@ -6,7 +6,16 @@
  * At its deadline a push's fate is unknown. What is committed later is delivered, and not
  * answered a second time.
  */
+import type { Limits } from "./limits.js";
 import type { PushRequest } from "./push-request.js";
+
+/** Between the sweep and the requester's own deadline, for the way of the answer. */
+const answerMarginMs = 500;
+
+/** What came before that is to be answered now. */
+export function overdueBefore(nowMs: number, { requestDeadlineMs }: Limits): number {
+  return nowMs - (requestDeadlineMs - answerMarginMs);
+}
 
 /** So many leave a sweep answered; the others wait for the next, which then comes soon. */
 const answersPerSweep = 500;
