@@ -2,6 +2,7 @@
 import type { CommitAnswer, ShardWrite } from "../src/ports/inbox-store.js";
 import type { Shard } from "../src/protocol/shards.js";
 import type { Bus } from "../src/runtime/ports.js";
+import { refuseUnfinished } from "./forget-traces.js";
 import type { PendingWrite } from "./pending-write.js";
 import { answerAccepted, answerInbox, answerRefused } from "./push-answering.js";
 
@@ -21,12 +22,13 @@ export function answerDurable(
   writes: readonly PendingWrite[],
   fenced: ReadonlySet<Shard>,
 ): void {
-  for (const { shard, answers, replies } of writes) {
+  for (const { shard, answers, replies, remove } of writes) {
     if (fenced.has(shard)) continue;
     for (const { reply, id, seq, isDuplicate } of answers) {
       if (seq > 0) answerAccepted(bus, reply, id, seq, isDuplicate);
     }
-    for (const reply of replies) answerInbox(bus, reply);
+    if (remove) refuseUnfinished({ bus }, replies);
+    else for (const reply of replies) answerInbox(bus, reply);
   }
 }
 

@@ -6,11 +6,8 @@
  *   an erasure finds writes under way ──▶ waits until all is on disk, and then for its own
  *   what comes while anything waits ──▶ behind it
  */
-import type { AcceptPush, ServeInbox } from "../src/protocol/messages.js";
 import { answerRefused } from "./push-answering.js";
-import type { SessionDesk } from "./session-desk.js";
-
-export type Postponed = AcceptPush | ServeInbox;
+import type { Postponed, SessionDesk } from "./session-desk.js";
 
 /** A reservation takes one commit, an erasure two; more than this in the meantime is refused. */
 const postponedMax = 256;

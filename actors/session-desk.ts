@@ -1,10 +1,13 @@
 /** What the parts of a session share: its inbox, its devices, and its ways out. */
 import type { StepSession } from "../src/protocol/journal-batch.js";
+import type { AcceptPush, ServeInbox } from "../src/protocol/messages.js";
 import type { ReceiptKind } from "../src/protocol/service-event.js";
 import type { Deliveries, Outlet } from "./deliveries.js";
 import type { Device } from "./device.js";
 import type { PendingWrite } from "./pending-write.js";
-import type { Postponed } from "./postponed.js";
+
+/** See postponed.ts. */
+export type Postponed = AcceptPush | ServeInbox;
 
 export interface SessionDesk extends Outlet {
   readonly deliveries: Deliveries;

@@ -30,16 +30,17 @@ import { AnnouncedPresence, type PresenceHolder } from "./announced-presence.js"
 import { Attachments } from "./attachments.js";
 import { Deliveries } from "./deliveries.js";
 import { Device } from "./device.js";
+import { finishErasure } from "./forget-traces.js";
 import type { Freeze } from "./freeze.js";
 import { Inbox } from "./inbox.js";
 import { isLook } from "./inbox-rules.js";
 import { InboxService } from "./inbox-service.js";
 import { mayServe } from "./may-serve.js";
 import { type Committed, PendingWrite } from "./pending-write.js";
-import { type Postponed, refusePostponed } from "./postponed.js";
+import { refusePostponed } from "./postponed.js";
 import { PushAcceptance } from "./push-acceptance.js";
 import { answerInbox } from "./push-answering.js";
-import type { SessionDesk } from "./session-desk.js";
+import type { Postponed, SessionDesk } from "./session-desk.js";
 import { wishesOf } from "./shard-changes.js";
 import type { ShardContext } from "./shard-context.js";
 
@@ -258,7 +259,8 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     if (write === this.erasure) this.beginAnew();
     for (const ref of write.closes ?? []) this.attachments.closeErased(ref);
     this.pushes.finish(write);
-    for (const reply of write.replies) answerInbox(this.context.node.bus, reply);
+    if (write.remove) void finishErasure(node, this.sessionKey, write.replies);
+    else for (const reply of write.replies) answerInbox(node.bus, reply);
     this.deliveries.deliverRecalled(write.recalled);
     if (this.postponed === undefined) return this.goOn();
     return this.takePostponed(this.postponed).then(() => this.goOn());

@@ -1,10 +1,13 @@
 /** What services ask of an inbox stands in line with what they push, and an erasure ends. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { defaultLaneLimits } from "../../actors/lane-limits.js";
 import { Fault } from "../../src/base/result.js";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
+import { MemoryLanes } from "../../src/drivers/memory-lanes.js";
 import type { InboxGroup } from "../../src/ports/inbox-store.js";
 import type { InboxErased, InboxRecalled } from "../../src/protocol/inbox-answer.js";
+import { laneRecordVersion } from "../../src/protocol/lane-record.js";
 import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { addressOn } from "../../src/runtime/address.js";
 import { ShardBench } from "../support/shard-bench.js";
@@ -150,6 +153,71 @@ describe("an erasure that does not come through", () => {
     const again = await bench.ofInbox<InboxErased>("alice", { op: "erase" });
     assert.deepEqual(again, { ok: true, messages: 1, devices: 0 });
     assert.deepEqual(bench.crashes, []);
+  });
+});
+
+describe("what is left outside the inbox", () => {
+  async function startTraced() {
+    const store = new MemoryInbox(8);
+    let lanes: MemoryLanes | undefined;
+    const bench = await ShardBench.start({}, store, 0.5, store, (clock) => {
+      const queues = new MemoryLanes(clock);
+      lanes = queues;
+      return {
+        queues,
+        // Nobody works on it: what is in it stays.
+        directory: { all: () => (isListed ? [{ v: laneRecordVersion, ...high }] : []) },
+        bucket: undefined as never,
+        limits: defaultLaneLimits,
+      };
+    });
+    assert.ok(lanes !== undefined);
+    isListed = true;
+    await lanes.ensure({ v: laneRecordVersion, ...high });
+    for (const [sequence, uid] of ["alice", "bob"].entries()) {
+      await lanes.publish("high", sessionKey("demo", uid), new Uint8Array([1]));
+      const died = { code: "INBOX_FULL", message: "", attempts: 1, sequence, storedAtMs: 9 };
+      const letter = { lane: "old", key: sessionKey("demo", uid), payload: new Uint8Array(1) };
+      await lanes.bury({ ...letter, ...died });
+      const subject = `event.demo.user.${uid}.online`;
+      await bench.events.publish({ subject, id: uid, payload: new Uint8Array() });
+    }
+    await bench.pushAll("alice", [{ body: 1 }]);
+    return { bench, lanes };
+  }
+
+  const high = { lane: "high", weight: 1, workers: 1 };
+  let isListed = false;
+
+  async function leftOf(bench: ShardBench, lanes: MemoryLanes) {
+    return {
+      waiting: (await lanes.figures("high"))?.messages,
+      letters: (await lanes.deadLetters("old", 10)).map(({ key: of }) => of),
+      events: bench.events.stored.map(({ subject }) => subject),
+    };
+  }
+
+  test("goes with the erasure: what waits in lanes, dead letters, events of presence", async () => {
+    const { bench, lanes } = await startTraced();
+    const erased = await bench.ofInbox<InboxErased>("alice", { op: "erase" });
+    assert.deepEqual(erased, { ok: true, messages: 1, devices: 0 });
+    assert.deepEqual(await leftOf(bench, lanes), {
+      waiting: 1,
+      letters: ["demo.bob"],
+      events: ["event.demo.user.bob.online"],
+    });
+  });
+
+  test("is not said to be gone before it is, and goes when the erasure is repeated", async () => {
+    const { bench, lanes } = await startTraced();
+    bench.events.isAway = true;
+    const erased = await bench.ofInbox("alice", { op: "erase" });
+    assert.ok(!erased.ok && erased.retryable && erased.code === "STORE_UNAVAILABLE");
+    assert.equal(await bench.stored("alice"), undefined);
+    bench.events.isAway = false;
+    const again = await bench.ofInbox<InboxErased>("alice", { op: "erase" });
+    assert.deepEqual(again, { ok: true, messages: 0, devices: 0 });
+    assert.deepEqual((await leftOf(bench, lanes)).events, ["event.demo.user.bob.online"]);
   });
 });
 
