@@ -23,11 +23,14 @@ import type { NodeContext } from "./node-context.js";
 import { OpenRequests, overdueBefore } from "./open-requests.js";
 import { answerRefused, requestOf } from "./push-answering.js";
 import type { PushRequest } from "./push-request.js";
+import { ReadSlots } from "./read-slots.js";
 
 export const admissionTickMs = 250;
 /** A sweep has left requests that are overdue: the next one comes soon. */
 const hurriedTickMs = 10;
 const failuresToOpen = 2;
+/** Of change logs, by all groups together: half of the connections that MySQL's readers have. */
+const changeReadsMax = 4;
 const retryAfterMsMax = 60_000;
 /** Of apps that are registered no more; they are let go when there are so many accounts. */
 const accountsMax = 10_000;
@@ -42,6 +45,7 @@ export class Admission {
   readonly requests: OpenRequests;
   readonly inboxes = new InboxUsage();
   readonly held = new HeldRoom();
+  readonly changeReads = new ReadSlots(changeReadsMax);
   /** By the app's token. */
   private readonly accounts = new Map<string, AppAccount>();
   private readonly users: Record<Operation, BucketTable>;

@@ -36,8 +36,8 @@ export interface CommittingGroup {
   /** Comes back as a message, between turns; false where the group takes none any more. */
   commitEnded(ended: CommitEnded): boolean;
   commitIn(delayMs: number): void;
-  /** `epoch` is the fence above this node's. */
-  loseShard(shard: Shard, epoch: number): void;
+  /** With the fences above this node's. */
+  loseShards(fenced: ReadonlyMap<Shard, number>): void;
   noteDurable(write: PendingWrite): void;
   /** The shard's changes have something to publish, and had nothing before. */
   changesWait(shard: Shard): void;
@@ -111,17 +111,15 @@ export class GroupCommits {
   private noteAnswers(
     writes: readonly ShardWrite[],
     answers: readonly CommitAnswer[],
-  ): ReadonlySet<Shard> {
-    const fenced = new Set<Shard>();
+  ): ReadonlyMap<Shard, number> {
+    const fenced = new Map<Shard, number>();
     for (const [index, write] of writes.entries()) {
       const answer = answers[index];
-      if (answer !== undefined && !answer.ok) {
-        fenced.add(write.shard);
-        this.group.loseShard(write.shard, answer.epoch);
-      } else if (answer !== undefined) {
-        this.noteCommitted(write, answer.value.lastChange);
-      }
+      if (answer === undefined) continue;
+      if (answer.ok) this.noteCommitted(write, answer.value.lastChange);
+      else fenced.set(write.shard, answer.epoch);
     }
+    if (fenced.size > 0) this.group.loseShards(fenced);
     return fenced;
   }
 

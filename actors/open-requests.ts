@@ -37,9 +37,9 @@ export class OpenRequests {
     return true;
   }
 
-  /** Their shard has another owner, who answers. */
-  closeShard(shard: number): void {
-    for (const request of this.open) if (request.shard === shard) request.close();
+  /** Their shards have another owner, who answers. All at once: each call walks all requests. */
+  closeShards(shards: Pick<ReadonlyMap<number, unknown>, "has">): void {
+    for (const request of this.open) if (shards.has(request.shard)) request.close();
   }
 
   /** Answers what came before `beforeMs`; true when some of that is left. */

@@ -126,16 +126,18 @@ export class LmdbVolume implements InboxGroup {
     countMax: number,
   ): Promise<readonly NumberedChange[]> {
     this.checkUsable();
-    return this.reading(() => readLog(this.environment, shard, afterNumber, countMax));
+    const read = () => readLog(this.environment, shard, afterNumber, countMax);
+    return this.reading(read, "STORE_CORRUPT");
   }
 
   async listSessions(
     shard: Shard,
     afterKey: string,
     countMax: number,
+    bytesMax = Number.POSITIVE_INFINITY,
   ): Promise<readonly SessionSize[]> {
     this.checkUsable();
-    return this.reading(() => readSizes(this.environment, shard, afterKey, countMax));
+    return this.reading(() => readSizes(this.environment, shard, afterKey, countMax, bytesMax));
   }
 
   async backUp(folder: string, permit: string, signal?: AbortSignal): Promise<void> {
@@ -193,13 +195,16 @@ export class LmdbVolume implements InboxGroup {
     throw new Fault("STORE_UNAVAILABLE", "not-done", "the group of shards is closed");
   }
 
-  private reading<Value>(read: () => Value): Value {
+  /** `senseless`: the code where what LMDB has given cannot be made sense of. */
+  private reading<Value>(read: () => Value, senseless = "STORE_UNAVAILABLE"): Value {
     try {
       return read();
     } catch (cause) {
       if (cause instanceof Fault) throw cause;
-      const message = `the store cannot be read: ${(cause as Error).message}`;
-      throw new Fault("STORE_UNAVAILABLE", "not-done", message, { cause });
+      const { code, message: said } = cause as { code?: unknown; message: string };
+      const isLmdb = typeof code === "number";
+      const message = `the store cannot be read: ${said}`;
+      throw new Fault(isLmdb ? "STORE_UNAVAILABLE" : senseless, "not-done", message, { cause });
     }
   }
 
@@ -309,8 +314,10 @@ function readSizes(
   shard: Shard,
   afterKey: string,
   countMax: number,
+  bytesMax: number,
 ): SessionSize[] {
   const sizes: { key: SessionKey; messages: number; bytes: number }[] = [];
+  let allBytes = 0;
   for (const { key, value } of environment.range(layout.sessionsRange(shard, afterKey))) {
     const end = key.indexOf(0, layout.sessionOffset);
     if (key[end + 1] !== layout.sessionPart.entry) continue;
@@ -320,12 +327,14 @@ function readSizes(
     ).restText() as SessionKey;
     const last = sizes.at(-1);
     const { bytes } = records.readEntrySummary(0, value);
+    const isFull = sizes.length === countMax || allBytes > bytesMax;
+    allBytes += bytes;
     if (last?.key === name) {
       last.messages += 1;
       last.bytes += bytes;
       continue;
     }
-    if (sizes.length === countMax) break;
+    if (isFull) break;
     sizes.push({ key: name, messages: 1, bytes });
   }
   return sizes;

@@ -22,6 +22,7 @@ import type { MysqlLane } from "./mysql-lane.js";
 import type { MysqlPool } from "./mysql-pool.js";
 import { readChangeLog, readEarliest, readEntries, readSession, readSizes } from "./mysql-reads.js";
 import { sessionFrom } from "./session-parts.js";
+import { withinBytes } from "./stored-sizes.js";
 
 export class MysqlGroup implements InboxGroup {
   private readonly horizon = new DueHorizon();
@@ -93,9 +94,11 @@ export class MysqlGroup implements InboxGroup {
     shard: Shard,
     afterKey: string,
     countMax: number,
+    bytesMax = Number.POSITIVE_INFINITY,
   ): Promise<readonly SessionSize[]> {
     this.checkUsable();
-    return readSizes(this.pool, shard, afterKey, countMax);
+    // The server sums: what is cut off here has cost no bytes on the way.
+    return withinBytes(await readSizes(this.pool, shard, afterKey, countMax), bytesMax);
   }
 
   close(): Promise<void> {

@@ -66,8 +66,16 @@ export interface InboxGroup {
     afterNumber: number,
     countMax: number,
   ): Promise<readonly NumberedChange[]>;
-  /** Sessions that hold entries, ascending by key above `afterKey` ("" for all), at most `countMax`. */
-  listSessions(shard: Shard, afterKey: string, countMax: number): Promise<readonly SessionSize[]>;
+  /**
+   * Sessions that hold entries, ascending by key above `afterKey` ("" for all), at most `countMax`,
+   * and no more once their records pass `bytesMax` (the first is always told, whole).
+   */
+  listSessions(
+    shard: Shard,
+    afterKey: string,
+    countMax: number,
+    bytesMax?: number,
+  ): Promise<readonly SessionSize[]>;
   /**
    * A copy of the group as it stands after some commit, made beside the ones that go on, in
    * a folder of this machine where a file `permit` holds the text `permit`: who asks can
