@@ -114,6 +114,8 @@ export class ChangePublisher extends Actor<PublisherMessage> {
   /** In turn; each at most once, and none that is under way. */
   private readonly ready = new Set<Shard>();
   private readonly underWay = new Set<Shard>();
+  /** Their last read failed, a moment ago. */
+  private readonly resting = new Set<Shard>();
   /** Their positions are to be stored. */
   private readonly moved = new Set<Shard>();
   private failures = 0;
@@ -168,7 +170,7 @@ export class ChangePublisher extends Actor<PublisherMessage> {
         this.onReadFailed(message);
         break;
       case "RestedTick":
-        this.underWay.delete(message.shard);
+        this.resting.delete(message.shard);
         this.addReady(message.shard);
         break;
       case "RetryTick":
@@ -186,7 +188,7 @@ export class ChangePublisher extends Actor<PublisherMessage> {
   }
 
   private addReady(shard: Shard): void {
-    if (this.underWay.has(shard)) return;
+    if (this.underWay.has(shard) || this.resting.has(shard)) return;
     if (this.contexts.get(shard)?.changes.hasWork) this.ready.add(shard);
   }
 
@@ -302,16 +304,17 @@ export class ChangePublisher extends Actor<PublisherMessage> {
 
   /** Nobody else waits for it: not the other shards, nor the events that are known. */
   private onReadFailed({ shard, fault }: ReadFailed): void {
+    this.underWay.delete(shard);
     const changes = this.contexts.get(shard)?.changes;
     const restMs = this.reads.noteFailed(shard, fault);
     const { log } = this.node;
     if (restMs !== undefined) {
       log.warn("changes cannot be read now", { shard, error: fault.message, restMs });
-      // It stays under way: what waits of it in memory is older, and was told before.
+      // Only one that has told all it knew is read, so nothing of it waits for this.
+      this.resting.add(shard);
       this.timer(restMs, { kind: "RestedTick", shard } satisfies RestedTick);
       return;
     }
-    this.underWay.delete(shard);
     const number = changes?.passOver();
     log.error("a change cannot be read, and is not told", { shard, number, error: fault.message });
     if (changes?.isBehind !== true) this.reads.noteEnd(shard);
