@@ -3,8 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GroupBackup } from "../../actors/group-backup.js";
 import { Fault } from "../../src/base/result.js";
+import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
 import type { InboxGroup } from "../../src/ports/inbox-store.js";
 import { errorTable } from "../../src/protocol/errors.js";
+import { addressOn } from "../../src/runtime/address.js";
+import { ShardBench } from "../support/shard-bench.js";
 
 const order = { kind: "BackUpGroup", folder: "/nowhere", permit: "one" } as const;
 
@@ -33,4 +36,23 @@ test("ends its copy when the group leaves, and is asked again where it goes", ()
     assert.ok(errorTable[answer.code].retryable);
   }
   assert.equal(ended.length, 1, "none is begun any more");
+});
+
+test("a group that freezes does not wait for its copy", async () => {
+  const { inbox, ended } = slowInbox();
+  const store = new (class extends MemoryInbox {
+    override async openGroup(group: number): Promise<InboxGroup> {
+      const inner = await super.openGroup(group);
+      return Object.assign(inner, inbox);
+    }
+  })(8);
+  const bench = await ShardBench.start({}, store);
+  bench.system.tell(addressOn("dc1-t.i", "shards/0"), order);
+  await bench.clock.advanceAndSettle(10);
+  assert.deepEqual(ended, []);
+  await bench.giveAnew();
+  await bench.clock.advanceAndSettle(100);
+  assert.equal(ended.length, 1);
+  assert.match(String(ended[0]), /leaves this node/);
+  assert.deepEqual(bench.crashes, []);
 });
