@@ -76,7 +76,8 @@ export async function startNode(
   if (connection.isClustered && leases.leaseMs < clusterLeaseMsMin) {
     log.warn("the lease is shorter than an election of a cluster may take", { ...leases });
   }
-  const limits = { ...defaultLimits, ...leases, ...limitChanges };
+  const { attemptSpacingMs = defaultLimits.attemptSpacingMs } = settings;
+  const limits = { ...defaultLimits, ...leases, attemptSpacingMs, ...limitChanges };
   try {
     return await startOn(connection, { nodeId, incarnation, settings, limits, log, onFatal });
   } catch (error) {

@@ -36,7 +36,7 @@ export async function commitEntry(group: InboxGroup, seq: number, bytes = 100): 
 
 async function main(task: string, dataFolder: string): Promise<void> {
   const group = await inbox(dataFolder, "child").openGroup(0);
-  // Before it says that it is open: the signal would end it.
+  // Before it says that it is open: the signal may come at once, and would end it.
   if (task === "leave") process.once("SIGUSR2", () => void group.close());
   tell({ open: process.pid });
   if (task === "hold" || task === "leave") setInterval(() => undefined, 1_000);
