@@ -16,19 +16,21 @@ import { type Shard, shardCount } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import type { PlacementTable } from "../topology/placement-table.js";
 import { AppAccount, type Operation } from "./app-account.js";
+import { HeldRoom } from "./held-pushes.js";
 import { InboxUsage } from "./inbox-usage.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
-import { OpenRequests } from "./open-requests.js";
+import { OpenRequests, overdueBefore } from "./open-requests.js";
 import { answerRefused, requestOf } from "./push-answering.js";
 import type { PushRequest } from "./push-request.js";
+import { ReadSlots } from "./read-slots.js";
 
 export const admissionTickMs = 250;
 /** A sweep has left requests that are overdue: the next one comes soon. */
 const hurriedTickMs = 10;
-/** Between the sweep and the requester's own deadline, for the way of the answer. */
-const answerMarginMs = 500;
 const failuresToOpen = 2;
+/** Of change logs, by all groups together: half of the connections that MySQL's readers have. */
+const changeReadsMax = 4;
 const retryAfterMsMax = 60_000;
 /** Of apps that are registered no more; they are let go when there are so many accounts. */
 const accountsMax = 10_000;
@@ -42,6 +44,8 @@ export interface GroupState {
 export class Admission {
   readonly requests: OpenRequests;
   readonly inboxes = new InboxUsage();
+  readonly held = new HeldRoom();
+  readonly changeReads = new ReadSlots(changeReadsMax);
   /** By the app's token. */
   private readonly accounts = new Map<string, AppAccount>();
   private readonly users: Record<Operation, BucketTable>;
@@ -139,7 +143,7 @@ export class Admission {
     const lateMs = Math.max(0, nowMs - this.dueMs);
     this.lagMs = Math.min(lateMs, this.lateMs);
     this.lateMs = lateMs;
-    const beforeMs = nowMs - (limits.requestDeadlineMs - answerMarginMs);
+    const beforeMs = overdueBefore(nowMs, limits);
     const isBehind = this.requests.sweep(beforeMs, (request) => this.answerOverdue(request));
     if (nowMs - this.sampledMs >= 4 * admissionTickMs) this.sample(nowMs);
     void this.inboxes.look();

@@ -134,11 +134,15 @@ export class Attachments {
     return desk.deliveries.catchUp();
   }
 
+  get connections(): readonly ConnectionRef[] {
+    return this.desk.devices.flatMap(({ edge, connection }) =>
+      edge === undefined ? [] : [{ edge, connection }],
+    );
+  }
+
   /** The user was erased: whoever is connected as that user is to sign in anew. */
-  closeErased(): void {
-    for (const { edge, connection } of this.desk.devices) {
-      this.desk.tellEdge(edge, { kind: "CloseConnection", connection, close: "ERASED" });
-    }
+  closeErased({ edge, connection }: ConnectionRef): void {
+    this.desk.tellEdge(edge, { kind: "CloseConnection", connection, close: "ERASED" });
   }
 
   private servedOn(ref: ConnectionRef): Device | undefined {

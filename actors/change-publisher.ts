@@ -23,8 +23,10 @@ import { appOfKey, type Shard, uidOfKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { ChangeReads } from "./change-reads.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
+import type { ReadSlots } from "./read-slots.js";
 import { type NextEvent, storePositionMs, waitingEventsMax } from "./shard-changes.js";
 import type { ShardContext } from "./shard-context.js";
 
@@ -54,8 +56,21 @@ interface ChangesRead {
   readonly changes: readonly NumberedChange[];
 }
 
+interface ReadFailed {
+  readonly kind: "ReadFailed";
+  readonly by: ChangePublisher;
+  readonly shard: Shard;
+  readonly fault: Fault;
+}
+
 interface RetryTick {
   readonly kind: "RetryTick";
+}
+
+/** A shard whose read failed has rested. */
+interface RestedTick {
+  readonly kind: "RestedTick";
+  readonly shard: Shard;
 }
 
 interface PositionTick {
@@ -75,6 +90,8 @@ type PublisherMessage =
   | EventPublished
   | EventFailed
   | ChangesRead
+  | ReadFailed
+  | RestedTick
   | RetryTick
   | PositionTick
   | PositionsStored;
@@ -97,6 +114,8 @@ export class ChangePublisher extends Actor<PublisherMessage> {
   /** In turn; each at most once, and none that is under way. */
   private readonly ready = new Set<Shard>();
   private readonly underWay = new Set<Shard>();
+  /** Their last read failed, a moment ago. */
+  private readonly resting = new Set<Shard>();
   /** Their positions are to be stored. */
   private readonly moved = new Set<Shard>();
   private failures = 0;
@@ -105,12 +124,16 @@ export class ChangePublisher extends Actor<PublisherMessage> {
   private isStoring = false;
   private publishedCount = 0;
   private lastFault: string | undefined = undefined;
+  private readonly reads = new ChangeReads();
 
   constructor(
     private readonly node: NodeContext,
     private readonly incarnation: string,
     private readonly inbox: InboxGroup,
     private readonly contexts: ReadonlyMap<Shard, ShardContext>,
+    private readonly slots: ReadSlots,
+    /** With the fences above this node's. */
+    private readonly onFenced: (fenced: ReadonlyMap<Shard, number>) => void,
   ) {
     super();
   }
@@ -143,6 +166,13 @@ export class ChangePublisher extends Actor<PublisherMessage> {
       case "ChangesRead":
         this.onRead(message);
         break;
+      case "ReadFailed":
+        this.onReadFailed(message);
+        break;
+      case "RestedTick":
+        this.resting.delete(message.shard);
+        this.addReady(message.shard);
+        break;
       case "RetryTick":
         this.isHeldBack = false;
         break;
@@ -158,7 +188,7 @@ export class ChangePublisher extends Actor<PublisherMessage> {
   }
 
   private addReady(shard: Shard): void {
-    if (this.underWay.has(shard)) return;
+    if (this.underWay.has(shard) || this.resting.has(shard)) return;
     if (this.contexts.get(shard)?.changes.hasWork) this.ready.add(shard);
   }
 
@@ -194,11 +224,21 @@ export class ChangePublisher extends Actor<PublisherMessage> {
     } else if (changes.isBehind) {
       this.underWay.add(shard);
       this.pipe(
-        this.inbox.readChanges(shard, changes.scannedNumber, waitingEventsMax),
+        this.read(shard, changes.scannedNumber),
         (read) => ({ kind: "ChangesRead", by: this, shard, changes: read }),
-        (cause) => this.failed(shard, cause),
+        (cause) => this.readFailed(shard, cause),
       );
     }
+  }
+
+  private read(shard: Shard, after: number): Promise<readonly NumberedChange[]> {
+    const count = this.reads.countFor(shard, waitingEventsMax);
+    return this.slots.run(() => this.inbox.readChanges(shard, after, count));
+  }
+
+  private readFailed(shard: Shard, cause: unknown): ReadFailed {
+    if (cause instanceof Fault) return { kind: "ReadFailed", by: this, shard, fault: cause };
+    throw cause;
   }
 
   private failed(shard: Shard, cause: unknown): EventFailed {
@@ -254,8 +294,32 @@ export class ChangePublisher extends Actor<PublisherMessage> {
 
   private onRead({ shard, changes: read }: ChangesRead): void {
     this.underWay.delete(shard);
-    const missing = this.contexts.get(shard)?.changes.noteRead(read) ?? 0;
+    this.reads.noteRead(shard);
+    const changes = this.contexts.get(shard)?.changes;
+    const missing = changes?.noteRead(read) ?? 0;
     if (missing > 0) this.node.log.error("changes were lost unpublished", { shard, missing });
+    if (changes?.isBehind !== true) this.reads.noteEnd(shard);
+    this.addReady(shard);
+  }
+
+  /** Nobody else waits for it: not the other shards, nor the events that are known. */
+  private onReadFailed({ shard, fault }: ReadFailed): void {
+    this.underWay.delete(shard);
+    const changes = this.contexts.get(shard)?.changes;
+    const restMs = this.reads.noteFailed(shard, fault);
+    const { log } = this.node;
+    if (restMs !== undefined) {
+      log.warn("changes cannot be read now", { shard, error: fault.message, restMs });
+      // Only one that has told all it knew is read, so nothing of it waits for this.
+      this.resting.add(shard);
+      this.timer(restMs, { kind: "RestedTick", shard } satisfies RestedTick);
+      return;
+    }
+    const number = changes?.passOver();
+    log.error("a change cannot be read, and is not told", { shard, number, error: fault.message });
+    if (changes?.isBehind !== true) this.reads.noteEnd(shard);
+    this.moved.add(shard);
+    this.armPositionTick();
     this.addReady(shard);
   }
 
@@ -293,14 +357,20 @@ export class ChangePublisher extends Actor<PublisherMessage> {
     );
   }
 
-  /** Who was fenced learns it from its own writes. */
+  /** Of a fence above this node's the shard may hear by nothing else for long. */
   private onStored({ writes, answers }: PositionsStored): void {
     this.isStoring = false;
     const nowMs = this.node.clock.monotonicMs();
+    const fenced = new Map<Shard, number>();
     for (const [index, { shard, publishedChange = 0 }] of writes.entries()) {
-      if (answers[index]?.ok === true)
+      const answer = answers[index];
+      if (answer?.ok === true) {
         this.contexts.get(shard)?.changes.noteStored(publishedChange, nowMs);
+      } else if (answer !== undefined) {
+        fenced.set(shard, answer.epoch);
+      }
     }
+    if (fenced.size > 0) this.onFenced(fenced);
   }
 
   /** What keeps the log from taking events; undefined while it takes them. */
@@ -313,6 +383,8 @@ export class ChangePublisher extends Actor<PublisherMessage> {
     return {
       published: this.publishedCount,
       underWay: this.underWay.size,
+      readsFailing: this.reads.failing,
+      unreadable: this.reads.unreadable,
       ...figuresOf(this.contexts),
       ...(heldBack === undefined ? {} : { heldBack }),
     };

@@ -1,6 +1,8 @@
 /** Answers in place of the sessions, when they cannot any more: on a stop, on a failed commit. */
-import type { CommitAnswer } from "../src/ports/inbox-store.js";
+import type { CommitAnswer, ShardWrite } from "../src/ports/inbox-store.js";
+import type { Shard } from "../src/protocol/shards.js";
 import type { Bus } from "../src/runtime/ports.js";
+import { refuseUnfinished } from "./forget-traces.js";
 import type { PendingWrite } from "./pending-write.js";
 import { answerAccepted, answerInbox, answerRefused } from "./push-answering.js";
 
@@ -11,17 +13,29 @@ export function answerUnknown(bus: Bus, writes: readonly PendingWrite[]): void {
 }
 
 /**
- * None when a write was fenced: the shard has another owner, who answers. And none for
- * what was only to be handed on (seq 0), which nobody does any more.
+ * `fenced`: shards that have another owner. Of what was for them it has its own copy, or nobody
+ * has, and no answer from here could tell which: the publisher's own deadline says that the fate
+ * is unknown. And none for what was only to be handed on (seq 0), which nobody does any more.
  */
 export function answerDurable(
   bus: Bus,
   writes: readonly PendingWrite[],
-  answers: readonly CommitAnswer[],
+  fenced: ReadonlySet<Shard>,
 ): void {
-  if (answers.some((answer) => !answer.ok)) return;
-  for (const { reply, id, seq, isDuplicate } of writes.flatMap((write) => write.answers)) {
-    if (seq > 0) answerAccepted(bus, reply, id, seq, isDuplicate);
+  for (const { shard, answers, replies, remove } of writes) {
+    if (fenced.has(shard)) continue;
+    for (const { reply, id, seq, isDuplicate } of answers) {
+      if (seq > 0) answerAccepted(bus, reply, id, seq, isDuplicate);
+    }
+    if (remove) refuseUnfinished({ bus }, replies);
+    else for (const reply of replies) answerInbox(bus, reply);
   }
-  for (const reply of writes.flatMap((write) => write.replies)) answerInbox(bus, reply);
+}
+
+/** The shards among `writes` that were not written. */
+export function fencedShards(
+  writes: readonly ShardWrite[],
+  answers: readonly CommitAnswer[],
+): ReadonlySet<Shard> {
+  return new Set(writes.flatMap(({ shard }, at) => (answers[at]?.ok === true ? [] : [shard])));
 }

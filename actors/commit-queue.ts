@@ -4,10 +4,16 @@
  *
  * Bounded in pushes and bytes: sessions ask `isFull` before they accept.
  */
+import { Fault } from "../src/base/result.js";
 import type { SessionKey } from "../src/protocol/shards.js";
 import type { CommitPace } from "./commit-pace.js";
 import type { Limits } from "./limits.js";
 import type { PendingWrite } from "./pending-write.js";
+
+interface Settling {
+  settle(): void;
+  fail(cause: Fault): void;
+}
 
 export class CommitQueue {
   private waiting: PendingWrite[] = [];
@@ -17,7 +23,8 @@ export class CommitQueue {
   private flyingBytes = 0;
   /** Nothing waits and nothing flies: the next write wakes the group. */
   private isIdle = true;
-  private settleCallbacks = new Map<SessionKey, (() => void)[]>();
+  private readonly settling = new Map<SessionKey, Settling[]>();
+  private isAbandoned = false;
   private readonly unsettled = new Map<SessionKey, number>();
 
   /** `wake` is called for the first write after a rest; then the group goes on by itself. */
@@ -81,19 +88,29 @@ export class CommitQueue {
 
   /** Everything outstanding, oldest first; the queue is of no use afterwards. */
   abandon(): readonly PendingWrite[] {
+    this.letGo();
     return [...this.flying, ...this.waiting];
+  }
+
+  /** Nothing settles any more. A session that waited for it would keep its group till its deadline. */
+  letGo(): void {
+    this.isAbandoned = true;
+    for (const waiting of this.settling.values()) for (const { fail } of waiting) fail(anew());
+    this.settling.clear();
   }
 
   /**
    * A session that starts again after a crash must not read the store before what
-   * its predecessor submitted is in it, or it would give a seq twice.
+   * its predecessor submitted is in it, or it would give a seq twice. Rejects with
+   * Fault("STORE_UNAVAILABLE", "unknown") where nobody will know what is.
    */
   whenSettled(key: SessionKey): Promise<void> | undefined {
     if (!this.unsettled.has(key)) return undefined;
-    return new Promise((resolve) => {
-      const callbacks = this.settleCallbacks.get(key);
-      if (callbacks === undefined) this.settleCallbacks.set(key, [resolve]);
-      else callbacks.push(resolve);
+    if (this.isAbandoned) return Promise.reject(anew());
+    return new Promise((settle, fail) => {
+      const waiting = this.settling.get(key);
+      if (waiting === undefined) this.settling.set(key, [{ settle, fail }]);
+      else waiting.push({ settle, fail });
     });
   }
 
@@ -105,9 +122,13 @@ export class CommitQueue {
       return;
     }
     this.unsettled.delete(write.key);
-    const callbacks = this.settleCallbacks.get(write.key);
-    if (callbacks === undefined) return;
-    this.settleCallbacks.delete(write.key);
-    for (const callback of callbacks) callback();
+    const waiting = this.settling.get(write.key);
+    if (waiting === undefined) return;
+    this.settling.delete(write.key);
+    for (const { settle } of waiting) settle();
   }
+}
+
+function anew(): Fault {
+  return new Fault("STORE_UNAVAILABLE", "unknown", "the group begins anew");
 }

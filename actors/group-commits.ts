@@ -13,7 +13,7 @@ import type { Circuit } from "../src/base/circuit.js";
 import { Fault } from "../src/base/result.js";
 import type { CommitAnswer, InboxGroup, ShardWrite } from "../src/ports/inbox-store.js";
 import type { Shard } from "../src/protocol/shards.js";
-import { answerDurable, answerUnknown } from "./commit-answers.js";
+import { answerDurable, answerUnknown, fencedShards } from "./commit-answers.js";
 import type { CommitQueue } from "./commit-queue.js";
 import { gatherWrites, publishedPositions } from "./gather-writes.js";
 import type { NodeContext } from "./node-context.js";
@@ -33,11 +33,11 @@ export interface CommitEnded {
 
 /** The group, as its commits know it. */
 export interface CommittingGroup {
-  /** Comes back as a message, between turns. */
-  commitEnded(ended: CommitEnded): void;
+  /** Comes back as a message, between turns; false where the group takes none any more. */
+  commitEnded(ended: CommitEnded): boolean;
   commitIn(delayMs: number): void;
-  /** `epoch` is the fence above this node's. */
-  loseShard(shard: Shard, epoch: number): void;
+  /** With the fences above this node's. */
+  loseShards(fenced: ReadonlyMap<Shard, number>): void;
   noteDurable(write: PendingWrite): void;
   /** The shard's changes have something to publish, and had nothing before. */
   changesWait(shard: Shard): void;
@@ -75,7 +75,8 @@ export class GroupCommits {
 
   private land(ended: CommitEnded): void {
     this.landed = ended;
-    this.group.commitEnded(ended);
+    // The group stops: who still waits for this would keep it.
+    if (!this.group.commitEnded(ended)) this.queue.letGo();
   }
 
   private gather(taken: readonly PendingWrite[]): ShardWrite[] {
@@ -110,17 +111,15 @@ export class GroupCommits {
   private noteAnswers(
     writes: readonly ShardWrite[],
     answers: readonly CommitAnswer[],
-  ): ReadonlySet<Shard> {
-    const fenced = new Set<Shard>();
+  ): ReadonlyMap<Shard, number> {
+    const fenced = new Map<Shard, number>();
     for (const [index, write] of writes.entries()) {
       const answer = answers[index];
-      if (answer !== undefined && !answer.ok) {
-        fenced.add(write.shard);
-        this.group.loseShard(write.shard, answer.epoch);
-      } else if (answer !== undefined) {
-        this.noteCommitted(write, answer.value.lastChange);
-      }
+      if (answer === undefined) continue;
+      if (answer.ok) this.noteCommitted(write, answer.value.lastChange);
+      else fenced.set(write.shard, answer.epoch);
     }
+    if (fenced.size > 0) this.group.loseShards(fenced);
     return fenced;
   }
 
@@ -164,15 +163,16 @@ export class GroupCommits {
       return;
     }
     const positions = publishedPositions(this.contexts.values());
-    await inbox.commit([...this.gather(left), ...positions]).then(
-      (answers) => answerDurable(node.bus, left, answers),
+    const writes = [...this.gather(left), ...positions];
+    await inbox.commit(writes).then(
+      (answers) => answerDurable(node.bus, left, fencedShards(writes, answers)),
       () => answerUnknown(node.bus, left),
     );
   }
 
-  private answerLanded({ taken, result }: CommitEnded): void {
+  private answerLanded({ writes, taken, result }: CommitEnded): void {
     if (result instanceof Fault) answerUnknown(this.node.bus, taken);
-    else answerDurable(this.node.bus, taken, result);
+    else answerDurable(this.node.bus, taken, fencedShards(writes, result));
   }
 }
 

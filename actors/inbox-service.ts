@@ -3,12 +3,14 @@
  *
  * Invariant: nothing is answered before what it says is on disk.
  */
+import { Fault } from "../src/base/result.js";
 import type { EntrySummary } from "../src/ports/inbox-store.js";
 import type { InboxAnswer, InboxDevice, InboxEntry } from "../src/protocol/inbox-answer.js";
 import type { InboxRequest } from "../src/protocol/inbox-request.js";
 import { unpackRecord } from "../src/protocol/message-record.js";
 import type { ReplyTo, ServeInbox } from "../src/protocol/messages.js";
 import type { Device } from "./device.js";
+import { mustWait, postpone } from "./postponed.js";
 import { answerInbox, answerRefused } from "./push-answering.js";
 import type { SessionDesk } from "./session-desk.js";
 
@@ -22,26 +24,39 @@ const farAheadMs = 400 * 24 * 3_600_000;
 export class InboxService {
   constructor(private readonly desk: SessionDesk) {}
 
-  serve({ request, reply }: ServeInbox): void | Promise<void> {
+  serve(asked: ServeInbox): void | Promise<void> {
     const { desk } = this;
     if (!desk.mayServe) return;
-    const { bus } = desk.context.node;
-    if (desk.isErasing) {
-      answerRefused(bus, reply, "NOT_READY");
+    const { request, reply } = asked;
+    if (mustWait(desk)) {
+      postpone(desk, asked);
       return;
     }
     if (desk.context.commits.isFull) {
-      answerRefused(bus, reply, "OVERLOADED");
+      answerRefused(desk.context.node.bus, reply, "OVERLOADED");
       return;
     }
     switch (request.op) {
       case "list":
-        return this.list(request, reply);
+        return this.orRefused(this.list(request, reply), reply);
       case "recall":
         this.recall(request, reply);
         return;
       case "erase":
-        return this.erase(reply);
+        // It names all that is stored as gone, so it looks when all that was given is.
+        if (desk.isSettled) return this.orRefused(this.erase(reply), reply);
+        if (postpone(desk, asked)) desk.announceErasure();
+        return;
+    }
+  }
+
+  /** A store that cannot be read is no reason to begin the session again: nothing was done. */
+  private async orRefused(work: Promise<void>, reply: ReplyTo | undefined): Promise<void> {
+    try {
+      await work;
+    } catch (cause) {
+      if (!(cause instanceof Fault)) throw cause;
+      answerRefused(this.desk.context.node.bus, reply, "STORE_UNAVAILABLE", cause.message);
     }
   }
 
@@ -106,14 +121,13 @@ export class InboxService {
     this.answer(reply, { ok: true, recalled: ids });
   }
 
-  /** Waits for all that was given to the store before, so that it can name all of it as gone. */
   private async erase(reply: ReplyTo | undefined): Promise<void> {
     const { desk } = this;
     const { context, sessionKey, inbox } = desk;
-    await context.commits.whenSettled(sessionKey);
     const untilMs = context.node.clock.wallMs() + farAheadMs;
     const due = await context.inbox.readDue(context.shard, untilMs, dueMax);
     const own = due.filter(({ key }) => key === sessionKey).map(({ atMs }) => atMs);
+    if (!desk.mayServe) return;
     const write = desk.write();
     const { messages } = inbox.size;
     inbox.erase(own, write);

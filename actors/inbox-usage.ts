@@ -22,6 +22,9 @@ const listingsPerLook = 16;
 const messagesPerLook = 2_000;
 /** The embedded store reads each message for a listing, in one turn of the loop. */
 const messagesPerListing = 1_000;
+/** One session may hold more: it is listed alone. */
+const bytesPerListing = 1024 * 1024;
+const bytesPerLook = 4 * bytesPerListing;
 const sessionsPerListing = 64;
 /** Of one group and of the node; what more apps have stored is not measured. */
 const appsMax = 10_000;
@@ -58,6 +61,7 @@ export class InboxUsage {
   /** Sessions that the next listing asks for: fewer where they hold much. */
   private sessions = 1;
   private messagesSeen = 0;
+  private bytesSeen = 0;
   /** Whole rounds of groups. */
   rounds = 0;
 
@@ -109,9 +113,10 @@ export class InboxUsage {
     if (this.isLooking || groups.length === 0) return;
     this.isLooking = true;
     this.messagesSeen = 0;
+    this.bytesSeen = 0;
     try {
       for (let left = this.listings; left > 0; left--) {
-        if (this.messagesSeen >= messagesPerLook) return;
+        if (this.messagesSeen >= messagesPerLook || this.bytesSeen >= bytesPerLook) return;
         const group = groups[this.turn % groups.length] as number;
         const usage = this.groups.get(group);
         if (usage === undefined || (await this.list(group, usage))) this.turn++;
@@ -128,14 +133,17 @@ export class InboxUsage {
     const shard = usage.shards[usage.at];
     if (shard === undefined) return this.endRound(usage);
     const asked = this.sessions;
-    const sizes = await usage.inbox.listSessions(shard, usage.afterKey, asked);
+    const { inbox, afterKey } = usage;
+    const sizes = await inbox.listSessions(shard, afterKey, asked, bytesPerListing);
     if (this.groups.get(group) !== usage) return true;
     this.noteListing(sizes);
     for (const { key, bytes, messages } of sizes) {
       add(usage.passed, appOfKey(key), { bytes, messages, users: 1 }, 1);
       usage.afterKey = key;
     }
-    if (sizes.length === asked) return false;
+    const bytes = sizes.reduce((sum, size) => sum + size.bytes, 0);
+    this.bytesSeen += bytes;
+    if (sizes.length === asked || bytes > bytesPerListing) return false;
     usage.at++;
     usage.afterKey = "";
     return usage.at < usage.shards.length ? false : this.endRound(usage);

@@ -77,6 +77,9 @@ export interface Limits {
   /** Pushes that a group's intake holds while the group does not serve. */
   readonly heldPushesMax: number;
   readonly heldBytesMax: number;
+  /** All intakes of a node together; one that takes over may hold as much as one intake more. */
+  readonly nodeHeldPushesMax: number;
+  readonly nodeHeldBytesMax: number;
   /** Both owners of a moving group are subscribed for at least so long. */
   readonly moveOverlapMs: number;
   /** The old owner's sessions end what they were given within so long, or are stopped. */
@@ -179,6 +182,9 @@ export const defaultLimits: Limits = {
   requestDeadlineMs: 5 * second,
   heldPushesMax: 20_000,
   heldBytesMax: 64 * 1024 * 1024,
+  // 5 s, the deadline, of some 30,000 pushes a second, when all groups begin at once.
+  nodeHeldPushesMax: 160_000,
+  nodeHeldBytesMax: 256 * 1024 * 1024,
   moveOverlapMs: 50,
   freezeMaxMs: 2 * second,
   // Above what freezing and a close of the store may take: who opens it kills its holder.

@@ -8,11 +8,12 @@
  * same: the store's fence keeps the old one out.
  */
 import { unreachable } from "../src/base/assert.js";
-import type { GroupFrozen, ReceivedPush, TakeOver } from "../src/protocol/messages.js";
+import type { GroupFrozen, TakeOver } from "../src/protocol/messages.js";
 import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
 import type { Asker } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import type { HeldPush } from "./held-pushes.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
@@ -50,7 +51,7 @@ const moveInKind: ActorKind = {
 const lingerMs = 5_000;
 
 export class MoveIn extends Actor<MoveInMessage> {
-  private readonly taken: ReceivedPush[] = [];
+  private readonly taken: HeldPush[] = [];
   private alone = 0;
   private nextChunk = 0;
   private isDone = false;
@@ -113,11 +114,18 @@ export class MoveIn extends Actor<MoveInMessage> {
     }
     if (isNew) {
       this.nextChunk++;
-      this.taken.push(...message.pushes);
+      this.take(message);
       this.alone = message.alone;
       if (message.isLast) await this.letStart();
     }
     from?.answer(true);
+  }
+
+  private take({ pushes, waitedMs }: TakeOver): void {
+    const nowMs = this.node.clock.monotonicMs();
+    for (const [at, push] of pushes.entries()) {
+      this.taken.push({ push, sinceMs: nowMs - (waitedMs?.[at] ?? 0) });
+    }
   }
 
   /** What is answered here the old owner lets go of. */

@@ -17,8 +17,10 @@ import { Actor } from "../src/runtime/actor.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { Member } from "../topology/placement-table.js";
+import { type HeldPush, splitOverdue } from "./held-pushes.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
+import { overdueBefore } from "./open-requests.js";
 import { nodeNameOf } from "./placement-view.js";
 import { refusePush } from "./push-answering.js";
 import type { HandedOut, MarkAlone, Prepend } from "./push-intake.js";
@@ -31,12 +33,17 @@ interface OverlapEnded {
   readonly kind: "OverlapEnded";
 }
 
+/** While the store is being closed it is looked what waits for too long. */
+interface HeldTick {
+  readonly kind: "HeldTick";
+}
+
 /** From the host: the group's actor is gone and its store closed. */
 export interface GroupStopped {
   readonly kind: "GroupStopped";
 }
 
-export type MoveOutMessage = Announce | OverlapEnded | GroupStopped;
+export type MoveOutMessage = Announce | OverlapEnded | HeldTick | GroupStopped;
 
 const moveOutKind: ActorKind = {
   name: "move-out",
@@ -49,6 +56,7 @@ const askDeadlineMs = 1_000;
 const chunkPushesMax = 500;
 const chunkBytesMax = 256 * 1024;
 const chunkTries = 3;
+const heldTickMs = 250;
 
 /** What leaves, under which epoch, to whom; and whether its actor is gone already. */
 export interface Leaving {
@@ -59,7 +67,7 @@ export interface Leaving {
 }
 
 export class MoveOut extends Actor<MoveOutMessage> {
-  private held: ReceivedPush[] | undefined = undefined;
+  private held: HeldPush[] | undefined = undefined;
   private alone = 0;
   /** So many of `held`, from the first, are in a chunk whose answer did not come. */
   private inDoubt = 0;
@@ -95,7 +103,7 @@ export class MoveOut extends Actor<MoveOutMessage> {
   /** What is left goes back to the intake, which serves it here or refuses it. */
   protected override stopping(): void {
     const left = this.held ?? [];
-    for (const push of left.splice(0, this.inDoubt)) this.refuse(push);
+    for (const { push } of left.splice(0, this.inDoubt)) this.refuse(push);
     if (left.length === 0) return;
     const back: Prepend = { kind: "Prepend", pushes: left, alone: left.length };
     this.tell(this.intake, back);
@@ -108,6 +116,9 @@ export class MoveOut extends Actor<MoveOutMessage> {
         return;
       case "OverlapEnded":
         await this.onOverlapEnded();
+        return;
+      case "HeldTick":
+        this.onHeldTick();
         return;
       case "GroupStopped":
         this.isStoreClosed = true;
@@ -136,7 +147,19 @@ export class MoveOut extends Actor<MoveOutMessage> {
     const answer = await this.ask<HandedOut>(this.intake, { kind: "Leave" }, askDeadlineMs);
     this.held = answer.ok ? [...answer.value.pushes] : [];
     this.alone = answer.ok ? answer.value.alone : 0;
+    this.onHeldTick();
     await this.handOver();
+  }
+
+  private onHeldTick(): void {
+    if (this.held === undefined || this.isStoreClosed) return;
+    const { clock, limits } = this.node;
+    const beforeMs = overdueBefore(clock.monotonicMs(), limits);
+    const { overdue, kept, alone } = splitOverdue(this.held, this.alone, beforeMs);
+    this.held = kept;
+    this.alone = alone;
+    for (const { push } of overdue) this.refuse(push);
+    this.timer(heldTickMs, { kind: "HeldTick" });
   }
 
   private async handOver(): Promise<void> {
@@ -144,15 +167,21 @@ export class MoveOut extends Actor<MoveOutMessage> {
     for (let chunk = 0; ; chunk++) {
       const pushes = takeChunk(this.held);
       const isLast = this.held.length === pushes.length;
-      const { alone } = this;
-      const { epoch } = this.leaving;
-      const message: TakeOver = { kind: "TakeOver", epoch, chunk, isLast, pushes, alone };
-      if (!(await this.handOverChunk(message))) break;
+      if (!(await this.handOverChunk(this.toMessage(chunk, isLast, pushes)))) break;
       this.held.splice(0, pushes.length);
       this.inDoubt = 0;
       if (isLast) break;
     }
     this.stopSelf();
+  }
+
+  private toMessage(chunk: number, isLast: boolean, held: readonly HeldPush[]): TakeOver {
+    const nowMs = this.node.clock.monotonicMs();
+    const pushes = held.map(({ push }) => push);
+    const waitedMs = held.map(({ sinceMs }) => Math.max(0, Math.round(nowMs - sinceMs)));
+    const { alone } = this;
+    const { epoch } = this.leaving;
+    return { kind: "TakeOver", epoch, chunk, isLast, pushes, alone, waitedMs };
   }
 
   private async handOverChunk(message: TakeOver): Promise<boolean> {
@@ -181,11 +210,11 @@ export class MoveOut extends Actor<MoveOutMessage> {
   }
 }
 
-function takeChunk(held: readonly ReceivedPush[]): ReceivedPush[] {
+function takeChunk(held: readonly HeldPush[]): HeldPush[] {
   let bytes = 0;
   let count = 0;
   while (count < Math.min(held.length, chunkPushesMax) && bytes < chunkBytesMax) {
-    bytes += held[count]?.payload.length ?? 0;
+    bytes += held[count]?.push.payload.length ?? 0;
     count++;
   }
   return held.slice(0, count);

@@ -6,7 +6,16 @@
  * At its deadline a push's fate is unknown. What is committed later is delivered, and not
  * answered a second time.
  */
+import type { Limits } from "./limits.js";
 import type { PushRequest } from "./push-request.js";
+
+/** Between the sweep and the requester's own deadline, for the way of the answer. */
+const answerMarginMs = 500;
+
+/** What came before that is to be answered now. */
+export function overdueBefore(nowMs: number, { requestDeadlineMs }: Limits): number {
+  return nowMs - (requestDeadlineMs - answerMarginMs);
+}
 
 /** So many leave a sweep answered; the others wait for the next, which then comes soon. */
 const answersPerSweep = 500;
@@ -28,9 +37,9 @@ export class OpenRequests {
     return true;
   }
 
-  /** Their shard has another owner, who answers. */
-  closeShard(shard: number): void {
-    for (const request of this.open) if (request.shard === shard) request.close();
+  /** Their shards have another owner, who answers. All at once: each call walks all requests. */
+  closeShards(shards: Pick<ReadonlyMap<number, unknown>, "has">): void {
+    for (const request of this.open) if (shards.has(request.shard)) request.close();
   }
 
   /** Answers what came before `beforeMs`; true when some of that is left. */

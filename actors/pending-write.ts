@@ -12,7 +12,7 @@ import type {
   StoredEntry,
 } from "../src/ports/inbox-store.js";
 import type { InboxAnswer } from "../src/protocol/inbox-answer.js";
-import type { ReplyTo } from "../src/protocol/messages.js";
+import type { ConnectionRef, ReplyTo } from "../src/protocol/messages.js";
 import type { MsgId } from "../src/protocol/msg-id.js";
 import type { Target } from "../src/protocol/push-command.js";
 import type { ReceiptKind } from "../src/protocol/service-event.js";
@@ -63,6 +63,8 @@ export class PendingWrite implements SessionWrite {
   readonly replies: ServiceReply[] = [];
   /** Taken back: devices that are connected are told when this is on disk. */
   readonly recalled: { id: MsgId; target: Target | undefined }[] = [];
+  /** Connections of a user who is erased, closed when this is on disk. */
+  closes?: readonly ConnectionRef[];
   /** At-most-once messages that had to wait for a MsgID reservation or their key. */
   readonly passing: { record: Uint8Array; target: Target | undefined }[] = [];
 

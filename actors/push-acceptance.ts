@@ -16,6 +16,7 @@ import { type InboxPolicy, inboxPolicyOf } from "./inbox-policy.js";
 import { digestOf } from "./key-memory.js";
 import { isPassedOn } from "./passed-on.js";
 import type { PendingWrite } from "./pending-write.js";
+import { mustWait, postpone } from "./postponed.js";
 import { answerAccepted, answerRefused } from "./push-answering.js";
 import type { SessionDesk } from "./session-desk.js";
 
@@ -24,9 +25,6 @@ import type { SessionDesk } from "./session-desk.js";
  * stands still; later it waits, and so does one for a shard that was idle for long.
  */
 const unstoredIdAgeMaxMs = 60_000;
-
-/** A reservation takes one commit; more than this in the meantime is refused. */
-const postponedMax = 256;
 
 /** Made for each use: what must last stands in the session. */
 export class PushAcceptance {
@@ -39,8 +37,8 @@ export class PushAcceptance {
     const { bus, clock } = desk.context.node;
     const isPassing = isPassedOn(push);
     if (isPassing && !desk.isErasing && this.passOn(push)) return;
-    if (desk.postponed !== undefined || desk.isErasing) {
-      this.postpone(push);
+    if (mustWait(desk)) {
+      postpone(desk, push);
       return;
     }
     if (desk.context.commits.isFull) {
@@ -56,7 +54,7 @@ export class PushAcceptance {
       return;
     }
     const id = desk.context.ids.next(clock.wallMs());
-    if (id === undefined) this.postpone(push);
+    if (id === undefined) this.awaitReservation(push);
     else if (command.qos === 0) this.acceptPassing(push, id);
     else this.acceptStored(push, id, policy);
   }
@@ -79,15 +77,6 @@ export class PushAcceptance {
       if (seq === 0 && !desk.mayServe) continue;
       answerAccepted(desk.context.node.bus, reply, id, seq, isDuplicate);
     }
-  }
-
-  /** What waited for a reservation, which the last commit has brought, or for an erasure. */
-  acceptPostponed(): void {
-    const { desk } = this;
-    const { postponed } = desk;
-    if (postponed === undefined || desk.isErasing) return;
-    desk.postponed = undefined;
-    for (const push of postponed) this.accept(push);
   }
 
   private refusalOf(command: PushCommand, policy: InboxPolicy): ErrorCode | undefined {
@@ -179,16 +168,9 @@ export class PushAcceptance {
     inbox.rememberKey(command, { msgId, seq }, clock.wallMs(), limits.keyWindowMs, write);
   }
 
-  /** Waits for the shard to have MsgID time reserved in the store; keeps the order of arrival. */
-  private postpone(push: AcceptPush): void {
-    const { desk } = this;
-    desk.postponed ??= [];
-    if (desk.postponed.length >= postponedMax) {
-      answerRefused(desk.context.node.bus, push.reply, "OVERLOADED");
-      return;
-    }
-    desk.postponed.push(push);
-    if (desk.postponed.length === 1 && !desk.isErasing) desk.write();
+  /** The shard is to have MsgID time reserved in the store: the next commit does that. */
+  private awaitReservation(push: AcceptPush): void {
+    if (postpone(this.desk, push)) this.desk.write();
   }
 
   private answerOnCommit(

@@ -7,7 +7,8 @@
  *                       └────Hold──────┘   (Freeze follows the last push into the group)
  *
  * Invariant: pushes are passed on in the order they came; those that never will be
- * are refused as retryable. But once its incarnation is over it says nothing: another
+ * are refused as retryable, by their deadline: in a move another owner may have them as well,
+ * so that their fate is unknown. But once its incarnation is over it says nothing: another
  * owner may have them as well.
  */
 import { unreachable } from "../src/base/assert.js";
@@ -24,8 +25,10 @@ import type { BusMessage, BusSubscription } from "../src/runtime/ports.js";
 import type { Admission, GroupState } from "./admission.js";
 import type { Freeze } from "./freeze.js";
 import { Twins } from "./handed-over.js";
+import { type HeldPush, HeldPushes } from "./held-pushes.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
+import { overdueBefore } from "./open-requests.js";
 import { refusePush } from "./push-answering.js";
 import type { ReceivePush } from "./shard.js";
 import type { ForShard } from "./shard-group.js";
@@ -56,7 +59,7 @@ export interface Leave {
 }
 
 export interface HandedOut {
-  readonly pushes: readonly ReceivedPush[];
+  readonly pushes: readonly HeldPush[];
   /** So many of them, from the first, came to this node alone. */
   readonly alone: number;
 }
@@ -84,6 +87,11 @@ interface TwinsCame {
   readonly twins: Twins;
 }
 
+/** To itself: while anything is held it is looked what waits for too long. */
+interface HeldTick {
+  readonly kind: "HeldTick";
+}
+
 /** The old owner's pushes go first; those that both received count once. */
 export interface Prepend extends HandedOut {
   readonly kind: "Prepend";
@@ -100,6 +108,7 @@ export type IntakeMessage =
   | Prepend
   | TwinsTick
   | TwinsCame
+  | HeldTick
   | Retire;
 
 const intakeKind: ActorKind = {
@@ -110,13 +119,14 @@ const intakeKind: ActorKind = {
   quantum: 1_024,
 };
 
+const heldTickMs = 250;
+
 export class PushIntake extends Actor<IntakeMessage> {
   private readonly state: GroupState;
   private subscriptions: BusSubscription[] = [];
-  private held: ReceivedPush[] = [];
-  private heldBytes = 0;
+  private readonly held: HeldPushes;
+  private isHeldTickArmed = false;
   private group: Ref | undefined = undefined;
-  private alone = 0;
   /** Handed over, and not seen here so far. */
   private awaited: Twins[] = [];
   private refused = 0;
@@ -131,6 +141,7 @@ export class PushIntake extends Actor<IntakeMessage> {
   ) {
     super();
     this.state = admission.groupState(group);
+    this.held = new HeldPushes(admission.held, node.limits);
   }
 
   get kind(): ActorKind {
@@ -139,7 +150,7 @@ export class PushIntake extends Actor<IntakeMessage> {
 
   protected override stopping(): void {
     this.unsubscribe();
-    for (const push of this.held) this.refuse(push, "NOT_READY");
+    for (const { push } of this.held.takeAll()) this.refuse(push, "NOT_READY");
   }
 
   receive(message: IntakeMessage, from: Asker | undefined): void | Promise<void> {
@@ -156,7 +167,7 @@ export class PushIntake extends Actor<IntakeMessage> {
         this.onHold();
         return;
       case "MarkAlone":
-        this.alone = this.held.length;
+        this.held.markAlone();
         return;
       case "Leave":
         return this.onLeave(from);
@@ -172,6 +183,9 @@ export class PushIntake extends Actor<IntakeMessage> {
       case "TwinsCame":
         this.awaited = this.awaited.filter((twins) => twins !== message.twins);
         return;
+      case "HeldTick":
+        this.onHeldTick();
+        return;
       case "Retire":
         this.stopSelf();
         return;
@@ -182,10 +196,12 @@ export class PushIntake extends Actor<IntakeMessage> {
 
   private onPush({ push, sinceMs }: ReceivePush): void {
     if (this.awaited.length > 0 && this.awaited.some((twins) => twins.take(push))) return;
-    this.pass(push, sinceMs);
+    this.pass({ push, sinceMs }, sinceMs);
   }
 
-  private pass(push: ReceivedPush, sinceMs: number): void {
+  /** `loadMs`: from when on its waiting is a sign of load. */
+  private pass(held: HeldPush, loadMs: number): void {
+    const { push } = held;
     if (!mayServe(this.node, this.incarnation)) {
       this.discarded++;
       return;
@@ -194,30 +210,39 @@ export class PushIntake extends Actor<IntakeMessage> {
     if (circuit.isOpen && !isServing) {
       // Its store fails each time the group begins again: nobody knows when it will not.
       this.refuse(push, "STORE_UNAVAILABLE");
-      return;
-    }
-    if (this.group !== undefined) {
-      this.passTo(this.group, push, sinceMs);
-      return;
-    }
-    const { heldPushesMax, heldBytesMax } = this.node.limits;
-    if (this.held.length >= heldPushesMax || this.heldBytes >= heldBytesMax) {
+    } else if (this.group !== undefined) {
+      this.passTo(this.group, held, loadMs);
+    } else if (this.held.add(held)) {
+      this.armHeldTick();
+    } else {
       this.refuse(push, "NOT_READY");
-      return;
     }
-    this.held.push(push);
-    this.heldBytes += push.payload.length;
   }
 
-  private passTo(group: Ref, push: ReceivedPush, sinceMs: number): void {
+  private passTo(group: Ref, { push, sinceMs }: HeldPush, loadMs: number): void {
     const request = this.admission.open(push, this.incarnation, sinceMs);
     if (request === false) {
       this.refuse(push, "OVERLOADED");
       return;
     }
-    const message: ReceivePush = { kind: "ReceivePush", push, sinceMs, request };
+    const message: ReceivePush = { kind: "ReceivePush", push, sinceMs: loadMs, request };
     const shard = shardIn(push.subject);
     this.tell(group, { kind: "ForShard", shard, message } satisfies ForShard);
+  }
+
+  private armHeldTick(): void {
+    if (this.isHeldTickArmed) return;
+    this.isHeldTickArmed = true;
+    this.timer(heldTickMs, { kind: "HeldTick" });
+  }
+
+  private onHeldTick(): void {
+    this.isHeldTickArmed = false;
+    const { limits, clock } = this.node;
+    for (const { push } of this.held.takeOverdue(overdueBefore(clock.monotonicMs(), limits))) {
+      this.refuse(push, "TIMEOUT");
+    }
+    if (this.held.count > 0) this.armHeldTick();
   }
 
   private async onArrive(from: Asker | undefined): Promise<void> {
@@ -251,14 +276,14 @@ export class PushIntake extends Actor<IntakeMessage> {
     if (this.group === undefined) return;
     this.tell(this.group, { kind: "Freeze" } satisfies Freeze);
     this.group = undefined;
-    this.alone = 0;
+    this.held.forgetAlone();
   }
 
   private onOpen(group: Ref): void {
     this.group = group;
     // How long they were held is no sign of load, and no fault of theirs.
     const nowMs = this.node.clock.monotonicMs();
-    for (const push of this.takeHeld()) this.pass(push, nowMs);
+    for (const held of this.held.takeAll()) this.pass(held, nowMs);
   }
 
   private async onLeave(from: Asker | undefined): Promise<void> {
@@ -271,16 +296,16 @@ export class PushIntake extends Actor<IntakeMessage> {
   }
 
   private onHandOut(from: Asker | undefined): void {
-    const { alone } = this;
-    this.alone = 0;
-    from?.answer({ pushes: this.takeHeld(), alone } satisfies HandedOut);
+    const { alone } = this.held;
+    this.held.forgetAlone();
+    from?.answer({ pushes: this.held.takeAll(), alone } satisfies HandedOut);
   }
 
   private onPrepend({ pushes, alone }: Prepend): void {
-    const twins = new Twins(pushes.slice(alone));
-    const own = this.takeHeld().filter((push) => !twins.take(push));
-    this.held = [...pushes, ...own];
-    this.heldBytes = this.held.reduce((sum, push) => sum + push.payload.length, 0);
+    const twins = new Twins(pushes.slice(alone).map(({ push }) => push));
+    const own = this.held.takeAll().filter(({ push }) => !twins.take(push));
+    this.held.putFirst([...pushes, ...own]);
+    this.armHeldTick();
     if (!twins.isEmpty) {
       this.awaited.push(twins);
       this.timer(this.node.limits.moveOverlapMs, { kind: "TwinsTick", twins });
@@ -291,13 +316,6 @@ export class PushIntake extends Actor<IntakeMessage> {
   /** They are at the server by now; when it answers, they have come from there, too. */
   private onTwinsTick(twins: Twins): void {
     void this.isFlushed().then(() => void this.tellSelf({ kind: "TwinsCame", twins }));
-  }
-
-  private takeHeld(): ReceivedPush[] {
-    const { held } = this;
-    this.held = [];
-    this.heldBytes = 0;
-    return held;
   }
 
   private unsubscribe(): void {
@@ -318,7 +336,7 @@ export class PushIntake extends Actor<IntakeMessage> {
     return {
       isOpen: this.group !== undefined,
       subscriptions: this.subscriptions.length,
-      held: this.held.length,
+      held: this.held.count,
       refused: this.refused,
       discarded: this.discarded,
     };

@@ -1,16 +1,19 @@
 /** What the parts of a session share: its inbox, its devices, and its ways out. */
 import type { StepSession } from "../src/protocol/journal-batch.js";
-import type { AcceptPush } from "../src/protocol/messages.js";
+import type { AcceptPush, ServeInbox } from "../src/protocol/messages.js";
 import type { ReceiptKind } from "../src/protocol/service-event.js";
 import type { Deliveries, Outlet } from "./deliveries.js";
 import type { Device } from "./device.js";
 import type { PendingWrite } from "./pending-write.js";
 
+/** See postponed.ts. */
+export type Postponed = AcceptPush | ServeInbox;
+
 export interface SessionDesk extends Outlet {
   readonly deliveries: Deliveries;
   devices: readonly Device[];
-  /** Pushes that wait for a MsgID reservation, or for an erasure, in order. */
-  postponed: AcceptPush[] | undefined;
+  /** What waits its turn (see postponed.ts), in order. */
+  postponed: Postponed[] | undefined;
   /** Asked before any effect that neither a commit nor an epoch guards. */
   readonly mayServe: boolean;
   wantsReceipt(kind: ReceiptKind): boolean;
@@ -21,8 +24,10 @@ export interface SessionDesk extends Outlet {
   readonly isSettled: boolean;
   /** The session as the delivery journal names it. */
   readonly stepSession: StepSession;
-  /** Its user's erasure is on its way to disk: until then nothing else may be stored. */
+  /** Its user's erasure is next, or on its way to disk: until then nothing else may be stored. */
   readonly isErasing: boolean;
+  /** An erasure is next when all that was given to the store is on disk. */
+  announceErasure(): void;
   readonly presence: "connected" | "away" | "unknown";
   /** `write` erases the user; then the session begins anew. */
   beginErasure(write: PendingWrite): void;

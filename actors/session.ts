@@ -32,15 +32,17 @@ import { AnnouncedPresence, type PresenceHolder } from "./announced-presence.js"
 import { Attachments } from "./attachments.js";
 import { Deliveries } from "./deliveries.js";
 import { Device } from "./device.js";
+import { finishErasure } from "./forget-traces.js";
 import type { Freeze } from "./freeze.js";
 import { Inbox } from "./inbox.js";
 import { isLook } from "./inbox-rules.js";
 import { InboxService } from "./inbox-service.js";
 import { mayServe } from "./may-serve.js";
 import { type Committed, PendingWrite } from "./pending-write.js";
+import { refusePostponed } from "./postponed.js";
 import { PushAcceptance } from "./push-acceptance.js";
 import { answerInbox } from "./push-answering.js";
-import type { SessionDesk } from "./session-desk.js";
+import type { Postponed, SessionDesk } from "./session-desk.js";
 import { wishesOf } from "./shard-changes.js";
 import type { ShardContext } from "./shard-context.js";
 import { eraseUnread, refuseUnread, UnreadSession } from "./unread-session.js";
@@ -93,14 +95,14 @@ const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
 export class Session extends Actor<SessionMessage> implements SessionDesk, PresenceHolder {
   private loadedInbox: Inbox | UnreadSession | undefined = undefined;
   devices: readonly Device[] = noDevices;
-  postponed: AcceptPush[] | undefined = undefined;
+  postponed: Postponed[] | undefined = undefined;
   /** Undefined where nobody was ever told of this user. */
   private announced: AnnouncedPresence | undefined = undefined;
   /** Collects until the group takes it. */
   private pending: PendingWrite | undefined = undefined;
   private outstandingWrites = 0;
-  /** Erases the user; not on disk yet. */
-  private erasure: PendingWrite | undefined = undefined;
+  /** Erases the user; not on disk yet. Before it is written it is the next that is. */
+  private erasure: PendingWrite | "next" | undefined = undefined;
   private isAckWaitArmed = false;
   private isFreezing = false;
 
@@ -151,7 +153,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
 
   /** Who was connected is known to this instance only: after a crash the edges attach again. */
   protected override stopping(reason: StopReason): void {
-    if (reason === "normal") return;
+    refusePostponed(this);
+    // Whose erasure is on its way is closed for good when it is on disk, or its group begins anew.
+    if (reason === "normal" || this.erasure instanceof PendingWrite) return;
     const shards = [this.context.shard];
     for (const edge of new Set(this.devices.map((device) => device.edge))) {
       this.tellEdge(edge, { kind: "AttachAgain", shards, key: this.sessionKey });
@@ -272,8 +276,13 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     return this.erasure !== undefined;
   }
 
+  announceErasure(): void {
+    this.erasure = "next";
+  }
+
   beginErasure(write: PendingWrite): void {
     this.erasure = write;
+    write.closes = this.attachments.connections;
     this.announced?.end(write);
     this.announced = undefined;
   }
@@ -282,7 +291,6 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   private beginAnew(): void {
     const { context } = this;
     this.erasure = undefined;
-    this.attachments.closeErased();
     const { generationFloor = 0 } = context.inbox;
     const { loadedInbox } = this;
     const erased = loadedInbox instanceof Inbox ? loadedInbox : undefined;
@@ -317,19 +325,37 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     const { node, shard } = this.context;
     node.journal?.committed(shard, this.stepSession, write.changes, write.answers);
     if (write === this.erasure) this.beginAnew();
+    for (const ref of write.closes ?? []) this.attachments.closeErased(ref);
     this.pushes.finish(write);
-    for (const reply of write.replies) answerInbox(this.context.node.bus, reply);
+    if (write.remove) void finishErasure(node, this.sessionKey, write.replies);
+    else for (const reply of write.replies) answerInbox(node.bus, reply);
     this.deliveries.deliverRecalled(write.recalled);
-    this.pushes.acceptPostponed();
+    if (this.postponed === undefined) return this.goOn();
+    return this.takePostponed(this.postponed).then(() => this.goOn());
+  }
+
+  private goOn(): void | Promise<void> {
     this.leaveIfSettled();
     if (!this.isErasing) return this.deliveries.catchUp();
+  }
+
+  /** Each in its turn; what one of them makes wait puts itself, and those behind it, in line again. */
+  private async takePostponed(waiting: readonly Postponed[]): Promise<void> {
+    if (this.erasure instanceof PendingWrite || (this.isErasing && !this.isSettled)) return;
+    this.erasure = undefined;
+    this.postponed = undefined;
+    for (const message of waiting) {
+      if (message.kind === "AcceptPush") this.pushes.accept(message);
+      else await new InboxService(this).serve(message);
+    }
   }
 
   /** An erasure, or what a predecessor that crashed had submitted: its answers are still owed. */
   private onCommittedUnread(write: PendingWrite): void | Promise<void> {
     if (write === this.erasure) return this.onCommitted(write);
     this.pushes.answer(write);
-    for (const reply of write.replies) answerInbox(this.context.node.bus, reply);
+    if (write.remove) void finishErasure(this.context.node, this.sessionKey, write.replies);
+    else for (const reply of write.replies) answerInbox(this.context.node.bus, reply);
   }
 
   /** Frozen, and all that was accepted is on disk and answered: the next owner goes on. */
@@ -387,7 +413,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   write(): PendingWrite {
-    assert(this.erasure === undefined, "nothing is stored beside an erasure");
+    assert(!this.isErasing, "nothing is stored beside an erasure");
     if (this.pending !== undefined && !this.pending.isTaken) return this.pending;
     const write = new PendingWrite(this, this.context.shard, this.sessionKey);
     this.pending = write;

@@ -123,6 +123,13 @@ export class ShardChanges {
     return missing;
   }
 
+  /** The next one cannot be read: it is told to nobody. Returns its number. */
+  passOver(): number {
+    this.scanned += 1;
+    this.lost += 1;
+    return this.scanned;
+  }
+
   /** False when there is no room. */
   private take(key: SessionKey, change: Change, wishes: AppEvents): boolean {
     const eventCount = countEvents(change, wishes);

@@ -8,6 +8,7 @@
  * Invariant: a shard actor exists only under an epoch that its fence was raised to.
  */
 import { unreachable } from "../src/base/assert.js";
+import { Fault } from "../src/base/result.js";
 import type { InboxGroup } from "../src/ports/inbox-store.js";
 import type { EdgeGone, ProbeGroup } from "../src/protocol/messages.js";
 import type { Shard as ShardNumber } from "../src/protocol/shards.js";
@@ -71,6 +72,13 @@ interface SweepTick {
 /** The store has told what is due. */
 interface SweepEnded {
   readonly kind: "SweepEnded";
+  readonly fault?: Fault;
+}
+
+/** From the publisher: its positions are fenced. */
+interface PositionsFenced {
+  readonly kind: "PositionsFenced";
+  readonly fenced: ReadonlyMap<ShardNumber, number>;
 }
 
 /** An edge came up, or back: it may hold connections of these shards. */
@@ -97,6 +105,7 @@ export type GroupMessage =
   | BackUpGroup
   | Freeze
   | FreezeTick
+  | PositionsFenced
   | ShardFrozen;
 
 const groupKind: ActorKind = {
@@ -212,6 +221,7 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
     const { inbox } = this;
     if (inbox === undefined) return;
     this.inbox = undefined;
+    this.backup.leave();
     this.state.isServing = false;
     this.admission.inboxes.closed(this.group);
     await this.commits.end(inbox, reason !== "normal");
@@ -230,6 +240,8 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
         this.incarnation,
         this.inbox as InboxGroup,
         this.contexts,
+        this.admission.changeReads,
+        (fenced) => void this.tellSelf({ kind: "PositionsFenced", fenced }),
       );
     }
     return new Shard(this.contexts.get(key as ShardNumber) as ShardContext);
@@ -268,6 +280,7 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
         this.onSweepTick();
         return;
       case "SweepEnded":
+        if (message.fault !== undefined) this.dueSweep?.noteFailed();
         this.timer(sweepEveryMs, { kind: "SweepTick" });
         return;
       case "ProbeGroup":
@@ -276,6 +289,9 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
         return;
       case "BackUpGroup":
         this.onBackUp(message, from);
+        return;
+      case "PositionsFenced":
+        this.loseShards(message.fenced);
         return;
       case "EdgeGone":
         this.attachCalls.delete(message.edge as Address);
@@ -312,6 +328,7 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
 
   private onFreeze(): void {
     if (this.freeze.hasBegun) return;
+    this.backup.leave();
     this.freeze.begin(this.contexts.keys());
     this.timer(freezeAgainMs, { kind: "FreezeTick" });
   }
@@ -330,8 +347,8 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
 
   // ---- committing ----
 
-  commitEnded(ended: CommitEnded): void {
-    this.tellSelf(ended);
+  commitEnded(ended: CommitEnded): boolean {
+    return this.tellSelf(ended);
   }
 
   commitIn(delayMs: number): void {
@@ -347,13 +364,15 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
   }
 
   /** A node whose write is fenced answers nothing: the shard has another owner. */
-  loseShard(shard: ShardNumber, epoch: number): void {
-    this.node.log.warn("shard fenced", { shard, epoch });
-    this.admission.requests.closeShard(shard);
-    this.stopChild(shard);
-    const context = this.contexts.get(shard);
-    if (context !== undefined) context.changes.isOver = true;
-    this.fenceReport.note(epoch);
+  loseShards(fenced: ReadonlyMap<ShardNumber, number>): void {
+    this.admission.requests.closeShards(fenced);
+    for (const [shard, epoch] of fenced) {
+      this.node.log.warn("shard fenced", { shard, epoch });
+      this.stopChild(shard);
+      const context = this.contexts.get(shard);
+      if (context !== undefined) context.changes.isOver = true;
+    }
+    this.fenceReport.note(Math.max(...fenced.values()));
   }
 
   // ---- edges, and what is due ----
@@ -384,14 +403,16 @@ export class ShardGroup extends Actor<GroupMessage> implements CommittingGroup, 
       const message = { kind: "DueTick", atMs } as const;
       this.tellChild(shard, { kind: "ForSession", key, message } satisfies ForSession);
     });
-    const ended: SweepEnded = { kind: "SweepEnded" };
     this.pipe(
       looking,
-      () => ended,
+      () => ({ kind: "SweepEnded" }) satisfies SweepEnded,
       (cause) => {
         // Closed under the look, it has nothing more to say.
-        if (this.inbox === inbox) throw cause;
-        return ended;
+        if (this.inbox !== inbox) return { kind: "SweepEnded" } satisfies SweepEnded;
+        if (!(cause instanceof Fault)) throw cause;
+        const { group } = this;
+        this.node.log.warn("what is due cannot be read now", { group, error: cause.message });
+        return { kind: "SweepEnded", fault: cause } satisfies SweepEnded;
       },
     );
   }

@@ -84,7 +84,7 @@ function contextOf(
     store: new ForgetfulStore(),
     placement: undefined as unknown as NodeContext["placement"],
     apps: { find: () => app },
-    events: { publish: async () => ({ isDuplicate: false }) },
+    events: { publish: async () => ({ isDuplicate: false }), forget: async () => undefined },
     tokens: {
       verify: async (token) => ({
         ok: true,

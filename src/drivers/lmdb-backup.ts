@@ -59,7 +59,12 @@ export async function copyVolume(folder: string, target: string): Promise<void> 
   await takeFreeFolder(folder, holder);
   try {
     const environment = await LmdbEnvironment.open(folder);
-    await environment.copyTo(target).finally(() => environment.close());
+    try {
+      const copy = environment.beginCopy(await environment.openSource(folder));
+      await environment.endCopy(copy, target);
+    } finally {
+      await environment.close();
+    }
   } finally {
     await leaveFolder(folder, holder);
   }

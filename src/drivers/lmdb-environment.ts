@@ -13,7 +13,7 @@
  * second process that gets past the holder record (another pid namespace on the same
  * folder, two starts at once) makes the first one's writes fail, never mix.
  */
-import { open as openFile, readFile } from "node:fs/promises";
+import { type FileHandle, open as openFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   ABORT,
@@ -24,6 +24,7 @@ import {
 } from "lmdb";
 import { Fault } from "../base/result.js";
 import type { WriteBatch } from "./lmdb-bytes.js";
+import { type CopyPace, dataFile, EnvironmentCopy } from "./lmdb-copy.js";
 import type { KeyRange } from "./lmdb-layout.js";
 import { checkFolder } from "./lmdb-preflight.js";
 
@@ -160,12 +161,31 @@ export class LmdbEnvironment {
     }
   }
 
-  /** All of one commit in `folder`/data.mdb, flushed; writers go on meanwhile (LMDB's hot copy). */
-  async copyTo(folder: string, permit?: string): Promise<void> {
+  /** Before a copy: whoever asks over the bus is not to have files written where it could not. */
+  async openSource(folder: string, permit?: string): Promise<FileHandle> {
     try {
       if (permit !== undefined) await checkPermit(folder, permit);
-      await this.root.backup(folder, false);
-      await flush(join(folder, "data.mdb"));
+      return await openFile(join(this.folder, dataFile), "r");
+    } catch (cause) {
+      throw storeFault(cause, folder, "not-done");
+    }
+  }
+
+  /** Of what stands now: no transaction of this process is on its way. */
+  beginCopy(source: FileHandle, pace?: CopyPace): EnvironmentCopy {
+    const snapshot = this.root.useReadTransaction();
+    try {
+      return new EnvironmentCopy(source, snapshot, pace);
+    } catch (cause) {
+      snapshot.done();
+      throw storeFault(cause, this.folder, "not-done");
+    }
+  }
+
+  /** Runs it to its end in `folder`. Throws Fault, always "not-done". */
+  async endCopy(copy: EnvironmentCopy, folder: string): Promise<void> {
+    try {
+      await copy.run(folder);
     } catch (cause) {
       throw storeFault(cause, folder, "not-done");
     }
@@ -176,20 +196,9 @@ export class LmdbEnvironment {
   }
 }
 
-/** Whoever asks over the bus is not to have this process write where it could not itself. */
 async function checkPermit(folder: string, permit: string): Promise<void> {
   const found = await readFile(join(folder, permitFile), "utf8").catch(() => undefined);
   if (found !== permit) throw new Error("nobody has prepared it for this backup");
-}
-
-/** mdb_env_copy2 closes what it wrote and does not flush it. */
-async function flush(path: string): Promise<void> {
-  const file = await openFile(path, "r+");
-  try {
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
 }
 
 async function orStalled(written: Promise<boolean>, folder: string): Promise<boolean> {

@@ -14,6 +14,7 @@ import type { Clock } from "../base/clock.js";
 import { Fault } from "../base/result.js";
 import type { InboxGroup, InboxStore } from "../ports/inbox-store.js";
 import { groupOfShard, type Shard, shardsOfGroup } from "../protocol/shards.js";
+import type { CopyPace } from "./lmdb-copy.js";
 import { LmdbEnvironment } from "./lmdb-environment.js";
 import { type Holder, leaveFolder, startTimeOf, takeFolder } from "./lmdb-holder.js";
 import { LmdbVolume } from "./lmdb-volume.js";
@@ -31,6 +32,8 @@ export interface LmdbInboxOptions {
   readonly clock: Clock;
   /** A live holder of a volume has so long to leave it before it is killed. */
   readonly leaveWaitMs?: number;
+  /** Of copies; as fast as the disk is, unless given. */
+  readonly copyPace?: CopyPace;
 }
 
 export class LmdbInbox implements InboxStore {
@@ -79,10 +82,11 @@ export class LmdbInbox implements InboxStore {
     });
     const shards = shardsOfGroup(group, volumeCount);
     try {
-      return new LmdbVolume(environment, shards, async () => {
+      const release = async () => {
         // Its record first: the next opening of this process writes one of its own.
         await leaveFolder(folder, holder).finally(() => openFolders.delete(folder));
-      });
+      };
+      return new LmdbVolume(environment, shards, release, this.options.copyPace);
     } catch (error) {
       await environment.close();
       await leaveFolder(folder, holder);

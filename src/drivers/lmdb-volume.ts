@@ -12,6 +12,7 @@
  *     ├──the fate of a transaction is unknown──▶ broken (every call faults)
  *     └──close──▶ closed
  */
+import type { FileHandle } from "node:fs/promises";
 import { Fault } from "../base/result.js";
 import type {
   CommitAnswer,
@@ -32,6 +33,7 @@ import type {
 import type { SessionKey, Shard } from "../protocol/shards.js";
 import { ByteReader, WriteBatch } from "./lmdb-bytes.js";
 import { readLog } from "./lmdb-change-log.js";
+import type { CopyPace, EnvironmentCopy } from "./lmdb-copy.js";
 import type { LmdbEnvironment } from "./lmdb-environment.js";
 import * as layout from "./lmdb-layout.js";
 import * as records from "./lmdb-records.js";
@@ -56,8 +58,8 @@ export class LmdbVolume implements InboxGroup {
   private inFlight: Promise<void> | undefined;
   private broken: Fault | undefined;
   private closing: Promise<void> | undefined;
-  /** Copies under way; they read the environment, which is closed after them. */
-  private readonly copies = new Set<Promise<void>>();
+  /** Under way; ended when the group is closed. */
+  private readonly copies = new Set<EnvironmentCopy>();
   readonly generationFloor: number;
 
   /** Throws where fences of other shards are in it. `release` is called when the environment is closed. */
@@ -65,6 +67,7 @@ export class LmdbVolume implements InboxGroup {
     private readonly environment: LmdbEnvironment,
     shards: readonly Shard[],
     private readonly release: () => Promise<void>,
+    private readonly copyPace?: CopyPace,
   ) {
     this.shards = new ShardTable(environment, shards);
     this.generationFloor = records.readGenerationFloor(environment.get(layout.floorReadKey()));
@@ -129,23 +132,50 @@ export class LmdbVolume implements InboxGroup {
     countMax: number,
   ): Promise<readonly NumberedChange[]> {
     this.checkUsable();
-    return this.reading(() => readLog(this.environment, shard, afterNumber, countMax));
+    const read = () => readLog(this.environment, shard, afterNumber, countMax);
+    return this.reading(read, "STORE_CORRUPT");
   }
 
   async listSessions(
     shard: Shard,
     afterKey: string,
     countMax: number,
+    bytesMax = Number.POSITIVE_INFINITY,
   ): Promise<readonly SessionSize[]> {
     this.checkUsable();
-    return this.reading(() => readSizes(this.environment, shard, afterKey, countMax));
+    return this.reading(() => readSizes(this.environment, shard, afterKey, countMax, bytesMax));
   }
 
-  async backUp(folder: string, permit: string): Promise<void> {
+  async backUp(folder: string, permit: string, signal?: AbortSignal): Promise<void> {
     this.checkUsable();
-    const copy = this.environment.copyTo(folder, permit);
-    this.copies.add(copy);
-    await copy.finally(() => this.copies.delete(copy));
+    const source = await this.environment.openSource(folder, permit);
+    const copy = await this.beginCopy(source).catch(async (error: unknown) => {
+      await source.close();
+      throw error;
+    });
+    const onAbort = () => copy.end(String(signal?.reason));
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal?.aborted) onAbort();
+    await this.environment.endCopy(copy, folder).finally(() => {
+      signal?.removeEventListener("abort", onAbort);
+      this.copies.delete(copy);
+    });
+  }
+
+  /** In line with the commits: while it is begun none is on its way. */
+  private async beginCopy(source: FileHandle): Promise<EnvironmentCopy> {
+    const begun = await this.enqueue(() => {
+      try {
+        const copy = this.environment.beginCopy(source, this.copyPace);
+        this.copies.add(copy);
+        return copy;
+      } catch (error) {
+        // The commits beside it go on.
+        return error as Fault;
+      }
+    });
+    if (begun instanceof Fault) throw begun;
+    return begun;
   }
 
   close(): Promise<void> {
@@ -155,7 +185,7 @@ export class LmdbVolume implements InboxGroup {
 
   private async closeOnce(): Promise<void> {
     while (this.inFlight !== undefined) await this.inFlight;
-    await Promise.allSettled(this.copies);
+    for (const copy of this.copies) copy.end("the group is closed");
     // Its write thread may hold the lock that closing would wait for, on this thread.
     if (this.broken !== undefined) throw this.broken;
     await this.environment.close();
@@ -171,13 +201,16 @@ export class LmdbVolume implements InboxGroup {
     throw new Fault("STORE_UNAVAILABLE", "not-done", "the group of shards is closed");
   }
 
-  private reading<Value>(read: () => Value): Value {
+  /** `senseless`: the code where what LMDB has given cannot be made sense of. */
+  private reading<Value>(read: () => Value, senseless = "STORE_UNAVAILABLE"): Value {
     try {
       return read();
     } catch (cause) {
       if (cause instanceof Fault) throw cause;
-      const message = `the store cannot be read: ${(cause as Error).message}`;
-      throw new Fault("STORE_UNAVAILABLE", "not-done", message, { cause });
+      const { code, message: said } = cause as { code?: unknown; message: string };
+      const isLmdb = typeof code === "number";
+      const message = `the store cannot be read: ${said}`;
+      throw new Fault(isLmdb ? "STORE_UNAVAILABLE" : senseless, "not-done", message, { cause });
     }
   }
 
@@ -322,8 +355,10 @@ function readSizes(
   shard: Shard,
   afterKey: string,
   countMax: number,
+  bytesMax: number,
 ): SessionSize[] {
   const sizes: { key: SessionKey; messages: number; bytes: number }[] = [];
+  let allBytes = 0;
   for (const { key, value } of environment.range(layout.sessionsRange(shard, afterKey))) {
     const end = key.indexOf(0, layout.sessionOffset);
     if (key[end + 1] !== layout.sessionPart.entry) continue;
@@ -333,12 +368,14 @@ function readSizes(
     ).restText() as SessionKey;
     const last = sizes.at(-1);
     const bytes = bytesOf(value);
+    const isFull = sizes.length === countMax || allBytes > bytesMax;
+    allBytes += bytes;
     if (last?.key === name) {
       last.messages += 1;
       last.bytes += bytes;
       continue;
     }
-    if (sizes.length === countMax) break;
+    if (isFull) break;
     sizes.push({ key: name, messages: 1, bytes });
   }
   return sizes;

@@ -17,7 +17,7 @@ export class MemoryEvents implements EventLog {
   async publish(event: LoggedEvent): Promise<{ readonly isDuplicate: boolean }> {
     if (this.isAway) throw new Fault("EVENTS_UNAVAILABLE", "not-done", "the event log is away");
     const nowMs = this.clock.monotonicMs();
-    this.forget(nowMs);
+    this.forgetIds(nowMs);
     const isDuplicate = this.storedAtMs.has(event.id);
     if (!isDuplicate) {
       this.storedAtMs.set(event.id, nowMs);
@@ -30,7 +30,15 @@ export class MemoryEvents implements EventLog {
     return { isDuplicate };
   }
 
-  private forget(nowMs: number): void {
+  async forget(subjects: string): Promise<void> {
+    if (this.isAway) throw new Fault("EVENTS_UNAVAILABLE", "not-done", "the event log is away");
+    const isMeant = ({ subject }: LoggedEvent) =>
+      subjects.endsWith(">") ? subject.startsWith(subjects.slice(0, -1)) : subject === subjects;
+    const kept = this.stored.filter((event) => !isMeant(event));
+    this.stored.splice(0, this.stored.length, ...kept);
+  }
+
+  private forgetIds(nowMs: number): void {
     for (const [id, atMs] of this.storedAtMs) {
       if (nowMs - atMs < duplicateWindowMs) return;
       this.storedAtMs.delete(id);

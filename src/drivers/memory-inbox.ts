@@ -27,6 +27,7 @@ import {
   unpublishedMax,
 } from "../ports/inbox-store.js";
 import { groupOfShard, type SessionKey, type Shard } from "../protocol/shards.js";
+import { withinBytes } from "./stored-sizes.js";
 
 /** What a commit meets when the simulator or a test wants it to fail. */
 export type CommitFault =
@@ -139,14 +140,16 @@ class MemoryGroup implements InboxGroup {
     shard: Shard,
     afterKey: string,
     countMax: number,
+    bytesMax = Number.POSITIVE_INFINITY,
   ): Promise<readonly SessionSize[]> {
     this.checkOpen();
     const held = [...this.store.dataOf(shard).sessions].filter(([key]) => key > afterKey);
-    return held
+    const sizes = held
       .map(([key, session]) => ({ key, ...session.size() }))
       .filter(({ messages }) => messages > 0)
       .sort((a, b) => (a.key < b.key ? -1 : 1))
       .slice(0, countMax);
+    return withinBytes(sizes, bytesMax);
   }
 
   async close(): Promise<void> {

@@ -146,6 +146,24 @@ export class MemoryLanes implements Lanes {
     return true;
   }
 
+  async forget(lanes: readonly string[], key: SessionKey): Promise<void> {
+    for (const lane of lanes) {
+      const queue = this.queues.get(lane);
+      if (queue === undefined) continue;
+      for (const [sequence, waiting] of queue.waiting) {
+        if (waiting.key !== key) continue;
+        queue.waiting.delete(sequence);
+        const partition = shardOfKey(key) % partitionCount;
+        for (const taker of queue.takers) {
+          if (!taker.given.delete(sequence)) continue;
+          taker.unacked.set(partition, (taker.unacked.get(partition) ?? 1) - 1);
+        }
+      }
+      this.give(queue);
+    }
+    this.letters = this.letters.filter((letter) => letter.key !== key);
+  }
+
   async drop(lane: string): Promise<void> {
     const takers = this.queues.get(lane)?.takers ?? [];
     this.queues.delete(lane);

@@ -30,6 +30,7 @@ import {
   readSizes,
 } from "./mysql-reads.js";
 import { sessionFrom } from "./session-parts.js";
+import { withinBytes } from "./stored-sizes.js";
 
 export class MysqlGroup implements InboxGroup {
   private readonly horizon = new DueHorizon();
@@ -106,9 +107,11 @@ export class MysqlGroup implements InboxGroup {
     shard: Shard,
     afterKey: string,
     countMax: number,
+    bytesMax = Number.POSITIVE_INFINITY,
   ): Promise<readonly SessionSize[]> {
     this.checkUsable();
-    return readSizes(this.pool, shard, afterKey, countMax);
+    // The server sums: what is cut off here has cost no bytes on the way.
+    return withinBytes(await readSizes(this.pool, shard, afterKey, countMax), bytesMax);
   }
 
   close(): Promise<void> {

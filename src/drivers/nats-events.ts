@@ -11,6 +11,7 @@ import { Fault } from "../base/result.js";
 import { duplicateWindowMs, type EventLog, type LoggedEvent } from "../ports/event-log.js";
 import { isMap } from "../protocol/codec.js";
 import type { NatsConnection } from "./nats-connection.js";
+import { isNotFound } from "./nats-lane-streams.js";
 import { ensureReplicated, type Replicas } from "./nats-replicas.js";
 
 export const eventStream = "EVENTS";
@@ -96,6 +97,24 @@ class NatsEvents implements EventLog {
       const outcome = cause instanceof Fault ? cause.outcome : "unknown";
       if (this.connection.isConnected) this.lookForStream();
       const message = `an event was not taken: ${(cause as Error).message}`;
+      throw new Fault("EVENTS_UNAVAILABLE", outcome, message, { cause });
+    }
+  }
+
+  async forget(subjects: string): Promise<void> {
+    try {
+      await this.connection.whileConnected(async () => {
+        const manager = await jetstreamManager(this.connection.client, {
+          timeout: askMs,
+          checkAPI: false,
+        });
+        await manager.streams.purge(eventStream, { filter: subjects });
+      });
+    } catch (cause) {
+      // Where there is no stream there is nothing in it.
+      if (isNotFound(cause)) return;
+      const outcome = cause instanceof Fault ? cause.outcome : "unknown";
+      const message = `events cannot be deleted: ${(cause as Error).message}`;
       throw new Fault("EVENTS_UNAVAILABLE", outcome, message, { cause });
     }
   }

@@ -36,6 +36,7 @@ import {
   deadLetterSubject,
   laneStream,
   sessionOfStored,
+  storedLaneSubject,
 } from "../protocol/lanes.js";
 import { appOfKey, type SessionKey, sessionKey, uidOfKey } from "../protocol/shards.js";
 import type { NatsConnection } from "./nats-connection.js";
@@ -161,6 +162,22 @@ export class NatsLanes implements Lanes {
       await this.jsm.streams.deleteMessage(deadLetterStream, number, false);
       return true;
     });
+  }
+
+  forget(lanes: readonly string[], key: SessionKey): Promise<void> {
+    const filters = new Map(lanes.map((lane) => [laneStream(lane), storedLaneSubject(lane, key)]));
+    filters.set(deadLetterStream, deadLetterSubject("*", key));
+    return this.doing("of an erased user", async () => {
+      await Promise.all([...filters].map(([stream, filter]) => this.purge(stream, filter)));
+    });
+  }
+
+  private async purge(stream: string, filter: string): Promise<void> {
+    try {
+      await this.jsm.streams.purge(stream, { filter });
+    } catch (cause) {
+      if (!isNotFound(cause)) throw cause;
+    }
   }
 
   /**

@@ -133,8 +133,8 @@ class CopiedGroup implements InboxGroup {
     return this.mysql.readChanges(shard, afterNumber, countMax);
   }
 
-  listSessions(shard: Shard, afterKey: string, countMax: number): Promise<readonly SessionSize[]> {
-    return this.mysql.listSessions(shard, afterKey, countMax);
+  listSessions(...asked: Parameters<InboxGroup["listSessions"]>): Promise<readonly SessionSize[]> {
+    return this.mysql.listSessions(...asked);
   }
 
   close(): Promise<void> {

@@ -62,7 +62,9 @@ async function startMysql(
     `grant all on ${owner}.* to ${owner}@'%'`,
   ];
   const program = await findProgram("ensure-mariadb.mjs", true);
-  const plan = planMariadb(program, firstStatements);
+  const rootFile = join(folder, "root.sql");
+  await writePrivately(rootFile, lockRoot(await ensurePassword(join(folder, "root-password"))));
+  const plan = planMariadb(program, firstStatements, [`--init-file=${rootFile}`]);
   const server = await PrivateServer.start(plan, { folder, ledger });
   servers.set(plan.name, server);
   return {
@@ -86,10 +88,28 @@ async function startRedis(
       ...given("BELFRY_REDIS_CLUSTER", redis.cluster),
     };
   }
-  const plan = planRedis(await findProgram("ensure-redis.mjs", true));
+  const passwordFile = join(folder, "password");
+  const secrets = join(folder, "redis.conf");
+  await writePrivately(secrets, `requirepass ${await ensurePassword(passwordFile)}\n`);
+  const plan = planRedis(await findProgram("ensure-redis.mjs", true), [], secrets);
   const server = await PrivateServer.start(plan, { folder, ledger });
   servers.set(plan.name, server);
-  return { BELFRY_REDIS_URL: `redis://127.0.0.1:${server.port}` };
+  return {
+    BELFRY_REDIS_URL: `redis://127.0.0.1:${server.port}`,
+    BELFRY_REDIS_PASSWORD_FILE: passwordFile,
+  };
+}
+
+/**
+ * For each start, before anybody is let in: MariaDB's first tables have a root without a
+ * password, for whoever is on the machine, and so has the data of earlier releases.
+ */
+function lockRoot(password: string): string {
+  return `${[
+    "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host <> 'localhost')",
+    "FLUSH PRIVILEGES",
+    `ALTER USER root@localhost IDENTIFIED BY '${password}'`,
+  ].join(";\n")};\n`;
 }
 
 /** Made once: the server's data knows it. In hexadecimal, so that SQL needs no escape. */

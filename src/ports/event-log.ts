@@ -23,4 +23,6 @@ export interface EventLog {
    * Throws Fault("EVENTS_UNAVAILABLE", "not-done" | "unknown"), within a bound of its own.
    */
   publish(event: LoggedEvent): Promise<{ readonly isDuplicate: boolean }>;
+  /** Deletes what it has under the subjects, which may end in `>`. Throws as `publish`. */
+  forget(subjects: string): Promise<void>;
 }

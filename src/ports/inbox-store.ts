@@ -68,15 +68,24 @@ export interface InboxGroup {
     afterNumber: number,
     countMax: number,
   ): Promise<readonly NumberedChange[]>;
-  /** Sessions that hold entries, ascending by key above `afterKey` ("" for all), at most `countMax`. */
-  listSessions(shard: Shard, afterKey: string, countMax: number): Promise<readonly SessionSize[]>;
+  /**
+   * Sessions that hold entries, ascending by key above `afterKey` ("" for all), at most `countMax`,
+   * and no more once their records pass `bytesMax` (the first is always told, whole).
+   */
+  listSessions(
+    shard: Shard,
+    afterKey: string,
+    countMax: number,
+    bytesMax?: number,
+  ): Promise<readonly SessionSize[]>;
   /**
    * A copy of the group as it stands after some commit, made beside the ones that go on, in
    * a folder of this machine where a file `permit` holds the text `permit`: who asks can
-   * write there. Absent in stores that are copied by their own means.
+   * write there. Absent in stores that are copied by their own means. It keeps nobody: `signal`
+   * ends it, and so does `close`, with Fault("NOT_READY", "not-done").
    * Throws Fault("STORE_UNAVAILABLE", "not-done").
    */
-  backUp?(folder: string, permit: string): Promise<void>;
+  backUp?(folder: string, permit: string, signal?: AbortSignal): Promise<void>;
   /** Resolves when all that was committed is on disk and the group is free for others. */
   close(): Promise<void>;
 }

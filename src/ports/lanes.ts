@@ -29,6 +29,11 @@ export interface Lanes {
    * letter: done twice in between, it comes twice. False when there is no such letter.
    */
   replay(lane: string, number: number): Promise<boolean>;
+  /**
+   * Deletes what waits for one user in the lanes, and the user's dead letters of any lane; not
+   * what a taker has in hand. Throws Fault.
+   */
+  forget(lanes: readonly string[], key: SessionKey): Promise<void>;
   /** With all that waits in it. Throws Fault. */
   drop(lane: string): Promise<void>;
 }

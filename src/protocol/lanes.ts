@@ -6,7 +6,7 @@
  * can publish the stored form: no stream takes it. The partition is `shard % partitionCount`,
  * by the server's own hash.
  */
-import { partitionCount, type SessionKey, sessionKey } from "./shards.js";
+import { partitionCount, type SessionKey, sessionKey, shardOfKey } from "./shards.js";
 import { encodeToken } from "./tokens.js";
 
 /** Of every IDC; lanes of single apps come beside them. */
@@ -48,6 +48,11 @@ export function storedLaneTransform(lane: string) {
 /** What a consumer of one partition filters by. */
 export function partitionFilter(lane: string, partition: number): string {
   return `laned.${lane}.${partition}.>`;
+}
+
+/** Of one user in the lane's stream. */
+export function storedLaneSubject(lane: string, key: SessionKey): string {
+  return `laned.${lane}.${shardOfKey(key) % partitionCount}.${key}`;
 }
 
 /** The session of a stored lane message; undefined for another subject. */

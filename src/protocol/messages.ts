@@ -224,6 +224,8 @@ export interface TakeOver {
   readonly pushes: readonly ReceivedPush[];
   /** So many of all that are handed over came before the new owner can have subscribed. */
   readonly alone: number;
+  /** How long each of `pushes` was held so far; an earlier release does not say. */
+  readonly waitedMs?: readonly number[];
 }
 
 // ---- placement ----

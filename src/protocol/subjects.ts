@@ -22,6 +22,11 @@ export function presenceSubject(key: SessionKey, presence: PresenceKind): string
   return `event.${appOfKey(key)}.user.${uidOfKey(key)}.${presence}`;
 }
 
+/** All of one user's. */
+export function presenceSubjects(key: SessionKey): string {
+  return `event.${appOfKey(key)}.user.${uidOfKey(key)}.>`;
+}
+
 /** Requests to the inbox of one user. */
 export function inboxUserSubject(app: string, uid: string): string {
   return `inbox.${encodeToken(app)}.user.${encodeToken(uid)}`;

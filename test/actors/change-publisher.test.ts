@@ -271,6 +271,17 @@ describe("a new owner", () => {
     assert.equal(store.reads, 0);
   });
 
+  test("an owner whose position is fenced gives the shard up", async () => {
+    const { bench, store } = await startTold();
+    await bench.pushAll("alice", numbers(1));
+    const shard = shardOf("demo", "alice");
+    const other = await store.openGroup(store.groupOf(shard));
+    await other.raise([{ shard, epoch: 9, holder: "dc1-z.i", reserveUntilMs: 1 }]);
+    await bench.clock.advanceAndSettle(3_000);
+    const group = bench.system.find(`shards/${store.groupOf(shard)}/${shard}`);
+    assert.equal(group, undefined);
+  });
+
   test("after a commit of unknown fate tells what it did, once", async () => {
     for (const takesEffect of [true, false]) {
       const { bench, store, told } = await startTold();

@@ -91,3 +91,40 @@ test("measures what is stored, also when a round and commits go on at once", asy
     { numRuns: 60 },
   );
 });
+
+// Of sessions with large messages a listing read as many as of small ones: 64 MB in one turn.
+test("asks for no more bytes at a time than a listing may have, and counts all of them", async () => {
+  const megabyte = 1024 * 1024;
+  const listed: SessionSize[] = Array.from({ length: 40 }, (_, at) => ({
+    key: `a.u${String(at).padStart(2, "0")}` as SessionKey,
+    messages: 1,
+    bytes: at < 30 ? 10 : megabyte,
+  }));
+  const asked: (number | undefined)[] = [];
+  let most = 0;
+  const inbox = {
+    listSessions: async (_shard, afterKey, countMax, bytesMax) => {
+      asked.push(bytesMax);
+      const given: SessionSize[] = [];
+      let bytes = 0;
+      for (const size of listed) {
+        if (size.key <= afterKey) continue;
+        if (given.length === countMax || bytes > (bytesMax ?? 0)) break;
+        given.push(size);
+        bytes += size.bytes;
+      }
+      most = Math.max(most, bytes);
+      return given;
+    },
+  } as Partial<InboxGroup> as InboxGroup;
+  const usage = new InboxUsage();
+  usage.opened(0, inbox, [shards[0] as Shard]);
+  while (usage.rounds < 1) await usage.look();
+  assert.deepEqual(usage.of("a"), {
+    bytes: 300 + 10 * megabyte,
+    messages: 40,
+    users: 40,
+  });
+  assert.ok(asked.every((bytesMax) => bytesMax === megabyte));
+  assert.ok(most <= 3 * megabyte, `${most} bytes in one listing`);
+});

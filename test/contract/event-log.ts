@@ -47,6 +47,21 @@ export function eventLogContract(name: string, start: () => Promise<EventLogFixt
       assert.deepEqual(await storedOf("event.demo.receipt.order"), events.map(plain));
     });
 
+    test("forgets what is under one user's subjects, and nothing else", async () => {
+      const subjects = ["alice.online", "alice.offline", "alice2.online"];
+      for (const [at, subject] of subjects.entries()) {
+        const payload = new TextEncoder().encode("{}");
+        await fixture.log.publish({ subject: `event.demo.user.${subject}`, id: `f${at}`, payload });
+      }
+      await fixture.log.forget("event.demo.user.alice.>");
+      await fixture.log.forget("event.demo.user.nobody.>");
+      const left = (await fixture.stored()).map(({ subject }) => subject);
+      assert.deepEqual(
+        left.filter((subject) => subject.startsWith("event.demo.user.")),
+        ["event.demo.user.alice2.online"],
+      );
+    });
+
     test("takes many at once, each of them once", async () => {
       const events = eventsOf("many", 200);
       await Promise.all(events.map((event) => fixture.log.publish(event)));

@@ -306,6 +306,11 @@ function sessionContract(group: Current, reopen: Reopen): void {
     assert.deepEqual(await group().listSessions(one, "", 2), sorted.slice(0, 2));
     assert.deepEqual(await group().listSessions(one, alice, 10), sorted.slice(2));
     assert.deepEqual(await group().listSessions(two, "", 10), []);
+    const bytes = (count: number) =>
+      sorted.slice(0, count).reduce((sum, size) => sum + size.bytes, 0);
+    assert.deepEqual(await group().listSessions(one, "", 10, 0), sorted.slice(0, 1));
+    assert.deepEqual(await group().listSessions(one, "", 10, bytes(2) - 1), sorted.slice(0, 2));
+    assert.deepEqual(await group().listSessions(one, "", 10, bytes(2)), sorted.slice(0, 3));
   });
 
   test("a record replaces the stored one", async () => {

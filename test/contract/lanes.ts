@@ -91,6 +91,28 @@ export function lanesContract(name: string, make: () => Promise<LanesFixture>): 
       assert.ok(new Set(users.map((key) => shardOfKey(key) % partitionCount)).size > groupCount);
     });
 
+    test("forgets what waits for one user, and the user's dead letters of any lane", async () => {
+      const [gone, stays] = ofGroup as [SessionKey, SessionKey];
+      for (const [at, key] of [gone, stays].entries()) {
+        await publish("a", key);
+        for (const lane of ["high", "gone"]) {
+          const payload = new TextEncoder().encode("b");
+          const died = { code: "INBOX_FULL", message: "", attempts: 1 };
+          await fixture.lanes.bury({ lane, key, payload, sequence: at, storedAtMs: 7, ...died });
+        }
+      }
+      await fixture.lanes.forget(["high", "never-made"], gone);
+      await fixture.lanes.forget(["high"], gone);
+      const later = await take(1, { acks: true });
+      await until("the other's comes", () => later.messages.length === 1);
+      assert.equal(later.messages[0]?.key, stays);
+      for (const lane of ["high", "gone"]) {
+        const letters = await fixture.lanes.deadLetters(lane, 10);
+        assert.ok(letters.some(({ key }) => key === stays));
+        assert.ok(letters.every(({ key }) => key !== gone));
+      }
+    });
+
     test("a later taker gets what is not acked, in order, and the former one no more", async () => {
       for (const text of ["a", "b", "c", "d"]) await publish(text);
       const former = await take(1, { unackedMax: 3 });

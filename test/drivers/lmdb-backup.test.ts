@@ -1,22 +1,24 @@
 /** Copies of volumes: taken beside writers, read back, and made a restored store. */
 import assert from "node:assert/strict";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { copyVolume, inspectCopy, markRestored } from "../../src/drivers/lmdb-backup.js";
-import { LmdbInbox } from "../../src/drivers/lmdb-inbox.js";
+import { LmdbInbox, type LmdbInboxOptions } from "../../src/drivers/lmdb-inbox.js";
 import { systemClock } from "../../src/drivers/system-clock.js";
 import type { InboxGroup, StoredEntry } from "../../src/ports/inbox-store.js";
 import { encodeMsgId } from "../../src/protocol/msg-id.js";
 import { counterAt, generationFrom, makeGeneration } from "../../src/protocol/position.js";
 import { type Shard, sessionKey } from "../../src/protocol/shards.js";
 import { Scratch } from "../support/scratch.js";
+import { until } from "../support/until.js";
 
 const shard = 0 as Shard;
 const keys = Array.from({ length: 300 }, (_, at) => sessionKey("demo", `user-${at}`));
 
-function openStore(dataFolder: string): LmdbInbox {
-  return new LmdbInbox({ dataFolder, nodeId: "dc1-a", incarnation: "one", clock: systemClock });
+function openStore(dataFolder: string, more: Partial<LmdbInboxOptions> = {}): LmdbInbox {
+  const own = { nodeId: "dc1-a", incarnation: "one", clock: systemClock };
+  return new LmdbInbox({ dataFolder, ...own, ...more });
 }
 
 function entryOf(seq: number): StoredEntry {
@@ -109,6 +111,62 @@ test("writes only where whoever asks has written its permit", async () => {
   await assert.rejects(async () => group.backUp?.(scratch.folder, "a-permit"), /nobody/);
   await group.close();
 });
+
+for (const [how, end] of [
+  ["its group is closed", () => undefined],
+  ["it is told to", (ending: AbortController) => ending.abort("the group leaves")],
+] as const) {
+  test(`a copy that takes for ever is ended when ${how}, and keeps nobody`, async () => {
+    await using scratch = await Scratch.create("backup");
+    const data = join(scratch.folder, "data");
+    const paced = gate();
+    const group = await openStore(data, { copyPace: paced.wait }).openGroup(0);
+    await raise(group, 1);
+    await writeRound(group, 1, 1);
+    const folder = await permitted(scratch, "target");
+    const ending = new AbortController();
+    const copied = group.backUp?.(folder, "a-permit", ending.signal);
+    const isEnded = assert.rejects(async () => copied, { code: "NOT_READY", outcome: "not-done" });
+    await paced.reached;
+    end(ending);
+    // Writers go on beside it, also when it is over.
+    if (ending.signal.aborted) await writeRound(group, 1, 2);
+    await group.close();
+    await isEnded;
+    const next = await openStore(data).openGroup(0);
+    await raise(next, 2);
+    await writeRound(next, 2, 3);
+    const again = next.backUp?.(folder, "a-permit");
+    paced.open();
+    await again;
+    assert.equal(
+      (await inspectCopy(folder, 0)).entries,
+      2 * keys.length + (ending.signal.aborted ? keys.length : 0),
+    );
+    await until("what was ended leaves nothing", async () => {
+      const left = (await readdir(folder)).sort();
+      return left.join() === "data.mdb,permit";
+    });
+    await next.close();
+  });
+}
+
+/** Shut until it is opened; tells when somebody stands before it. */
+function gate() {
+  let open = () => {};
+  let reach = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const reached = new Promise<void>((resolve) => {
+    reach = resolve;
+  });
+  const wait = () => {
+    reach();
+    return opened;
+  };
+  return { wait, reached, open };
+}
 
 test("a marked copy gives no epoch, no MsgID time and no generation of the lost timeline", async () => {
   await using scratch = await Scratch.create("backup");

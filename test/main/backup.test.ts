@@ -1,7 +1,7 @@
 /** Backups of nodes that do not run: whole ones come back, damaged ones touch nothing. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { rm, truncate, writeFile } from "node:fs/promises";
+import { mkdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { LmdbInbox, volumeCount } from "../../src/drivers/lmdb-inbox.js";
@@ -90,6 +90,35 @@ test("a folder that holds something, and a data folder that holds nothing, are r
   const empty = join(scratch.folder, "empty");
   const none = await backups.create(empty, { kind: "data", folder: join(scratch.folder, "no") });
   assert.deepEqual([none.ok, !none.ok && none.code], [false, "NOT_FOUND"]);
+});
+
+test("a backup that was refused or killed is in the way of no other", async () => {
+  await using scratch = await Scratch.create("backups");
+  const { data } = await makeBackup(scratch);
+  const group = await openStore(data).openGroup(6);
+  const target = join(scratch.folder, "weekly", "monday");
+  const dead = join(scratch.folder, "weekly", "monday.making-4194305-17");
+  await mkdir(dead, { recursive: true });
+  const refused = await backups.create(target, { kind: "data", folder: data });
+  assert.equal(refused.ok, false);
+  assert.deepEqual(readdirSync(join(scratch.folder, "weekly")), [], "nothing is left of either");
+  await group.close();
+  assert.ok((await backups.create(target, { kind: "data", folder: data })).ok);
+  assert.ok((await backups.verify(target)).ok);
+  assert.deepEqual(readdirSync(join(scratch.folder, "weekly")), ["monday"]);
+});
+
+test("a restore takes away what a killed one left, and what a live one makes stays", async () => {
+  await using scratch = await Scratch.create("backups");
+  const { data, backup } = await makeBackup(scratch);
+  const left = ["restoring-4194305", "restoring-4194306-17"];
+  const live = `restoring-${process.ppid}`;
+  for (const name of [...left, live])
+    await mkdir(join(data, name, "volume-0"), { recursive: true });
+  const target = { kind: "data", folder: data, overwrite: true } as const;
+  assert.ok((await backups.restore(backup, target)).ok);
+  const found = readdirSync(data).filter((name) => name.startsWith("restoring"));
+  assert.deepEqual(found, [live]);
 });
 
 function openStore(dataFolder: string): LmdbInbox {

@@ -11,8 +11,7 @@ import { type Breakage, patch } from "./breakage.js";
 const busy = { pace: 0.2, serverCount: 3, limits: { inboxMessagesMax: 10_000 } } as const;
 
 interface InnerIntake {
-  held: unknown[];
-  alone: number;
+  held: { pushes: unknown[]; aloneCount: number };
   awaited: unknown[];
   unsubscribe(): void;
 }
@@ -75,8 +74,8 @@ export const moveBreakages: readonly Breakage[] = [
         "onHandOut",
         (was) =>
           function (from) {
-            this.held.shift();
-            this.alone = Math.max(0, this.alone - 1);
+            this.held.pushes.shift();
+            this.held.aloneCount = Math.max(0, this.held.aloneCount - 1);
             was.call(this, from);
           },
       ),

@@ -37,7 +37,8 @@ export class SimEvents {
   }
 
   connect(process: SimProcess): EventLog {
-    return { publish: (event) => this.publish(process, event) };
+    // What was stored is the record that checkers compare with: it stays.
+    return { publish: (event) => this.publish(process, event), forget: async () => undefined };
   }
 
   private goAndCome(): void {

@@ -179,8 +179,8 @@ class SimGroup implements InboxGroup {
     return this.way.call("changes", () => this.group.readChanges(shard, afterNumber, countMax));
   }
 
-  listSessions(shard: Shard, afterKey: string, countMax: number) {
-    return this.way.call("list", () => this.group.listSessions(shard, afterKey, countMax));
+  listSessions(...asked: Parameters<InboxGroup["listSessions"]>) {
+    return this.way.call("list", () => this.group.listSessions(...asked));
   }
 
   close(): Promise<void> {

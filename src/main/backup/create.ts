@@ -5,8 +5,8 @@
  * differ by as long as the backup takes.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { accepted, Fault, type Result, refused } from "../../base/result.js";
 import type { BackupReport, BackupSource } from "../../cli/backups.js";
@@ -25,6 +25,7 @@ import {
   volumeFile,
   writeManifest,
 } from "./manifest.js";
+import { clearWorkFolders, makeWorkFolder } from "./work-folder.js";
 
 /** A disk that has not copied a volume by then never will. */
 const volumeDeadlineMs = 3_600_000;
@@ -34,15 +35,35 @@ const triesMax = 5;
 const tryAgainMs = 1_000;
 const silencesMax = 10;
 
+/** `named` is there when it is whole: what failed on the way is in nobody's way. */
 export async function createBackup(
   named: string,
   source: BackupSource,
 ): Promise<Result<BackupReport>> {
   const folder = resolve(named);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  if ((await readdir(folder)).length > 0) {
+  const found = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+    return [];
+  });
+  if (found.length > 0) {
     return refused("CONFLICT", `${folder} is not empty; a backup is a folder of its own`);
   }
+  const parent = dirname(folder);
+  const making = `${basename(folder)}.making`;
+  await mkdir(parent, { recursive: true });
+  await clearWorkFolders(parent, making);
+  const beside = await makeWorkFolder(parent, making);
+  try {
+    const manifest = await writeBackup(beside, source);
+    if (!manifest.ok) return manifest;
+    await rename(beside, folder);
+    return accepted(describeBackup(folder, manifest.value));
+  } finally {
+    await rm(beside, { recursive: true, force: true });
+  }
+}
+
+async function writeBackup(folder: string, source: BackupSource): Promise<Result<Manifest>> {
   const createdAt = new Date().toISOString();
   const buckets = source.kind === "fleet" ? await saveBuckets(source.fleet, folder) : [];
   const copied =
@@ -53,7 +74,7 @@ export async function createBackup(
   const { store, volumes } = copied.value;
   const manifest: Manifest = { version: 1, belfry: version, createdAt, store, volumes, buckets };
   await writeManifest(folder, manifest);
-  return accepted(describeBackup(folder, manifest));
+  return accepted(manifest);
 }
 
 type Copied = Pick<Manifest, "store" | "volumes">;

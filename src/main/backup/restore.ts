@@ -17,6 +17,7 @@ import { markMysql } from "../open-inbox-store.js";
 import { BadSettings, readStoreSettings } from "../settings.js";
 import { restoreBuckets } from "./buckets.js";
 import { checkFile, type Manifest, verifyBackup, volumeFile } from "./manifest.js";
+import { clearWorkFolders, makeWorkFolder } from "./work-folder.js";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -69,6 +70,9 @@ async function markStore(environment: Environment, mark: RestoreMark): Promise<R
   }
 }
 
+/** Volumes on their way into a data folder, and what they replace. */
+const restoring = "restoring";
+
 async function restoreVolumes(
   folder: string,
   manifest: Manifest,
@@ -77,7 +81,7 @@ async function restoreVolumes(
 ): Promise<Result<number>> {
   const inTheWay = await findObstacle(manifest, dataFolder, overwrite);
   if (inTheWay !== undefined) return refused("CONFLICT", inTheWay);
-  const beside = join(dataFolder, `restoring-${process.pid}`);
+  const beside = await makeWorkFolder(dataFolder, restoring);
   const mark = makeMark(manifest);
   try {
     for (const volume of manifest.volumes) {
@@ -89,6 +93,8 @@ async function restoreVolumes(
     }
     for (const { volume } of manifest.volumes) await putInPlace(beside, dataFolder, volume);
     await flushFolder(dataFolder);
+    // What an interrupted one had moved aside is needed until here.
+    await clearWorkFolders(dataFolder, restoring);
   } finally {
     await rm(beside, { recursive: true, force: true });
   }

@@ -2,12 +2,18 @@
 import { createConnection } from "node:net";
 import type { ServerPlan } from "./private-server.js";
 
-export function planRedis(program: string, more: readonly string[] = []): ServerPlan {
+/** `secrets`: a configuration file, for what arguments would show to every user of the machine. */
+export function planRedis(
+  program: string,
+  more: readonly string[] = [],
+  secrets?: string,
+): ServerPlan {
   return {
     name: "redis",
     program,
     isReady: answersPing,
     arguments: (folder, port) => [
+      ...(secrets === undefined ? [] : [secrets]),
       ...["--port", String(port), "--bind", "127.0.0.1", "--dir", folder],
       ...["--save", "", "--appendonly", "no"],
       ...more,
