@@ -26,8 +26,6 @@ export class Attempts {
   private setAside = 0;
   /** Up to here it was sent in rounds of whole windows: it is sent one by one. */
   private narrowUntilSeq = 0;
-  /** Monotonic, of this owner: what an earlier one sent was long ago. */
-  private countedAtMs = Number.NEGATIVE_INFINITY;
   private repeats = 0;
   private isRepeat = false;
   /** What a stalled device may still be sent on this attach. */
@@ -36,6 +34,8 @@ export class Attempts {
   constructor(
     { attempts = 0, triedSeq = 0, setAside = 0 }: TriedRecord,
     private readonly limits: Limits,
+    /** When the last one that counts was sent, monotonic; by an earlier owner, too. */
+    private countedAtMs = Number.NEGATIVE_INFINITY,
   ) {
     this.count = attempts;
     this.triedSeq = triedSeq;

@@ -38,6 +38,8 @@ export class Device {
   constructor(
     record: DeviceRecord,
     private readonly limits: Limits,
+    /** Monotonic; nothing was sent to it after that. */
+    lastSeenMs = Number.NEGATIVE_INFINITY,
   ) {
     this.id = record.id;
     this.platform = sharedPlatform(record.platform);
@@ -48,7 +50,7 @@ export class Device {
     this.passedSeq = record.ackedSeq;
     const { attempts, setAside } = record;
     if (attempts !== undefined || setAside !== undefined) {
-      this.attempts = new Attempts(record, limits);
+      this.attempts = new Attempts(record, limits, lastSeenMs);
     }
   }
 

@@ -137,9 +137,11 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
 
   private begin(stored: StoredSession | undefined): void {
     const { context } = this;
+    const { clock, limits } = context.node;
     this.loadedInbox = new Inbox(stored, context.node, context.inbox.generationFloor ?? 0);
+    const [nowMs, wallMs] = [clock.monotonicMs(), clock.wallMs()];
     this.devices = (stored?.record.devices ?? []).map(
-      (record) => new Device(record, context.node.limits),
+      (record) => new Device(record, limits, nowMs - Math.max(0, wallMs - record.seenAtMs)),
     );
     const told = stored?.record.announced;
     if (told === undefined) return;

@@ -105,6 +105,17 @@ describe("a message that a device never acks", () => {
     assert.deepEqual([dropped?.seqs, dropped?.reason], [[1], "set-aside"]);
   });
 
+  test("is not used up by owners that come and go at once either", async () => {
+    const store = new MemoryInbox(8);
+    const spaced = { ...limits, attemptSpacingMs: 10_000 };
+    for (let owner = 1; owner <= 12; owner++) {
+      const bench = await ShardBench.start(spaced, store);
+      if (owner === 1) await bench.pushAll("alice", numbers(1));
+      await bench.attach("alice", owner, { connect: owner });
+    }
+    assert.equal((await new ShardBenchReader(store).inbox()).length, 1);
+  });
+
   test("is gone for the device alone while another still needs it", async () => {
     const bench = await ShardBench.start(limits);
     await bench.attach("alice", 1, { device: "broken" });
