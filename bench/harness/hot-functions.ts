@@ -28,7 +28,7 @@ export interface Hot {
 
 const parts: readonly (readonly [string, RegExp])[] = [
   ["owner", /\/actors\/(session|shard|commit|device|pending|key-memory|inbox)|\/drivers\/lmdb/],
-  ["edge", /\/actors\/(edge|connection)|\/drivers\/ws-edge|\/node_modules\/ws\//],
+  ["edge", /\/actors\/(edge|connection)|\/drivers\/(net-edge|net-peer|ws-frames|http-upgrade)/],
 ];
 
 /** Neither work nor anybody's. */

@@ -1,5 +1,6 @@
 /**
- * The edge's sockets over `ws`, on an HTTP server that others share.
+ * The edge's sockets over `ws`, on an HTTP server that others share: the contract's second
+ * opinion (test/contract/edge-transport.ts), by a library that many others trust.
  *
  *   upgrade ──┬─ refused, here or by ws ──────────────── closeDeadlineMs ─▶ gone
  *             └─ adopted (onOpen) ─┬─ close ──────────── closeDeadlineMs ─▶ gone (onClose)
@@ -25,7 +26,7 @@ import {
   slotOf,
   slotsMax,
   type TransportHandlers,
-} from "../ports/edge-transport.js";
+} from "../../src/ports/edge-transport.js";
 
 export interface WsEdgeOptions {
   readonly server: Server;
@@ -105,6 +106,10 @@ export class WsEdge implements EdgeTransport {
     peer.ws.send(frame, { binary: !isText });
   }
 
+  sendToMany(connections: readonly ConnectionId[], frame: Uint8Array, isText: boolean): void {
+    for (const connection of connections) this.send(connection, frame, isText);
+  }
+
   bufferedBytes(connection: ConnectionId): number {
     return this.peerOf(connection)?.ws.bufferedAmount ?? 0;
   }
@@ -149,7 +154,12 @@ export class WsEdge implements EdgeTransport {
       return { status: 404, reason: "no such path" };
     }
     if (this.handlers === undefined || !this.isListening) return notListening;
-    return this.handlers.onUpgrade(request.socket.remoteAddress ?? "");
+    const { origin, "x-forwarded-for": forwardedFor } = request.headers;
+    return this.handlers.onUpgrade({
+      remoteAddress: request.socket.remoteAddress ?? "",
+      origin,
+      forwardedFor: String(forwardedFor),
+    });
   }
 
   private destroyByDeadline(socket: Duplex): void {
