@@ -10,7 +10,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
-import { afterEach, beforeEach, describe, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { WebSocket } from "ws";
 import type {
   ConnectionId,
@@ -20,6 +20,7 @@ import type {
   TransportHandlers,
 } from "../../src/ports/edge-transport.js";
 import { until } from "../support/until.js";
+import { FramingRecorder, framingContract } from "./edge-framing.js";
 
 const closeDeadlineMs = 100;
 const handshakeDeadlineMs = 200;
@@ -62,7 +63,39 @@ class Recorder implements TransportHandlers {
   }
 }
 
-export function edgeTransportContract(name: string, makeEdge: MakeEdge): void {
+/** `isStrict`: also where the RFC is stricter than the library `ws`. */
+export function edgeTransportContract(name: string, isStrict: boolean, makeEdge: MakeEdge): void {
+  describe(`edge framing: ${name}`, () => {
+    const recorder = new FramingRecorder();
+    let server: Server;
+    let edge: EdgeTransport;
+    let port: number;
+
+    before(async () => {
+      server = createServer();
+      edge = makeEdge({
+        server,
+        path: "/connect",
+        closeDeadlineMs,
+        handshakeDeadlineMs: goneMsMax,
+      });
+      server.listen(0, "127.0.0.1");
+      await once(server, "listening");
+      ({ port } = await edge.listen(recorder));
+    });
+    after(() => server.close());
+
+    const live = {
+      get port() {
+        return port;
+      },
+      get connectionCount() {
+        return edge.connectionCount;
+      },
+    };
+    framingContract({ edge: () => live, recorder: () => recorder }, isStrict);
+  });
+
   describe(`edge transport: ${name}`, () => {
     let server: Server;
     let edge: EdgeTransport;

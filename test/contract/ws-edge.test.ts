@@ -1,4 +1,4 @@
 import { WsEdge } from "../support/ws-edge.js";
 import { edgeTransportContract } from "./edge-transport.js";
 
-edgeTransportContract("ws", (options) => new WsEdge(options));
+edgeTransportContract("ws", false, (options) => new WsEdge(options));
