@@ -12,12 +12,15 @@ import { createServer, type Server } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { WebSocket } from "ws";
-import type {
-  ConnectionId,
-  EdgeTransport,
-  Handshake,
-  HandshakeRefusal,
-  TransportHandlers,
+import { encodeFrame, opcodes } from "../../src/drivers/ws-frames.js";
+import {
+  type ConnectionId,
+  type EdgeTransport,
+  type Handshake,
+  type HandshakeRefusal,
+  type Subprotocol,
+  slotOf,
+  type TransportHandlers,
 } from "../../src/ports/edge-transport.js";
 import { until } from "../support/until.js";
 import { FramingRecorder, framingContract } from "./edge-framing.js";
@@ -28,6 +31,8 @@ const handshakeDeadlineMs = 200;
 const goneMsMax = 5_000;
 /** More than the kernel holds between two sockets. */
 const large = Buffer.alloc(64 * 1024 * 1024);
+/** Masked by zeros: a text frame that says "hi". */
+const hi = Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69]);
 
 export interface EdgeOptions {
   readonly server: Server;
@@ -42,6 +47,8 @@ class Recorder implements TransportHandlers {
   handshake: Handshake | undefined;
   refusal: HandshakeRefusal | undefined;
   readonly opened: ConnectionId[] = [];
+  readonly protocols: Subprotocol[] = [];
+  readonly drained: ConnectionId[] = [];
   readonly messages: string[] = [];
   readonly closed: ConnectionId[] = [];
 
@@ -50,12 +57,17 @@ class Recorder implements TransportHandlers {
     return this.refusal;
   }
 
-  onOpen(connection: ConnectionId): void {
+  onOpen(connection: ConnectionId, protocol: Subprotocol): void {
     this.opened.push(connection);
+    this.protocols.push(protocol);
   }
 
   onMessage(_connection: ConnectionId, bytes: Uint8Array): void {
     this.messages.push(Buffer.from(bytes).toString());
+  }
+
+  onDrain(connection: ConnectionId): void {
+    this.drained.push(connection);
   }
 
   onClose(connection: ConnectionId): void {
@@ -169,6 +181,17 @@ export function edgeTransportContract(name: string, isStrict: boolean, makeEdge:
       return String(answer);
     }
 
+    /** A peer that is connected and reads what comes behind the upgrade's answer. */
+    async function reading() {
+      const count = handlers.opened.length;
+      const socket = peer(upgrade("/connect"));
+      const chunks: Buffer[] = [];
+      await once(socket, "data");
+      socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+      const connection = await until("it is open", () => handlers.opened[count]);
+      return { socket, connection, received: () => Buffer.concat(chunks) };
+    }
+
     async function opened(): Promise<ConnectionId> {
       return until("a connection is open", () => handlers.opened.at(-1), goneMsMax);
     }
@@ -256,13 +279,11 @@ export function edgeTransportContract(name: string, isStrict: boolean, makeEdge:
     test("tells nothing but the close after it has closed a connection", async () => {
       const socket = peer(upgrade("/connect"));
       const connection = await opened();
-      // Masked by zeros: a text frame that says "hi".
-      const frame = Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69]);
-      socket.write(frame);
+      socket.write(hi);
       await until("the first is told", () => handlers.messages.length === 1);
       edge.close(connection, 4000, "GOING_AWAY");
       edge.close(connection, 4000, "GOING_AWAY");
-      socket.write(frame);
+      socket.write(hi);
       await untilClosed(connection);
       assert.deepEqual(handlers.messages, ["hi"]);
     });
@@ -281,6 +302,122 @@ export function edgeTransportContract(name: string, isStrict: boolean, makeEdge:
       peer(upgrade("/connect"));
       await until("it takes them again", () => handlers.opened.length === 2);
       ws.terminate();
+    });
+
+    test("tells who wants to connect as the request says it", async () => {
+      const from = { Origin: "https://shop.example", "X-Forwarded-For": "203.0.113.9, 10.0.0.1" };
+      peer(upgrade("/connect?x=1", from));
+      await opened();
+      const remoteAddress = "127.0.0.1";
+      const origin = "https://shop.example";
+      assert.deepEqual(handlers.handshake, {
+        remoteAddress,
+        origin,
+        forwardedFor: "203.0.113.9, 10.0.0.1",
+      });
+      peer(upgrade("/connect"));
+      await until("the second is open", () => handlers.opened.length === 2);
+      assert.deepEqual(handlers.handshake, {
+        remoteAddress,
+        origin: undefined,
+        forwardedFor: undefined,
+      });
+    });
+
+    for (const [offered, chosen] of [
+      ["belfry.v1", "belfry.v1"],
+      ["belfry.v1.json", "belfry.v1.json"],
+      ["other, belfry.v1.json , belfry.v1", "belfry.v1"],
+      ["other", undefined],
+      ["BELFRY.V1", undefined],
+    ] as const) {
+      test(`chooses ${chosen ?? "nothing"} of ${offered}`, async () => {
+        const answer = await answerTo(upgrade("/connect", { "Sec-WebSocket-Protocol": offered }));
+        assert.match(answer, /^HTTP\/1\.1 101 /);
+        const [, told] = /\r\nSec-WebSocket-Protocol: (.*)\r\n/.exec(answer) ?? [];
+        assert.equal(told, chosen);
+        await opened();
+        assert.deepEqual(handlers.protocols, [chosen ?? "belfry.v1"]);
+      });
+    }
+
+    test("takes an upgrade on a socket that plain requests came over", async () => {
+      const socket = peer("GET /a HTTP/1.1\r\nHost: edge\r\n\r\n");
+      assert.match(String((await once(socket, "data"))[0]), /^HTTP\/1\.1 200 .*plain$/s);
+      socket.write(Buffer.concat([Buffer.from(upgrade("/connect")), hi]));
+      assert.match(String((await once(socket, "data"))[0]), /^HTTP\/1\.1 101 /);
+      const connection = await opened();
+      await until("the message is told", () => handlers.messages.length === 1);
+      socket.end();
+      await untilClosed(connection);
+    });
+
+    test("leaves plain requests to the server, in any pieces", async () => {
+      for (const pieces of [
+        ["GET /a HTTP/1.1\r\nHost: edge\r\n\r\n"],
+        ["G", "ET /a HT", "TP/1.1\r\nHost: edge\r\n\r", "\n"],
+        ["POST /a HTTP/1.1\r\nHost: edge\r\nContent-Length: 3\r\n\r\n", "a", "bc"],
+        ["GET /a HTTP/1.1\r\nHost: edge\r\nUpgrade: websocket\r\n\r\n"],
+      ]) {
+        const socket = peer("");
+        const answered = once(socket, "data");
+        for (const piece of pieces) {
+          socket.write(piece);
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        assert.match(String((await answered)[0]), /^HTTP\/1\.1 200 .*plain$/s);
+        socket.destroy();
+      }
+      assert.deepEqual(handlers.opened, []);
+    });
+
+    test("sends what one turn brings in order, large and small", async () => {
+      const { connection, received } = await reading();
+      const sent = [1, 125, 20_000, 126, 70_000, 0, 9].map((bytes, at) => Buffer.alloc(bytes, at));
+      const wanted = Buffer.concat(sent.map((bytes) => encodeFrame(opcodes.binary, bytes)));
+      for (const bytes of sent) edge.send(connection, bytes, false);
+      assert.equal(edge.bufferedBytes(connection), wanted.length);
+      await until("all came", () => received().length === wanted.length);
+      assert.ok(received().equals(wanted));
+      await until("none is left", () => edge.bufferedBytes(connection) === 0);
+    });
+
+    test("says when what had to wait is gone, and only then", async () => {
+      const { socket, connection, received } = await reading();
+      edge.send(connection, Buffer.from("small"), false);
+      await until("it came", () => received().length > 0);
+      assert.deepEqual(handlers.drained, []);
+      socket.pause();
+      edge.send(connection, large, false);
+      await until("it is stuck", () => edge.bufferedBytes(connection) > 0);
+      socket.resume();
+      await until("it is told", () => handlers.drained.length > 0, goneMsMax);
+      assert.deepEqual(handlers.drained, [connection]);
+      assert.equal(edge.bufferedBytes(connection), 0);
+    });
+
+    test("sends one frame to many, and none to who is gone", async () => {
+      const readers = [await reading(), await reading(), await reading()];
+      readers[1]?.socket.resetAndDestroy();
+      await until("one is gone", () => handlers.closed.length === 1);
+      const connections = readers.map(({ connection }) => connection);
+      edge.sendToMany(connections, Buffer.from("for all"), true);
+      const texts = () => readers.map(({ received }) => received().toString("latin1"));
+      await until("both have it", () => texts().join("").length >= 18);
+      assert.deepEqual(texts(), ["\x81\x07for all", "", "\x81\x07for all"]);
+    });
+
+    test("sends nothing late to a slot's next tenant", async () => {
+      const former = await reading();
+      former.socket.end();
+      await untilClosed(former.connection);
+      const next = await reading();
+      assert.equal(slotOf(next.connection), slotOf(former.connection));
+      edge.send(former.connection, Buffer.from("late"), true);
+      edge.close(former.connection, 4000, "late");
+      edge.send(next.connection, Buffer.from("due"), true);
+      await until("it has its own", () => next.received().length >= 5);
+      assert.equal(next.received().toString("latin1"), "\x81\x03due");
     });
 
     test("tells the address it listens on", async () => {

@@ -52,6 +52,7 @@ interface Peer {
   readonly socket: Duplex;
   readonly id: ConnectionId;
   isCorked: boolean;
+  isAwaitingDrain: boolean;
   isClosing: boolean;
 }
 
@@ -104,10 +105,20 @@ export class WsEdge implements EdgeTransport {
       if (this.corked.push(peer) === 1) setImmediate(this.uncorkAll);
     }
     peer.ws.send(frame, { binary: !isText });
+    if (peer.socket.writableNeedDrain) this.awaitDrain(peer);
   }
 
   sendToMany(connections: readonly ConnectionId[], frame: Uint8Array, isText: boolean): void {
     for (const connection of connections) this.send(connection, frame, isText);
+  }
+
+  private awaitDrain(peer: Peer): void {
+    if (peer.isAwaitingDrain) return;
+    peer.isAwaitingDrain = true;
+    peer.socket.once("drain", () => {
+      peer.isAwaitingDrain = false;
+      if (!peer.isClosing) this.handlers?.onDrain?.(peer.id);
+    });
   }
 
   bufferedBytes(connection: ConnectionId): number {
@@ -158,7 +169,7 @@ export class WsEdge implements EdgeTransport {
     return this.handlers.onUpgrade({
       remoteAddress: request.socket.remoteAddress ?? "",
       origin,
-      forwardedFor: String(forwardedFor),
+      forwardedFor: forwardedFor?.toString(),
     });
   }
 
@@ -176,7 +187,14 @@ export class WsEdge implements EdgeTransport {
     const generation = ((this.generations[slot] ?? 0) + 1) % 2 ** 30;
     this.generations[slot] = generation;
     const id = connectionId(slot, generation);
-    const peer: Peer = { ws, socket, id, isCorked: false, isClosing: false };
+    const peer: Peer = {
+      ws,
+      socket,
+      id,
+      isCorked: false,
+      isAwaitingDrain: false,
+      isClosing: false,
+    };
     this.peers[slot] = peer;
     this.bySocket.set(ws, peer);
     this.count++;
