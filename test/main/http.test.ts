@@ -131,7 +131,8 @@ describe("HTTP server", () => {
 
   test("leaves an upgraded connection alone, however long it says nothing", async () => {
     const closeDeadlineMs = requestDeadlineMs;
-    const edge = new NetEdge({ server, path: "/connect", closeDeadlineMs });
+    const deadlines = { closeDeadlineMs, handshakeDeadlineMs: requestDeadlineMs };
+    const edge = new NetEdge({ server, path: "/connect", ...deadlines });
     const quiet = { onOpen: () => undefined, onMessage: () => undefined };
     const { port } = await edge.listen({
       ...quiet,
