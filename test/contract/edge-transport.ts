@@ -85,12 +85,9 @@ export function edgeTransportContract(name: string, isStrict: boolean, makeEdge:
 
     before(async () => {
       server = createServer();
-      edge = makeEdge({
-        server,
-        path: "/connect",
-        closeDeadlineMs,
-        handshakeDeadlineMs: goneMsMax,
-      });
+      // So late that what ends here was ended and not given up.
+      const late = { closeDeadlineMs: 60_000, handshakeDeadlineMs: 60_000 };
+      edge = makeEdge({ server, path: "/connect", ...late });
       server.listen(0, "127.0.0.1");
       await once(server, "listening");
       ({ port } = await edge.listen(recorder));
@@ -387,13 +384,15 @@ export function edgeTransportContract(name: string, isStrict: boolean, makeEdge:
       edge.send(connection, Buffer.from("small"), false);
       await until("it came", () => received().length > 0);
       assert.deepEqual(handlers.drained, []);
-      socket.pause();
-      edge.send(connection, large, false);
-      await until("it is stuck", () => edge.bufferedBytes(connection) > 0);
-      socket.resume();
-      await until("it is told", () => handlers.drained.length > 0, goneMsMax);
-      assert.deepEqual(handlers.drained, [connection]);
-      assert.equal(edge.bufferedBytes(connection), 0);
+      for (const times of [1, 2]) {
+        socket.pause();
+        edge.send(connection, large, false);
+        await until("it is stuck", () => edge.bufferedBytes(connection) > 0);
+        socket.resume();
+        await until("it is told", () => handlers.drained.length >= times, goneMsMax);
+        assert.deepEqual(handlers.drained, Array(times).fill(connection));
+        assert.equal(edge.bufferedBytes(connection), 0);
+      }
     });
 
     test("sends one frame to many, and none to who is gone", async () => {
