@@ -182,6 +182,7 @@ class NoSockets implements EdgeTransport {
   async stopListening(): Promise<void> {}
   send(): void {}
   close(): void {}
+  sendToMany(): void {}
   bufferedBytes(): number {
     return 0;
   }

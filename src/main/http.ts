@@ -3,7 +3,7 @@
  * it has some. Owns the bounds on what strangers may hold open: how many sockets there
  * are, upgraded ones counted, and how long one may take over a request or an answer.
  *
- * From its upgrade on a socket answers to the edge (ws-edge.ts), not to these deadlines.
+ * From its upgrade on a socket answers to the edge (net-edge.ts), not to these deadlines.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 

@@ -110,6 +110,10 @@ export class SimTransport implements EdgeTransport {
     socket.toClient("frame down", (end) => end.onFrame(bytes));
   }
 
+  sendToMany(connections: readonly ConnectionId[], frame: Uint8Array): void {
+    for (const connection of connections) this.send(connection, frame);
+  }
+
   bufferedBytes(): number {
     return 0;
   }
@@ -179,7 +183,8 @@ export class SimTransport implements EdgeTransport {
 
   private onConnect(socket: SimSocket): void {
     const { handlers } = this;
-    const isTaken = this.isListening && handlers?.onUpgrade("10.0.0.1") === undefined;
+    const handshake = { remoteAddress: "10.0.0.1", origin: undefined, forwardedFor: undefined };
+    const isTaken = this.isListening && handlers?.onUpgrade(handshake) === undefined;
     if (!isTaken || handlers === undefined) {
       this.refuse(socket);
       return;

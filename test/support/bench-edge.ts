@@ -27,6 +27,10 @@ export class BenchEdge implements EdgeTransport {
     this.clients.get(connection)?.onFrame(frame);
   }
 
+  sendToMany(connections: readonly ConnectionId[], frame: Uint8Array): void {
+    for (const connection of connections) this.send(connection, frame);
+  }
+
   bufferedBytes(): number {
     return 0;
   }

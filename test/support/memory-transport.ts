@@ -48,6 +48,10 @@ export class MemoryTransport implements EdgeTransport {
     this.sent.get(connection)?.push(unpackValue(frame) as unknown[]);
   }
 
+  sendToMany(connections: readonly ConnectionId[], frame: Uint8Array): void {
+    for (const connection of connections) this.send(connection, frame);
+  }
+
   bufferedBytes(): number {
     return 0;
   }

@@ -1,0 +1,196 @@
+/**
+ * What only the driver on Node's own sockets has to do: its deadline for handshakes beside
+ * an HTTP server's own, and TLS.
+ */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import type { Server } from "node:http";
+import { createServer as createTlsServer, request } from "node:https";
+import { type AddressInfo, connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { afterEach, describe, test } from "node:test";
+import { connect as connectTls } from "node:tls";
+import { promisify } from "node:util";
+import { WebSocket } from "ws";
+import { NetEdge } from "../../src/drivers/net-edge.js";
+import { createHttpServer } from "../../src/main/http.js";
+import type { ConnectionId } from "../../src/ports/edge-transport.js";
+import { eachByte } from "../support/recording-reader.js";
+import { Scratch } from "../support/scratch.js";
+import { until } from "../support/until.js";
+
+const deadlineMs = 200;
+const goneMsMax = 10_000;
+const upgradeStart = "GET /connect HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\n";
+const upgrade =
+  `${upgradeStart}Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
+  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+function echo(edge: NetEdge) {
+  const opened: ConnectionId[] = [];
+  const closed: ConnectionId[] = [];
+  const handlers = {
+    onUpgrade: () => undefined,
+    onOpen: (connection: ConnectionId) => void opened.push(connection),
+    onMessage: (connection: ConnectionId, bytes: Uint8Array, isText: boolean) =>
+      edge.send(connection, Uint8Array.from(bytes), isText),
+    onClose: (connection: ConnectionId) => void closed.push(connection),
+  };
+  return { opened, closed, handlers };
+}
+
+async function listen(server: Server): Promise<number> {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return (server.address() as AddressInfo).port;
+}
+
+function socketCount(server: Server): Promise<number> {
+  return new Promise((resolve) => server.getConnections((_, count) => resolve(count)));
+}
+
+describe("edge on Node's sockets", () => {
+  const servers: Server[] = [];
+  const peers: Socket[] = [];
+
+  afterEach(() => {
+    for (const peer of peers.splice(0)) peer.destroy();
+    for (const server of servers.splice(0)) {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
+  async function startPlain() {
+    const health = () => ({ isHealthy: true, text: "ok" });
+    const server = createHttpServer({ health, socketsMax: 500, requestDeadlineMs: deadlineMs });
+    servers.push(server);
+    const closeDeadlineMs = deadlineMs;
+    const options = { closeDeadlineMs, handshakeDeadlineMs: deadlineMs };
+    const edge = new NetEdge({ server, path: "/connect", ...options });
+    const told = echo(edge);
+    const port = await listen(server);
+    await edge.listen(told.handlers);
+    return { server, edge, port, ...told };
+  }
+
+  function peer(port: number, bytes: string | Buffer = ""): Socket {
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+    socket.on("error", () => undefined);
+    socket.write(bytes);
+    peers.push(socket);
+    return socket;
+  }
+
+  const slow: readonly (readonly [what: string, bytes: string, isEnded?: boolean])[] = [
+    ["say nothing", ""],
+    ["send a byte", "G"],
+    ["never end their head", upgradeStart],
+    ["send their FIN within their head", upgradeStart, true],
+    ["send their FIN at once", "", true],
+    ["send a plain request and stay", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"],
+    ["send a plain request and no body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"],
+    ["upgrade, ask to close, and stay", `${upgrade}\x88\x80\0\0\0\0`],
+    ["upgrade, break the protocol, and stay", `${upgrade}\xff\xff`],
+    ["upgrade and send their FIN", upgrade, true],
+    ["speak no HTTP", "\x16\x03\x01\x02\x00\x01"],
+  ];
+  for (const [what, bytes, isEnded] of slow) {
+    test(`holds no socket of 50 peers that ${what}`, async () => {
+      const { server, edge, port, opened, closed } = await startPlain();
+      let accepted = 0;
+      server.on("connection", () => accepted++);
+      for (let at = 0; at < 50; at++) {
+        const socket = peer(port, Buffer.from(bytes, "latin1")).pause();
+        if (isEnded === true) socket.end();
+      }
+      await until("all have come", () => accepted === 50);
+      await until("no socket is left", async () => (await socketCount(server)) === 0, goneMsMax);
+      assert.equal(edge.connectionCount, 0);
+      assert.equal(closed.length, opened.length);
+    });
+  }
+
+  test("ends a peer that sends its head byte by byte, in time but without end", async () => {
+    const { server, port, opened } = await startPlain();
+    const socket = peer(port, upgradeStart).resume();
+    const dripping = setInterval(() => socket.write("a"), deadlineMs / 20);
+    await once(socket, "end");
+    clearInterval(dripping);
+    await until("no socket is left", async () => (await socketCount(server)) === 0, goneMsMax);
+    assert.deepEqual(opened, []);
+  });
+
+  test("answers a head that is too large", async () => {
+    const { port } = await startPlain();
+    const socket = peer(port, `${upgradeStart}X: ${"x".repeat(17_000)}`);
+    const [answer] = await once(socket, "data");
+    assert.match(String(answer), /^HTTP\/1\.1 431 /);
+  });
+
+  describe("under TLS", () => {
+    async function startTls() {
+      await using scratch = await Scratch.create("edge-tls");
+      const keyFile = join(scratch.folder, "key.pem");
+      const certificateFile = join(scratch.folder, "cert.pem");
+      const made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+      const named = ["-nodes", "-days", "1", "-subj", "/CN=edge"];
+      const san = ["-addext", "subjectAltName=IP:127.0.0.1"];
+      const files = ["-keyout", keyFile, "-out", certificateFile];
+      await promisify(execFile)("openssl", [...made, ...named, ...san, ...files]);
+      const [key, cert] = await Promise.all([readFile(keyFile), readFile(certificateFile)]);
+      const server = createTlsServer({ key, cert, handshakeTimeout: deadlineMs }, (_, response) =>
+        response.end("plain"),
+      );
+      servers.push(server);
+      const edge = new NetEdge({ server, path: "/connect", closeDeadlineMs: deadlineMs });
+      const told = echo(edge);
+      const port = await listen(server);
+      await edge.listen(told.handlers);
+      return { server, edge, port, ca: cert, ...told };
+    }
+
+    test("carries messages both ways, large ones too, and closes", async () => {
+      const { edge, port, ca, opened, closed } = await startTls();
+      const ws = new WebSocket(`wss://127.0.0.1:${port}/connect`, "belfry.v1", { ca });
+      await once(ws, "open");
+      assert.equal(ws.protocol, "belfry.v1");
+      for (const sent of ["hi", "x".repeat(300_000)]) {
+        const answered = once(ws, "message");
+        ws.send(sent);
+        assert.equal(String((await answered)[0]), sent);
+      }
+      const [connection] = opened;
+      assert.ok(connection !== undefined);
+      const ended = once(ws, "close");
+      edge.close(connection, 4000, "GOING_AWAY");
+      assert.deepEqual((await ended).map(String), ["4000", "GOING_AWAY"]);
+      await until("it is told", () => closed.length === 1, goneMsMax);
+      assert.equal(edge.connectionCount, 0);
+    });
+
+    test("leaves plain requests to the server", async () => {
+      const { port, ca } = await startTls();
+      const asking = request({ port, host: "127.0.0.1", path: "/", ca, agent: false }).end();
+      const [response] = await once(asking, "response");
+      assert.equal(String((await once(response, "data"))[0]), "plain");
+    });
+
+    test("holds no socket of peers that stop within a handshake or break off", async () => {
+      const { server, port, ca, edge, opened } = await startTls();
+      peer(port);
+      peer(port, "\x16\x03\x01\x02\x00\x01");
+      peer(port, "GET / HTTP/1.1\r\n\r\n");
+      const inner = connectTls({ port, host: "127.0.0.1", ca });
+      inner.on("error", () => undefined);
+      for (const byte of eachByte(Buffer.from(upgrade))) inner.write(byte);
+      await until("the good one is open", () => opened.length === 1);
+      inner.end();
+      await until("no socket is left", async () => (await socketCount(server)) === 0, goneMsMax);
+      assert.equal(edge.connectionCount, 0);
+      inner.destroy();
+    });
+  });
+});
