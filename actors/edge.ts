@@ -237,6 +237,7 @@ export class Edge extends Actor<EdgeMessage> {
       attachesQueued: this.context?.attaches.queued ?? 0,
       attachesUnanswered: this.context?.attaches.unanswered ?? 0,
       closed: this.context?.closedByReason ?? {},
+      sockets: this.node.transport.figures(),
     };
   }
 }

@@ -46,6 +46,11 @@ export interface Limits {
   readonly heartbeatMs: number;
   /** Nothing heard for so long: closed. */
   readonly heartbeatDeadlineMs: number;
+  /** Heads, frames and messages that are not whole, of all of an edge's peers. */
+  readonly unfinishedBytesMax: number;
+  /** One connection is read so fast, each 4 KiB counting as one more; above, more slowly. */
+  readonly connectionFramesPerSecond: number;
+  readonly connectionFramesBurst: number;
   /** Unsent bytes of one connection; beyond, it is closed as a slow consumer. */
   readonly connectionBufferBytesMax: number;
   /** Of an edge's connections, every 10 ms: sent to the owners of their shards to be attached. */
@@ -152,6 +157,11 @@ export const defaultLimits: Limits = {
   helloDeadlineMs: 10 * second,
   heartbeatMs: 30 * second,
   heartbeatDeadlineMs: 75 * second,
+  // Beside 4 KiB for each, which are not counted: 3.6 KiB for each of 18,000.
+  unfinishedBytesMax: 64 * 1024 * 1024,
+  // Twice what one user may be pushed, should it ack each message by itself.
+  connectionFramesPerSecond: 2_000,
+  connectionFramesBurst: 4_000,
   connectionBufferBytesMax: 1024 * 1024,
   attachesPerTick: 200,
   attachRetryMs: 500,

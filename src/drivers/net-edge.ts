@@ -15,6 +15,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Server as TlsServer } from "node:tls";
 import { assert } from "../base/assert.js";
+import type { Rate } from "../base/token-bucket.js";
 import {
   type ConnectionId,
   connectionId,
@@ -25,6 +26,7 @@ import {
   type TransportHandlers,
 } from "../ports/edge-transport.js";
 import { GrownBytes } from "./grown-bytes.js";
+import { HeldBytes } from "./held-bytes.js";
 import {
   chooseSubprotocol,
   findHead,
@@ -36,8 +38,16 @@ import {
   upgradeAnswer,
 } from "./http-upgrade.js";
 import { Peer, type PeerOwner } from "./net-peer.js";
+import { ReadPace } from "./read-pace.js";
 import { SocketDeadlines } from "./socket-deadlines.js";
-import { encodeClose, encodeFrame, encodeHead, opcodes, type Violation } from "./ws-frames.js";
+import {
+  encodeClose,
+  encodeFrame,
+  encodeHead,
+  opcodes,
+  type ReadBounds,
+  type Violation,
+} from "./ws-frames.js";
 
 export interface NetEdgeOptions {
   /** Of `node:http` or `node:https`; what is no WebSocket upgrade is left to it. */
@@ -48,9 +58,15 @@ export interface NetEdgeOptions {
   readonly closeDeadlineMs: number;
   /** From the accepted socket (under TLS: from its handshake) to the whole head of a request. */
   readonly handshakeDeadlineMs?: number;
+  /** Of heads, frames and messages that are not whole, of all peers; see held-bytes. */
+  readonly heldBytesMax?: number;
+  /** How fast one peer is read; see read-pace. */
+  readonly framesRate?: Rate;
 }
 
 const handshakeDeadlineMsDefault = 10_000;
+const heldBytesMaxDefault = 64 * 1024 * 1024;
+const framesRateDefault: Rate = { perSecond: 2_000, burst: 4_000 };
 /** Above the protocol's own bound, so that a frame too large gets its documented code. */
 const messageBytesMax = 1024 * 1024;
 /** A frame above this goes out beside its head and not in a copy. */
@@ -62,16 +78,22 @@ const notListening: Refusal = {
   reason: "the edge takes no connections now",
   retryAfterSeconds: 1,
 };
+const noRoom: Refusal = {
+  status: 503,
+  reason: "too many slow peers at once",
+  retryAfterSeconds: 5,
+};
 
 type ConnectionListener = (this: Server, socket: Socket) => void;
 
 export class NetEdge implements EdgeTransport, PeerOwner {
-  readonly messageBytesMax = messageBytesMax;
+  readonly bounds: ReadBounds;
   private readonly peers: (Peer | undefined)[] = [];
   private readonly generations: number[] = [];
   private readonly freeSlots: number[] = [];
   private readonly handshakes: SocketDeadlines;
   private readonly closes: SocketDeadlines;
+  private readonly pace: ReadPace;
   private readonly answerHttp: ConnectionListener;
   private dirty: Peer[] = [];
   private handlers: TransportHandlers | undefined;
@@ -85,6 +107,9 @@ export class NetEdge implements EdgeTransport, PeerOwner {
       destroy,
     );
     this.closes = new SocketDeadlines(closeDeadlineMs, destroy);
+    const held = new HeldBytes(options.heldBytesMax ?? heldBytesMaxDefault);
+    this.bounds = { messageBytesMax, held };
+    this.pace = new ReadPace(options.framesRate ?? framesRateDefault);
     // The server's own listener is its HTTP parser. It stays a function that serves any socket
     // it is given ("connection" may be emitted by hand), and its deadlines run on.
     const event = server instanceof TlsServer ? "secureConnection" : "connection";
@@ -99,6 +124,16 @@ export class NetEdge implements EdgeTransport, PeerOwner {
 
   get connectionCount(): number {
     return this.count;
+  }
+
+  figures(): Readonly<Record<string, number>> {
+    const { held } = this.bounds;
+    return {
+      heldBytes: held.heldBytes,
+      heldRefusals: held.refusals,
+      slowedNow: this.pace.paused,
+      slowed: this.pace.pausesSoFar,
+    };
   }
 
   async listen(handlers: TransportHandlers): Promise<ListenAddress> {
@@ -141,6 +176,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     const peer = this.peerOf(connection);
     if (peer === undefined || peer.isClosing) return;
     peer.isClosing = true;
+    this.pace.forget(peer);
     // Our side ends when theirs has answered, or at the deadline.
     this.queue(peer, encodeClose(code, reason));
     this.closes.start(peer.socket);
@@ -169,7 +205,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
 
   onBytes(peer: Peer, chunk: Buffer): void {
     if (peer.id === 0) this.readHead(peer, chunk);
-    else peer.take(chunk);
+    else this.readFrames(peer, chunk);
   }
 
   onEnd(peer: Peer): void {
@@ -183,12 +219,20 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   onGone(peer: Peer): void {
     this.handshakes.end(peer.socket);
     this.closes.end(peer.socket);
+    this.pace.forget(peer);
+    peer.letGo();
     const slot = slotOf(peer.id);
     if (peer.id === 0 || this.peers[slot] !== peer) return;
     this.peers[slot] = undefined;
     this.freeSlots.push(slot);
     this.count--;
     this.handlers?.onClose(peer.id, peer.closeCode);
+  }
+
+  private readFrames(peer: Peer, chunk: Buffer): void {
+    const bytes = chunk.length;
+    const frames = peer.take(chunk);
+    if (!peer.isClosing) this.pace.note(peer, frames, bytes);
   }
 
   private end(peer: Peer): void {
@@ -207,14 +251,17 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     // Refused: what it says now is for nobody.
     if (peer.isClosing) return;
     const before = peer.head?.length ?? 0;
-    peer.head?.append(chunk, 0, chunk.length);
+    if (peer.head?.append(chunk, 0, chunk.length) === false) {
+      this.refuse(peer, noRoom);
+      return;
+    }
     const bytes = peer.head?.view ?? chunk;
     const found = findHead(bytes, before);
     switch (found.kind) {
       case "incomplete":
         if (peer.head !== undefined) return;
-        peer.head = new GrownBytes(chunk.length);
-        peer.head.append(chunk, 0, chunk.length);
+        peer.head = new GrownBytes(this.bounds.held);
+        if (!peer.head.append(chunk, 0, chunk.length)) this.refuse(peer, noRoom);
         return;
       case "other":
         this.leaveToHttp(peer, bytes);
@@ -225,6 +272,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
       case "upgrade":
         this.handshakes.end(peer.socket);
         this.upgrade(peer, found.head, bytes.subarray(found.end));
+        peer.letGoOfHead();
     }
   }
 
@@ -233,6 +281,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     this.handshakes.end(socket);
     peer.leaveSocket();
     socket.unshift(bytes);
+    peer.letGoOfHead();
     this.answerHttp.call(this.options.server, socket);
   }
 
@@ -248,7 +297,6 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   };
 
   private upgrade(peer: Peer, head: RequestHead, first: Buffer): void {
-    peer.head = undefined;
     const refusal = this.refusalOf(peer.socket, head);
     if (refusal === undefined) this.adopt(peer, head, first);
     else this.refuse(peer, refusal);
@@ -268,7 +316,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
 
   private refuse(peer: Peer, refusal: Refusal): void {
     const { socket } = peer;
-    peer.head = undefined;
+    peer.letGoOfHead();
     peer.isClosing = true;
     this.handshakes.end(socket);
     this.closes.start(socket);
@@ -284,11 +332,12 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     peer.id = connectionId(slot, generation);
     this.peers[slot] = peer;
     this.count++;
+    this.pace.open(slot);
     const subprotocol = chooseSubprotocol(head);
     this.queue(peer, Buffer.from(upgradeAnswer(head, subprotocol), "latin1"));
     // Without a subprotocol a client is taken to speak the binary one.
     this.handlers?.onOpen(peer.id, subprotocol ?? "belfry.v1");
-    if (first.length > 0) peer.take(first);
+    if (first.length > 0) this.readFrames(peer, first);
   }
 
   // ---- writing ----

@@ -11,7 +11,7 @@
 import type { Socket } from "node:net";
 import type { ConnectionId } from "../ports/edge-transport.js";
 import type { GrownBytes } from "./grown-bytes.js";
-import { FrameReader, type Violation } from "./ws-frames.js";
+import { FrameReader, type ReadBounds, type Violation } from "./ws-frames.js";
 
 const peerOf = Symbol("peer");
 
@@ -21,7 +21,7 @@ interface PeerSocket extends Socket {
 
 /** The edge, as its peers see it. */
 export interface PeerOwner {
-  readonly messageBytesMax: number;
+  readonly bounds: ReadBounds;
   onBytes(peer: Peer, chunk: Buffer): void;
   /** Their FIN. */
   onEnd(peer: Peer): void;
@@ -73,12 +73,24 @@ export class Peer extends FrameReader {
     socket.off("error", ignoreError);
   }
 
+  letGoOfHead(): void {
+    this.head?.release();
+    this.head = undefined;
+  }
+
+  /** Of all that it held back for what was not whole. */
+  letGo(): void {
+    this.letGoOfHead();
+    this.stopReading();
+  }
+
   get bufferedBytes(): number {
     return this.waitingBytes + this.socket.writableLength;
   }
 
-  take(chunk: Buffer): void {
-    this.read(chunk, this.owner.messageBytesMax);
+  /** Returns how many frames ended in it. */
+  take(chunk: Buffer): number {
+    return this.read(chunk, this.owner.bounds);
   }
 
   /** For the end of the turn; true when it is the first that waits. */

@@ -2,12 +2,13 @@
  * WebSocket framing (RFC 6455, 5 and 7.4) of a server's side, without a socket: bytes in
  * any pieces to messages, control frames or one violation; messages to frames.
  *
- * Invariant: what is told depends on the bytes alone and not on how they were cut. What
- * was held back of an incomplete frame or message is at most twice what came of it, and
- * a message never grows above the bound that `read` is given.
+ * Invariant: what is told depends on the bytes alone and not on how they were cut, as long
+ * as the budget of what is held back has room. What is held back of an incomplete frame or
+ * message is at most twice what came of it, and a message never grows above its bound.
  */
 import { isUtf8 } from "node:buffer";
 import { GrownBytes } from "./grown-bytes.js";
+import type { HeldBytes } from "./held-bytes.js";
 
 export const opcodes = {
   continuation: 0,
@@ -18,8 +19,8 @@ export const opcodes = {
   pong: 10,
 } as const;
 
-/** Close codes for what a peer did to the protocol. */
-export const violations = { protocol: 1002, text: 1007, tooLarge: 1009 } as const;
+/** Close codes for what a peer did to the protocol; the last one is the edge's own trouble. */
+export const violations = { protocol: 1002, text: 1007, tooLarge: 1009, noRoom: 1013 } as const;
 export type Violation = (typeof violations)[keyof typeof violations];
 
 const finBit = 0x80;
@@ -29,6 +30,12 @@ const controlBit = 0x08;
 const controlBytesMax = 125;
 const maskBytes = 4;
 const noCode = 1005;
+
+export interface ReadBounds {
+  readonly messageBytesMax: number;
+  /** Of all peers together. */
+  readonly held: HeldBytes;
+}
 
 interface Fragments {
   readonly bytes: GrownBytes;
@@ -53,44 +60,57 @@ export abstract class FrameReader {
   protected abstract onCloseFrame(code: number, payload: Buffer): void;
   protected abstract onViolation(code: Violation): void;
 
-  /** Unmasks in place: `chunk` is the reader's. */
-  protected read(chunk: Buffer, messageBytesMax: number): void {
-    let at = this.partial === undefined ? 0 : this.continuePartial(chunk, messageBytesMax);
+  /** Unmasks in place: `chunk` is the reader's. Returns how many frames ended in it. */
+  protected read(chunk: Buffer, bounds: ReadBounds): number {
+    let frames = 0;
+    let at = 0;
+    if (this.partial !== undefined) {
+      at = this.continuePartial(chunk, bounds);
+      if (this.partial === undefined) frames++;
+    }
     while (at < chunk.length && !this.isStopped) {
       const have = chunk.length - at;
-      const wanted = this.wantedBytes(chunk, at, have, messageBytesMax);
-      if (this.isStopped) return;
+      const wanted = this.wantedBytes(chunk, at, have, bounds.messageBytesMax);
+      if (this.isStopped) return frames;
       if (wanted > have) {
-        this.partial = new GrownBytes(have);
-        this.partial.append(chunk, at, chunk.length);
-        return;
+        this.partial = new GrownBytes(bounds.held);
+        if (!this.partial.append(chunk, at, chunk.length)) this.violate(violations.noRoom);
+        return frames;
       }
-      this.takeFrame(chunk, at, wanted);
+      this.takeFrame(chunk, at, wanted, bounds);
       at += wanted;
+      frames++;
     }
+    return frames;
   }
 
-  protected stopReading(): void {
+  /** Also what lets go of all that is held back; a second time does nothing. */
+  stopReading(): void {
     this.isStopped = true;
+    this.partial?.release();
     this.partial = undefined;
-    this.fragments = undefined;
+    this.endFragments();
   }
 
   /** Where in `chunk` the next frame begins. */
-  private continuePartial(chunk: Buffer, messageBytesMax: number): number {
+  private continuePartial(chunk: Buffer, bounds: ReadBounds): number {
     let at = 0;
     for (let partial = this.partial; partial !== undefined; ) {
       const { bytes, length } = partial;
-      const wanted = this.wantedBytes(bytes, 0, length, messageBytesMax);
+      const wanted = this.wantedBytes(bytes, 0, length, bounds.messageBytesMax);
       if (this.isStopped) return at;
       if (wanted <= length) {
         this.partial = undefined;
-        this.takeFrame(bytes, 0, wanted);
+        this.takeFrame(bytes, 0, wanted, bounds);
+        partial.release();
         return at;
       }
       const end = Math.min(chunk.length, at + wanted - length);
       if (end === at) return at;
-      partial.append(chunk, at, end);
+      if (!partial.append(chunk, at, end)) {
+        this.violate(violations.noRoom);
+        return at;
+      }
       at = end;
     }
     return at;
@@ -145,7 +165,7 @@ export abstract class FrameReader {
     }
   }
 
-  private takeFrame(bytes: Buffer, at: number, frameBytes: number): void {
+  private takeFrame(bytes: Buffer, at: number, frameBytes: number, bounds: ReadBounds): void {
     const first = bytes[at] ?? 0;
     const short = (bytes[at + 1] ?? 0) & 0x7f;
     const maskAt = at + (short < 126 ? 2 : short === 126 ? 4 : 10);
@@ -154,26 +174,30 @@ export abstract class FrameReader {
     const opcode = first & 0x0f;
     if (opcode === opcodes.ping) this.onPing(payload);
     else if (opcode === opcodes.close) this.takeClose(payload);
-    else if (opcode !== opcodes.pong) this.takeData(opcode, (first & finBit) !== 0, payload);
+    else if (opcode === opcodes.pong) return;
+    else if ((first & finBit) === 0) this.takeFragment(opcode, payload, bounds.held);
+    else if (this.fragments === undefined) this.tell(payload, opcode === opcodes.text);
+    else this.takeLast(this.fragments, payload);
   }
 
-  private takeData(opcode: number, isFinal: boolean, payload: Buffer): void {
-    const { fragments } = this;
-    if (fragments === undefined) {
-      const isText = opcode === opcodes.text;
-      if (isFinal) {
-        this.tell(payload, isText);
-        return;
-      }
-      const bytes = new GrownBytes(payload.length);
-      bytes.append(payload, 0, payload.length);
-      this.fragments = { bytes, isText };
+  private takeFragment(opcode: number, payload: Buffer, held: HeldBytes): void {
+    this.fragments ??= { bytes: new GrownBytes(held), isText: opcode === opcodes.text };
+    const isTaken = this.fragments.bytes.append(payload, 0, payload.length);
+    if (!isTaken) this.violate(violations.noRoom);
+  }
+
+  private takeLast({ bytes, isText }: Fragments, payload: Buffer): void {
+    if (!bytes.append(payload, 0, payload.length)) {
+      this.violate(violations.noRoom);
       return;
     }
-    fragments.bytes.append(payload, 0, payload.length);
-    if (!isFinal) return;
+    this.tell(bytes.view, isText);
+    this.endFragments();
+  }
+
+  private endFragments(): void {
+    this.fragments?.bytes.release();
     this.fragments = undefined;
-    this.tell(fragments.bytes.view, fragments.isText);
   }
 
   private tell(bytes: Buffer, isText: boolean): void {

@@ -122,8 +122,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     socketsMax: limits.connectionsMax + spareSockets,
   });
   logDrops(server, log);
-  const { closeDeadlineMs } = limits;
-  const transport = new NetEdge({ server, path: connectPath, closeDeadlineMs });
+  const transport = edgeOn(server, limits);
   const place = await listen(server, settings);
   const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
   const journal = openJournal(settings, nodeId, connection);
@@ -149,6 +148,16 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     system,
     stop,
   };
+}
+
+function edgeOn(server: Server, limits: Limits): NetEdge {
+  const { closeDeadlineMs, unfinishedBytesMax } = limits;
+  const { connectionFramesPerSecond: perSecond, connectionFramesBurst: burst } = limits;
+  return new NetEdge({
+    ...{ server, path: connectPath, closeDeadlineMs },
+    heldBytesMax: unfinishedBytesMax,
+    framesRate: { perSecond, burst },
+  });
 }
 
 async function startLanes(connection: NatsConnection, replicas: Replicas, log: Log) {

@@ -38,6 +38,8 @@ export interface EdgeTransport {
    */
   close(connection: ConnectionId, code: number, reason: string): void;
   readonly connectionCount: number;
+  /** For operators: what it holds and counts below the protocol. */
+  figures(): Readonly<Record<string, number>>;
   /** Upgrades are refused until the next `listen`; the connections live on. */
   stopListening(): Promise<void>;
 }

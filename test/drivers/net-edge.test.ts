@@ -14,7 +14,7 @@ import { afterEach, describe, test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { promisify } from "node:util";
 import { WebSocket } from "ws";
-import { NetEdge } from "../../src/drivers/net-edge.js";
+import { NetEdge, type NetEdgeOptions } from "../../src/drivers/net-edge.js";
 import { createHttpServer } from "../../src/main/http.js";
 import type { ConnectionId } from "../../src/ports/edge-transport.js";
 import { eachByte } from "../support/recording-reader.js";
@@ -63,12 +63,12 @@ describe("edge on Node's sockets", () => {
     }
   });
 
-  async function startPlain() {
+  async function startPlain(bounds: Pick<NetEdgeOptions, "heldBytesMax" | "framesRate"> = {}) {
     const health = () => ({ isHealthy: true, text: "ok" });
     const server = createHttpServer({ health, socketsMax: 500, requestDeadlineMs: deadlineMs });
     servers.push(server);
     const closeDeadlineMs = deadlineMs;
-    const options = { closeDeadlineMs, handshakeDeadlineMs: deadlineMs };
+    const options = { closeDeadlineMs, handshakeDeadlineMs: deadlineMs, ...bounds };
     const edge = new NetEdge({ server, path: "/connect", ...options });
     const told = echo(edge);
     const port = await listen(server);
@@ -117,10 +117,80 @@ describe("edge on Node's sockets", () => {
     const { server, port, opened } = await startPlain();
     const socket = peer(port, upgradeStart).resume();
     const dripping = setInterval(() => socket.write("a"), deadlineMs / 20);
-    await once(socket, "end");
+    // With what it sent unread its end may be a reset.
+    await until("it is ended", () => socket.readableEnded || socket.destroyed, goneMsMax);
     clearInterval(dripping);
     await until("no socket is left", async () => (await socketCount(server)) === 0, goneMsMax);
     assert.deepEqual(opened, []);
+  });
+
+  test("holds no more of unfinished messages than its budget, and all others are served", async () => {
+    const heldBytesMax = 256 * 1024;
+    const { edge, port, opened, closed } = await startPlain({ heldBytesMax });
+    const started = Buffer.concat([
+      Buffer.from(upgrade, "latin1"),
+      Buffer.from("82ff000000000010000000000000", "hex"),
+      Buffer.alloc(50_000),
+    ]);
+    const ended: string[] = [];
+    for (let at = 0; at < 20; at++) {
+      const chunks: Buffer[] = [];
+      const socket = peer(port, started).on("data", (chunk: Buffer) => chunks.push(chunk));
+      socket.on("end", () => ended.push(Buffer.concat(chunks).subarray(-4).toString("hex")));
+    }
+    await until("all have come", () => opened.length === 20);
+    await until(
+      "who had no room is gone",
+      () => closed.length > 0 && closed.length === ended.length,
+    );
+    assert.ok((edge.figures()["heldBytes"] ?? 0) <= heldBytesMax);
+    assert.deepEqual(new Set(ended), new Set(["880203f5"]));
+    assert.ok(closed.length < 20, "some had room");
+
+    const ws = new WebSocket(`ws://127.0.0.1:${port}/connect`, "belfry.v1");
+    await once(ws, "open");
+    const answered = once(ws, "message");
+    ws.send("served");
+    assert.equal(String((await answered)[0]), "served");
+    ws.terminate();
+    for (const each of peers.splice(0)) each.destroy();
+    await until("nothing is held any more", () => edge.figures()["heldBytes"] === 0);
+  });
+
+  test("reads who sends too fast no faster than it may, and loses none of it", async () => {
+    const framesRate = { perSecond: 1_000, burst: 100 };
+    const { edge, port, opened } = await startPlain({ framesRate });
+    const [heavy, other] = await Promise.all(
+      [1, 2].map(async () => {
+        const ws = new WebSocket(`ws://127.0.0.1:${port}/connect`, "belfry.v1");
+        await once(ws, "open");
+        return ws;
+      }),
+    );
+    assert.ok(heavy !== undefined && other !== undefined && opened.length === 2);
+    const told: string[] = [];
+    heavy.on("message", (bytes) => told.push(String(bytes)));
+    const startMs = performance.now();
+    const sent = Array.from({ length: 500 }, (_, at) => `${at}`);
+    for (const each of sent) heavy.send(each);
+    await until("it is slowed", () => edge.figures()["slowedNow"] === 1);
+    const answered = once(other, "message");
+    other.send("not slowed");
+    await answered;
+    heavy.send("last");
+    await until("all is there", () => told.length === 501, goneMsMax);
+    assert.deepEqual(told, [...sent, "last"]);
+    // 400 above its burst at 1,000 a second; a busy machine takes longer, never less.
+    assert.ok(performance.now() - startMs >= 400);
+    await until("it is read again", () => edge.figures()["slowedNow"] === 0);
+
+    for (const each of sent) heavy.send(each);
+    await until("it is slowed again", () => edge.figures()["slowedNow"] === 1);
+    const ended = once(heavy, "close");
+    for (const connection of opened) edge.close(connection, 4000, "GOING_AWAY");
+    assert.equal((await ended)[0], 4000);
+    await until("it is forgotten", () => edge.connectionCount === 0);
+    assert.equal(edge.figures()["slowedNow"], 0);
   });
 
   test("answers a head that is too large", async () => {

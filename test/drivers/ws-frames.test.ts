@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { HeldBytes } from "../../src/drivers/held-bytes.js";
 import { encodeClose, encodeFrame, encodeHead, opcodes } from "../../src/drivers/ws-frames.js";
 import { readVectors } from "../contract/websocket-vectors.js";
 import {
@@ -20,7 +21,10 @@ import { cutAt, eachByte, RecordingReader } from "../support/recording-reader.js
 const numRuns = Number(process.env["FUZZ_SEQUENCES"] ?? 20_000);
 
 function outcome(pieces: readonly Uint8Array[], bytesMax?: number) {
-  const { events, output, closed } = new RecordingReader().take(pieces, bytesMax);
+  const reader = new RecordingReader().take(pieces, bytesMax);
+  reader.stopReading();
+  assert.equal(reader.held.heldBytes, 0, "all that was held back is let go");
+  const { events, output, closed } = reader;
   return { events, output, closed };
 }
 
@@ -82,6 +86,68 @@ describe("frame reader", () => {
         assert.equal(closed, undefined);
       }),
     );
+  });
+});
+
+describe("a budget of what is not whole", () => {
+  const budget = 64 * 1024;
+  /** Of a message of 1 MiB: its head and `bytes` of it. */
+  const started = (bytes: number) =>
+    Buffer.concat([Buffer.from("82ff000000000010000000000000", "hex"), Buffer.alloc(bytes)]);
+  const fragment = (bytes: number) =>
+    Buffer.concat([Buffer.from("02fe", "hex"), lengthOf(bytes), Buffer.alloc(4 + bytes)]);
+  const lengthOf = (bytes: number) => Buffer.from([bytes >> 8, bytes & 0xff]);
+  const small = Buffer.concat([Buffer.from("8290", "hex"), Buffer.alloc(4 + 16)]);
+
+  for (const [what, piece] of [
+    ["frames", started(20_000)],
+    ["messages", fragment(20_000)],
+  ] as const) {
+    test(`is of all readers: who would pass it with ${what} is closed with 1013`, () => {
+      const held = new HeldBytes(budget);
+      const readers = Array.from({ length: 6 }, () => new RecordingReader(held).take([piece]));
+      assert.ok(held.heldBytes <= budget);
+      assert.deepEqual(
+        readers.map(({ closed }) => closed),
+        [undefined, undefined, undefined, undefined, 1006, 1006],
+      );
+      assert.equal(readers[4]?.output, "880203f5");
+      assert.equal(held.refusals, 2);
+      for (const reader of readers) reader.stopReading();
+      assert.equal(held.heldBytes, 0);
+    });
+
+    test(`is kept by ${what} that grow piece by piece`, () => {
+      const held = new HeldBytes(budget);
+      const reader = new RecordingReader(held);
+      for (let at = 0; at < piece.length && reader.closed === undefined; at += 100) {
+        reader.take([piece.subarray(at, at + 100)]);
+      }
+      for (let more = 0; more < 100 && reader.closed === undefined; more++) {
+        reader.take(what === "frames" ? [Buffer.alloc(1_000)] : [continued]);
+        assert.ok(held.heldBytes <= budget);
+      }
+      assert.equal(reader.output, "880203f5");
+      assert.equal(held.heldBytes, 0);
+    });
+  }
+
+  const continued = Buffer.concat([Buffer.from("00fe03e8", "hex"), Buffer.alloc(1_004)]);
+
+  test("leaves room for a small frame in two pieces when others have it all", () => {
+    const held = new HeldBytes(budget);
+    const slow = Array.from({ length: 6 }, () => new RecordingReader(held).take([started(20_000)]));
+    const polite = new RecordingReader(held).take([small.subarray(0, 9), small.subarray(9)]);
+    assert.deepEqual(polite.events, [`binary ${"00".repeat(16)}`]);
+    for (const reader of slow) reader.stopReading();
+    assert.equal(held.heldBytes, 0);
+  });
+
+  test("counts the frames that ended, however they were cut", () => {
+    const three = Buffer.concat([small, small, small, small.subarray(0, 5)]);
+    for (const pieces of [[three], eachByte(three), cutAt(three, [5, 30])]) {
+      assert.equal(new RecordingReader().take(pieces).frames, 3);
+    }
   });
 });
 

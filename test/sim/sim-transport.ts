@@ -92,6 +92,10 @@ export class SimTransport implements EdgeTransport {
     return this.count;
   }
 
+  figures(): Readonly<Record<string, number>> {
+    return {};
+  }
+
   async listen(handlers: TransportHandlers): Promise<ListenAddress> {
     this.handlers = handlers;
     this.isListening = true;

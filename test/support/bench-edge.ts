@@ -18,6 +18,10 @@ export class BenchEdge implements EdgeTransport {
 
   constructor(private readonly process: StoppableProcess) {}
 
+  figures(): Readonly<Record<string, number>> {
+    return {};
+  }
+
   async listen(handlers: TransportHandlers): Promise<ListenAddress> {
     this.handlers = handlers;
     return { host: "", port: 0 };

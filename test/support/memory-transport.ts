@@ -21,6 +21,10 @@ export class MemoryTransport implements EdgeTransport {
     return this.sent.size - this.closed.size;
   }
 
+  figures(): Readonly<Record<string, number>> {
+    return {};
+  }
+
   async listen(handlers: TransportHandlers): Promise<ListenAddress> {
     this.handlers = handlers;
     return { host: "memory", port: 1 };

@@ -1,4 +1,5 @@
 /** The frame reader without a socket: what it tells, and what an edge would answer to that. */
+import { HeldBytes } from "../../src/drivers/held-bytes.js";
 import {
   encodeClose,
   encodeFrame,
@@ -9,6 +10,8 @@ import {
 import { told } from "../contract/websocket-vectors.js";
 
 export const messageBytesMax = 1024 * 1024;
+/** More than one reader can hold. */
+const heldBytesMax = 8 * messageBytesMax;
 
 export class RecordingReader extends FrameReader {
   readonly events: string[] = [];
@@ -16,9 +19,17 @@ export class RecordingReader extends FrameReader {
   closed: number | undefined;
   private readonly answers: Buffer[] = [];
 
+  /** How many frames ended in the pieces. */
+  frames = 0;
+
+  constructor(readonly held = new HeldBytes(heldBytesMax)) {
+    super();
+  }
+
   /** Each piece a copy: bytes are unmasked in place. */
   take(pieces: readonly Uint8Array[], bytesMax = messageBytesMax): this {
-    for (const piece of pieces) this.read(Buffer.from(piece), bytesMax);
+    const bounds = { messageBytesMax: bytesMax, held: this.held };
+    for (const piece of pieces) this.frames += this.read(Buffer.from(piece), bounds);
     return this;
   }
 

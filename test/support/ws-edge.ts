@@ -84,6 +84,10 @@ export class WsEdge implements EdgeTransport {
     return this.count;
   }
 
+  figures(): Readonly<Record<string, number>> {
+    return {};
+  }
+
   async listen(handlers: TransportHandlers): Promise<ListenAddress> {
     this.handlers = handlers;
     this.isListening = true;
