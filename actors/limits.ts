@@ -42,6 +42,15 @@ export interface Limits {
   /** MsgID time reserved ahead with the fence. */
   readonly reserveMs: number;
   readonly connectionsMax: number;
+  /** Handshakes that an edge takes; one more is refused. */
+  readonly acceptsPerSecond: number;
+  readonly acceptsBurst: number;
+  /** From this lag of the loop on no handshake is taken. */
+  readonly acceptLagMaxMs: number;
+  /** From the accepted socket to the whole head of its request. */
+  readonly handshakeDeadlineMs: number;
+  /** Under way at once; who waits longest gives way to the next. */
+  readonly handshakesMax: number;
   readonly helloDeadlineMs: number;
   readonly heartbeatMs: number;
   /** Nothing heard for so long: closed. */
@@ -154,6 +163,13 @@ export const defaultLimits: Limits = {
   userBucketsMax: 65_536,
   reserveMs: 10 * second,
   connectionsMax: 18_000,
+  // What one core is to bear with token check and attach; all of an edge that died in 4 s.
+  acceptsPerSecond: 5_000,
+  acceptsBurst: 5_000,
+  // Far above the budget of 20 ms, below what clients notice as an outage.
+  acceptLagMaxMs: 250,
+  handshakeDeadlineMs: 10 * second,
+  handshakesMax: 1_000,
   helloDeadlineMs: 10 * second,
   heartbeatMs: 30 * second,
   heartbeatDeadlineMs: 75 * second,

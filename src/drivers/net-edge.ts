@@ -58,6 +58,8 @@ export interface NetEdgeOptions {
   readonly closeDeadlineMs: number;
   /** From the accepted socket (under TLS: from its handshake) to the whole head of a request. */
   readonly handshakeDeadlineMs?: number;
+  /** Under way at once; see socket-deadlines. */
+  readonly handshakesMax?: number;
   /** Of heads, frames and messages that are not whole, of all peers; see held-bytes. */
   readonly heldBytesMax?: number;
   /** How fast one peer is read; see read-pace. */
@@ -98,6 +100,10 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   private dirty: Peer[] = [];
   private handlers: TransportHandlers | undefined;
   private isListening = false;
+  /** At the server's bound, as they came. */
+  private socketsDropped = 0;
+  /** For what they say, not for who they are. */
+  private requestsRefused = 0;
   private count = 0;
 
   constructor(private readonly options: NetEdgeOptions) {
@@ -105,6 +111,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     this.handshakes = new SocketDeadlines(
       handshakeDeadlineMs ?? handshakeDeadlineMsDefault,
       destroy,
+      options.handshakesMax,
     );
     this.closes = new SocketDeadlines(closeDeadlineMs, destroy);
     const held = new HeldBytes(options.heldBytesMax ?? heldBytesMaxDefault);
@@ -117,6 +124,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     assert(listener !== undefined, "an HTTP server listens for its connections");
     this.answerHttp = listener;
     server.off(event, listener);
+    server.on("drop", () => this.socketsDropped++);
     server.on(event, this.onSocket);
     // On a socket that plain requests came over before.
     server.on("upgrade", this.onHttpUpgrade);
@@ -128,7 +136,14 @@ export class NetEdge implements EdgeTransport, PeerOwner {
 
   figures(): Readonly<Record<string, number>> {
     const { held } = this.bounds;
+    const { overdue, displaced } = this.handshakes.ended;
     return {
+      handshakes: this.handshakes.size,
+      handshakesOverdue: overdue,
+      handshakesDisplaced: displaced,
+      socketsDropped: this.socketsDropped,
+      requestsRefused: this.requestsRefused,
+      closing: this.closes.size,
       heldBytes: held.heldBytes,
       heldRefusals: held.refusals,
       slowedNow: this.pace.paused,
@@ -267,6 +282,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
         this.leaveToHttp(peer, bytes);
         return;
       case "refused":
+        this.requestsRefused++;
         this.refuse(peer, found.refusal);
         return;
       case "upgrade":
@@ -304,7 +320,10 @@ export class NetEdge implements EdgeTransport, PeerOwner {
 
   private refusalOf({ remoteAddress = "" }: Socket, head: RequestHead): Refusal | undefined {
     const refusal = refusalOf(head, this.options.path);
-    if (refusal !== undefined) return refusal;
+    if (refusal !== undefined) {
+      this.requestsRefused++;
+      return refusal;
+    }
     const { handlers } = this;
     if (handlers === undefined || !this.isListening || this.count >= slotsMax) return notListening;
     return handlers.onUpgrade({

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
+import { edgeFields } from "./edge-settings.js";
 
 const nameShape = z.string().regex(/^[a-z0-9-]{1,16}$/, "is [a-z0-9-], 1 to 16 characters");
 
@@ -31,6 +32,7 @@ const serversShape = z
 
 const shape = z.object({
   ...storeFields,
+  ...edgeFields,
   /** The datacenter, and its number inside MsgIDs. */
   idc: nameShape.default("dc1"),
   idcNumber: z.coerce.number().int().min(0).max(15).default(1),

@@ -12,6 +12,7 @@ import { nodeKey } from "../../topology/node-record.js";
 import { randomToken } from "../base/random.js";
 import { JwtTokens } from "../drivers/jwt-tokens.js";
 import { KvAppDirectory } from "../drivers/kv-app-directory.js";
+import { KvEdgeConditions } from "../drivers/kv-edge-conditions.js";
 import { KvLaneDirectory } from "../drivers/kv-lane-directory.js";
 import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
@@ -27,6 +28,8 @@ import type { Log } from "../ports/log.js";
 import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
+import { descriptorsMax, socketBudget } from "./descriptor-budget.js";
+import { edgeAccess, edgeLimits } from "./edge-settings.js";
 import { createHttpServer, type HealthAnswer } from "./http.js";
 import { clusterLeaseMsMin, leaseLimits } from "./lease-limits.js";
 import { openInboxStore } from "./open-inbox-store.js";
@@ -48,8 +51,6 @@ export interface RunningNode {
 
 const stopDeadlineMs = 20_000;
 const connectPath = "/connect";
-/** Beside the connections: handshakes, refusals, health. */
-const spareSockets = 2_000;
 const dropsToldMs = 1_000;
 
 /** What a start was told and has decided, for each of its steps. */
@@ -58,6 +59,7 @@ interface Start {
   readonly incarnation: string;
   readonly settings: Settings;
   readonly limits: Limits;
+  readonly socketsMax: number;
   readonly log: Log;
   readonly onFatal: (reason: string) => void;
 }
@@ -76,9 +78,17 @@ export async function startNode(
   if (connection.isClustered && leases.leaseMs < clusterLeaseMsMin) {
     log.warn("the lease is shorter than an election of a cluster may take", { ...leases });
   }
-  const limits = { ...defaultLimits, ...leases, ...limitChanges };
+  const wanted = { ...defaultLimits, ...leases, ...edgeLimits(settings), ...limitChanges };
+  const { connectionsMax, socketsMax } = socketBudget(wanted.connectionsMax, descriptorsMax());
+  if (connectionsMax < wanted.connectionsMax) {
+    log.warn("fewer connections than wanted: the process may have too few descriptors", {
+      ...{ connectionsMax, wanted: wanted.connectionsMax },
+    });
+  }
+  const limits = { ...wanted, connectionsMax };
+  const start = { nodeId, incarnation, settings, limits, socketsMax, log, onFatal };
   try {
-    return await startOn(connection, { nodeId, incarnation, settings, limits, log, onFatal });
+    return await startOn(connection, start);
   } catch (error) {
     await connection.close();
     throw error;
@@ -86,7 +96,7 @@ export async function startNode(
 }
 
 async function startOn(connection: NatsConnection, start: Start): Promise<RunningNode> {
-  const { nodeId, incarnation, settings, limits, log, onFatal } = start;
+  const { nodeId, incarnation, settings, limits, socketsMax, log, onFatal } = start;
   const bus = new NatsBus(connection);
   await checkNats(connection, bus);
   const replicas: Replicas = {
@@ -110,6 +120,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps", replicas), log);
   const events = await openEvents(connection, replicas);
   const lanes = await startLanes(connection, replicas, log);
+  const edgeConditions = await KvEdgeConditions.follow(placement, log);
   const tokens = new JwtTokens(apps, systemClock, (error) => {
     log.error("a token could not be checked", {
       error: error instanceof Error ? error.stack : String(error),
@@ -119,7 +130,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const server = createHttpServer({
     health: () => healthOf(view),
     ...(settings.demo ? { pages: demoPages(apps, tokens) } : {}),
-    socketsMax: limits.connectionsMax + spareSockets,
+    socketsMax,
   });
   logDrops(server, log);
   const transport = edgeOn(server, limits);
@@ -128,14 +139,14 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const journal = openJournal(settings, nodeId, connection);
   const outside = {
     ...{ bus, placement, apps, events, lanes, tokens, transport, processes, store: opened.store },
-    ...journal,
+    ...{ ...journal, edgeConditions, edgeAccess: edgeAccess(settings) },
   };
   context = contextOf(start, { ...outside, view, edgeUrl });
   const system = startActors(context, onFatal);
   const httpUrl = `http://${place}`;
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
   const stop = async () => {
-    await stopNode(system, server, [apps, lanes.directory], connection, log);
+    await stopNode(system, server, [apps, lanes.directory, edgeConditions], connection, log);
     await opened.close();
   };
   return {
@@ -151,10 +162,10 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
 }
 
 function edgeOn(server: Server, limits: Limits): NetEdge {
-  const { closeDeadlineMs, unfinishedBytesMax } = limits;
+  const { closeDeadlineMs, handshakeDeadlineMs, handshakesMax, unfinishedBytesMax } = limits;
   const { connectionFramesPerSecond: perSecond, connectionFramesBurst: burst } = limits;
   return new NetEdge({
-    ...{ server, path: connectPath, closeDeadlineMs },
+    ...{ server, path: connectPath, closeDeadlineMs, handshakeDeadlineMs, handshakesMax },
     heldBytesMax: unfinishedBytesMax,
     framesRate: { perSecond, burst },
   });
@@ -185,6 +196,8 @@ type Outside = Pick<
   | "lanes"
   | "tokens"
   | "transport"
+  | "edgeAccess"
+  | "edgeConditions"
   | "processes"
   | "store"
   | "view"

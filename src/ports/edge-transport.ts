@@ -45,7 +45,7 @@ export interface EdgeTransport {
 }
 
 export interface TransportHandlers {
-  /** Returns undefined to accept, or what to refuse with. */
+  /** Returns undefined to accept, and its `onOpen` is what comes next; or what to refuse with. */
   onUpgrade(handshake: Handshake): HandshakeRefusal | undefined;
   onOpen(connection: ConnectionId, protocol: Subprotocol): void;
   /** `bytes` are valid during the call only. */

@@ -63,7 +63,7 @@ describe("edge on Node's sockets", () => {
     }
   });
 
-  async function startPlain(bounds: Pick<NetEdgeOptions, "heldBytesMax" | "framesRate"> = {}) {
+  async function startPlain(bounds: Partial<NetEdgeOptions> = {}) {
     const health = () => ({ isHealthy: true, text: "ok" });
     const server = createHttpServer({ health, socketsMax: 500, requestDeadlineMs: deadlineMs });
     servers.push(server);
@@ -122,6 +122,35 @@ describe("edge on Node's sockets", () => {
     clearInterval(dripping);
     await until("no socket is left", async () => (await socketCount(server)) === 0, goneMsMax);
     assert.deepEqual(opened, []);
+  });
+
+  test("holds so many handshakes at once: who waits longest gives way, and the next comes in", async () => {
+    const late = { handshakeDeadlineMs: 60_000, handshakesMax: 20 };
+    const { edge, server, port, opened } = await startPlain(late);
+    let accepted = 0;
+    server.on("connection", () => accepted++);
+    for (let at = 0; at < 100; at++) peer(port, upgradeStart);
+    await until("all have come", () => accepted === 100);
+    await until("the first are gone", async () => (await socketCount(server)) === 20, goneMsMax);
+    const { handshakes, handshakesDisplaced, handshakesOverdue } = edge.figures();
+    assert.deepEqual([handshakes, handshakesDisplaced, handshakesOverdue], [20, 80, 0]);
+    const ws = new WebSocket(`ws://127.0.0.1:${port}/connect`, "belfry.v1");
+    await once(ws, "open");
+    assert.equal(opened.length, 1);
+    ws.terminate();
+  });
+
+  test("counts what it refuses and drops below the protocol", async () => {
+    const { edge, server, port } = await startPlain();
+    peer(port, upgrade.replace("13", "8"));
+    peer(port, upgrade.replace("GET /connect", "GET /nowhere"));
+    peer(port, upgrade.replace("Host", "Ho st"));
+    await until("they are refused", () => edge.figures()["requestsRefused"] === 3);
+    peer(port, upgradeStart);
+    await until("one is overdue", () => edge.figures()["handshakesOverdue"] === 1);
+    server.maxConnections = 1;
+    for (let at = 0; at < 5; at++) peer(port, upgrade);
+    await until("some are dropped", () => (edge.figures()["socketsDropped"] ?? 0) >= 4);
   });
 
   test("holds no more of unfinished messages than its budget, and all others are served", async () => {
