@@ -38,6 +38,7 @@ import {
   upgradeAnswer,
 } from "./http-upgrade.js";
 import { Peer, type PeerOwner } from "./net-peer.js";
+import type { ProxyGate } from "./proxy-gate.js";
 import { ReadPace } from "./read-pace.js";
 import { SocketDeadlines } from "./socket-deadlines.js";
 import {
@@ -62,6 +63,8 @@ export interface NetEdgeOptions {
   readonly handshakesMax?: number;
   /** Of heads, frames and messages that are not whole, of all peers; see held-bytes. */
   readonly heldBytesMax?: number;
+  /** Where proxies say whose each socket is. */
+  readonly gate?: ProxyGate;
   /** How fast one peer is read; see read-pace. */
   readonly framesRate?: Rate;
 }
@@ -128,6 +131,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     server.on(event, this.onSocket);
     // On a socket that plain requests came over before.
     server.on("upgrade", this.onHttpUpgrade);
+    options.gate?.standBefore(server);
   }
 
   get connectionCount(): number {
@@ -142,6 +146,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
       handshakesOverdue: overdue,
       handshakesDisplaced: displaced,
       socketsDropped: this.socketsDropped,
+      proxiesRefused: this.options.gate?.refusals ?? 0,
       requestsRefused: this.requestsRefused,
       closing: this.closes.size,
       heldBytes: held.heldBytes,
@@ -318,7 +323,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     else this.refuse(peer, refusal);
   }
 
-  private refusalOf({ remoteAddress = "" }: Socket, head: RequestHead): Refusal | undefined {
+  private refusalOf(socket: Socket, head: RequestHead): Refusal | undefined {
     const refusal = refusalOf(head, this.options.path);
     if (refusal !== undefined) {
       this.requestsRefused++;
@@ -327,7 +332,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     const { handlers } = this;
     if (handlers === undefined || !this.isListening || this.count >= slotsMax) return notListening;
     return handlers.onUpgrade({
-      remoteAddress,
+      remoteAddress: this.options.gate?.addressOf(socket) ?? socket.remoteAddress ?? "",
       origin: head.headers.get("origin"),
       forwardedFor: head.headers.get("x-forwarded-for"),
     });

@@ -28,13 +28,40 @@ export const edgeFields = {
   origins: originsShape.optional(),
   /** Of proxies that are believed. */
   trustedProxies: rangesShape.optional(),
+  /** Each socket of theirs begins with whose it is. */
+  proxyProtocol: z.stringbool().default(false),
+  /** PEM, both or none. */
+  tlsCertFile: z.string().min(1).optional(),
+  tlsKeyFile: z.string().min(1).optional(),
 };
 
 type EdgeSettings = z.infer<z.ZodObject<typeof edgeFields>>;
 
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
 /** As browsers write it: nothing behind the port. */
 function isOrigin(text: string): boolean {
   return URL.canParse(text) && new URL(text).origin === text;
+}
+
+/** What no single field tells; undefined where nothing is wrong. */
+export function wrongTogether(settings: EdgeSettings): string | undefined {
+  const { tlsCertFile, tlsKeyFile, proxyProtocol, trustedProxies } = settings;
+  if ((tlsCertFile === undefined) !== (tlsKeyFile === undefined)) {
+    return "tlsCertFile (BELFRY_TLS_CERT_FILE) and tlsKeyFile (BELFRY_TLS_KEY_FILE): both or none";
+  }
+  if (proxyProtocol && trustedProxies === undefined) {
+    return "proxyProtocol (BELFRY_PROXY_PROTOCOL): needs trustedProxies (BELFRY_TRUSTED_PROXIES)";
+  }
+  return undefined;
+}
+
+export function tlsFiles({ tlsCertFile, tlsKeyFile }: EdgeSettings): TlsFiles | undefined {
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  return { certFile: tlsCertFile, keyFile: tlsKeyFile };
 }
 
 export function edgeLimits(settings: EdgeSettings): Partial<Limits> {

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { edgeFields } from "./edge-settings.js";
+import { edgeFields, wrongTogether } from "./edge-settings.js";
 
 const nameShape = z.string().regex(/^[a-z0-9-]{1,16}$/, "is [a-z0-9-], 1 to 16 characters");
 
@@ -106,6 +106,8 @@ export function readSettings(
     given[field] = value;
   }
   const settings = check(shape, given);
+  const wrong = wrongTogether(settings);
+  if (wrong !== undefined) throw new BadSettings(wrong);
   for (const field of requiredBy[settings.store]) {
     if (settings[field] !== undefined) continue;
     const name = `${field} (${environmentName(field)})`;

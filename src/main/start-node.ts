@@ -1,7 +1,6 @@
 /**
  * Puts one node together: bus, store, registry, edge, and the tree of actors.
  */
-import type { Server } from "node:http";
 import { defaultLaneLimits } from "../../actors/lane-limits.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
@@ -20,7 +19,6 @@ import { openEvents } from "../drivers/nats-events.js";
 import { openKeyValue } from "../drivers/nats-key-value.js";
 import { NatsLanes } from "../drivers/nats-lanes.js";
 import type { Replicas } from "../drivers/nats-replicas.js";
-import { NetEdge } from "../drivers/net-edge.js";
 import { pinoLog } from "../drivers/pino-log.js";
 import { systemClock, systemRandom } from "../drivers/system-clock.js";
 import { systemProcesses } from "../drivers/system-processes.js";
@@ -30,8 +28,9 @@ import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
 import { descriptorsMax, socketBudget } from "./descriptor-budget.js";
 import { edgeAccess, edgeLimits } from "./edge-settings.js";
-import { createHttpServer, type HealthAnswer } from "./http.js";
+import type { HealthAnswer } from "./http.js";
 import { clusterLeaseMsMin, leaseLimits } from "./lease-limits.js";
+import { openEdge } from "./open-edge.js";
 import { openInboxStore } from "./open-inbox-store.js";
 import { type Journalling, openJournal } from "./open-journal.js";
 import type { Settings } from "./settings.js";
@@ -50,8 +49,6 @@ export interface RunningNode {
 }
 
 const stopDeadlineMs = 20_000;
-const connectPath = "/connect";
-const dropsToldMs = 1_000;
 
 /** What a start was told and has decided, for each of its steps. */
 interface Start {
@@ -127,15 +124,12 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     });
   });
   const view = new PlacementView();
-  const server = createHttpServer({
+  const edge = await openEdge(settings, limits, log, {
     health: () => healthOf(view),
     ...(settings.demo ? { pages: demoPages(apps, tokens) } : {}),
     socketsMax,
   });
-  logDrops(server, log);
-  const transport = edgeOn(server, limits);
-  const place = await listen(server, settings);
-  const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
+  const { transport, httpUrl, edgeUrl } = edge;
   const journal = openJournal(settings, nodeId, connection);
   const outside = {
     ...{ bus, placement, apps, events, lanes, tokens, transport, processes, store: opened.store },
@@ -143,10 +137,9 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   };
   context = contextOf(start, { ...outside, view, edgeUrl });
   const system = startActors(context, onFatal);
-  const httpUrl = `http://${place}`;
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
   const stop = async () => {
-    await stopNode(system, server, [apps, lanes.directory, edgeConditions], connection, log);
+    await stopNode(system, [edge, apps, lanes.directory, edgeConditions], connection, log);
     await opened.close();
   };
   return {
@@ -159,16 +152,6 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     system,
     stop,
   };
-}
-
-function edgeOn(server: Server, limits: Limits): NetEdge {
-  const { closeDeadlineMs, handshakeDeadlineMs, handshakesMax, unfinishedBytesMax } = limits;
-  const { connectionFramesPerSecond: perSecond, connectionFramesBurst: burst } = limits;
-  return new NetEdge({
-    ...{ server, path: connectPath, closeDeadlineMs, handshakeDeadlineMs, handshakesMax },
-    heldBytesMax: unfinishedBytesMax,
-    framesRate: { perSecond, burst },
-  });
 }
 
 async function startLanes(connection: NatsConnection, replicas: Replicas, log: Log) {
@@ -250,15 +233,12 @@ function startActors(context: NodeContext, onFatal: (reason: string) => void): A
 
 async function stopNode(
   system: ActorSystem,
-  server: Server,
-  directories: readonly { close(): void }[],
+  opened: readonly { close(): void }[],
   connection: NatsConnection,
   log: Log,
 ): Promise<void> {
   await system.stop(stopDeadlineMs);
-  server.close();
-  server.closeAllConnections();
-  for (const directory of directories) directory.close();
+  for (const each of opened) each.close();
   await connection.close();
   log.info("node stopped");
 }
@@ -276,30 +256,4 @@ function natsOptions(settings: Settings, nodeId: string, log: Log): NatsOptions 
     onStatus: (status: string, detail?: string) =>
       status === "closed" ? log.info("bus", { status }) : log.warn("bus", { status, detail }),
   };
-}
-
-/** Resolves to the host and port that it listens on. */
-function listen(server: Server, { host, port }: Settings): Promise<string> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen({ host, port, backlog: 4_096 }, () => {
-      server.off("error", reject);
-      const address = server.address();
-      const given = typeof address === "object" && address !== null ? address.port : port;
-      resolve(`${host}:${given}`);
-    });
-  });
-}
-
-/** A node at its bound of sockets drops each one more: told with their number, not one by one. */
-function logDrops(server: Server, log: Log): void {
-  let dropped = 0;
-  server.on("drop", () => {
-    dropped += 1;
-    if (dropped > 1) return;
-    setTimeout(() => {
-      log.warn("sockets dropped at the bound", { dropped, socketsMax: server.maxConnections });
-      dropped = 0;
-    }, dropsToldMs).unref();
-  });
 }

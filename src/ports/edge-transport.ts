@@ -58,7 +58,7 @@ export interface TransportHandlers {
 
 /** Who wants to connect. Headers are as they came: whom to believe is the caller's affair. */
 export interface Handshake {
-  /** Of the socket; empty where the peer is gone already. */
+  /** Of the socket, or whom a proxy said by the PROXY protocol; empty where it is gone. */
   readonly remoteAddress: string;
   /** Browsers say here whose page it is. */
   readonly origin: string | undefined;

@@ -3,20 +3,17 @@
  * an HTTP server's own, and TLS.
  */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
 import type { Server } from "node:http";
 import { createServer as createTlsServer, request } from "node:https";
 import { type AddressInfo, connect, type Socket } from "node:net";
-import { join } from "node:path";
 import { afterEach, describe, test } from "node:test";
 import { connect as connectTls } from "node:tls";
-import { promisify } from "node:util";
 import { WebSocket } from "ws";
 import { NetEdge, type NetEdgeOptions } from "../../src/drivers/net-edge.js";
 import { createHttpServer } from "../../src/main/http.js";
 import type { ConnectionId } from "../../src/ports/edge-transport.js";
+import { makeCertificate } from "../support/certificate.js";
 import { eachByte } from "../support/recording-reader.js";
 import { Scratch } from "../support/scratch.js";
 import { until } from "../support/until.js";
@@ -108,8 +105,8 @@ describe("edge on Node's sockets", () => {
       }
       await until("all have come", () => accepted === 50);
       await until("no socket is left", async () => (await socketCount(server)) === 0, goneMsMax);
+      await until("each end is told", () => closed.length === opened.length);
       assert.equal(edge.connectionCount, 0);
-      assert.equal(closed.length, opened.length);
     });
   }
 
@@ -232,14 +229,7 @@ describe("edge on Node's sockets", () => {
   describe("under TLS", () => {
     async function startTls() {
       await using scratch = await Scratch.create("edge-tls");
-      const keyFile = join(scratch.folder, "key.pem");
-      const certificateFile = join(scratch.folder, "cert.pem");
-      const made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
-      const named = ["-nodes", "-days", "1", "-subj", "/CN=edge"];
-      const san = ["-addext", "subjectAltName=IP:127.0.0.1"];
-      const files = ["-keyout", keyFile, "-out", certificateFile];
-      await promisify(execFile)("openssl", [...made, ...named, ...san, ...files]);
-      const [key, cert] = await Promise.all([readFile(keyFile), readFile(certificateFile)]);
+      const { key, cert } = await makeCertificate(scratch.folder);
       const server = createTlsServer({ key, cert, handshakeTimeout: deadlineMs }, (_, response) =>
         response.end("plain"),
       );

@@ -3,10 +3,14 @@
  * origin, and by the operators' switch. Who is connected is served all along.
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chmod, readdir, writeFile } from "node:fs/promises";
-import type { Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
+import { WebSocket } from "ws";
+import type { DeviceOptions } from "../../src/client/device-client.js";
+import { makeCertificate } from "../support/certificate.js";
 import { shakeHands } from "../support/handshakes.js";
 import type { NatsFixture } from "../support/nats-server.js";
 import { runOperatorCommand } from "../support/operator-command.js";
@@ -14,6 +18,28 @@ import { type Platform, startPlatform } from "../support/platform.js";
 import { until } from "../support/until.js";
 
 const descriptors = 256;
+
+/** Before a node on ::1: says of each of its sockets that it is `client`'s. */
+async function startProxy(nodePort: number) {
+  const server = createServer((socket) => {
+    const onward = connect({ port: nodePort, host: "::1" });
+    const family = proxy.client.includes(":") ? "TCP6" : "TCP4";
+    const own = family === "TCP6" ? "::1" : "127.0.0.1";
+    onward.write(`PROXY ${family} ${proxy.client} ${own} 4711 443\r\n`);
+    socket.on("error", () => onward.destroy()).pipe(onward);
+    onward.on("error", () => socket.destroy()).pipe(socket);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const proxy = {
+    client: "",
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      server.close();
+    },
+  };
+  return proxy;
+}
 
 describe("an edge lets in", () => {
   let platform: Platform<NatsFixture>;
@@ -114,6 +140,40 @@ describe("an edge lets in", () => {
     const refused = await refusedBy("strict");
     assert.deepEqual([refused["address"], refused["origin"]], [1, 1]);
     await platform.killNode("strict", "SIGTERM");
+  });
+
+  test("under TLS and over IPv6, also those whom a proxy passes on", async () => {
+    const { certFile, keyFile, cert } = await makeCertificate(platform.folder);
+    const tls = { BELFRY_TLS_CERT_FILE: certFile, BELFRY_TLS_KEY_FILE: keyFile };
+    const { edgeUrl, httpUrl } = await platform.startNode("tls", {
+      ...{ BELFRY_HOST: "::1", ...tls, BELFRY_DENY: "203.0.113.9" },
+      ...{ BELFRY_TRUSTED_PROXIES: "::1", BELFRY_PROXY_PROTOCOL: "true" },
+    });
+    assert.match(edgeUrl, /^wss:\/\/\[::1\]:\d+\/connect$/);
+    assert.match(httpUrl, /^https:\/\/\[::1\]:\d+$/);
+    await using proxy = await startProxy(Number(new URL(httpUrl).port));
+    const through = `wss://127.0.0.1:${proxy.port}/connect`;
+    proxy.client = "203.0.113.9";
+    assert.equal((await shakeHands(through, { ca: cert })).status, 403);
+    proxy.client = "2001:db8::5";
+    const shaken = await shakeHands(through, { ca: cert });
+    assert.equal(shaken.status, 101);
+    shaken.socket?.destroy();
+    const shown: unknown[] = [];
+    const Socket = class extends WebSocket {
+      constructor(url: string, protocols: string[]) {
+        super(url, protocols, { ca: cert });
+      }
+    };
+    const carol = platform.device("carol", {
+      urls: [through],
+      socket: Socket as unknown as NonNullable<DeviceOptions["socket"]>,
+      onMessage: ({ body }) => void shown.push(body),
+    });
+    assert.ok((await platform.push("carol", { body: "x".repeat(60_000) })).ok);
+    await until("it arrives", () => shown.length === 1);
+    carol.close();
+    await platform.killNode("tls", "SIGTERM");
   });
 
   test("the share that operators set, on all edges, and those connected stay", async () => {
