@@ -25,6 +25,8 @@ const letInAll = 100;
 
 export class EdgeAdmission {
   private readonly rules: EdgeRules;
+  /** Reading an address costs each connection memory: not where no rule wants it. */
+  private readonly isAddressWanted: boolean;
   private readonly refused = new Map<EdgeRefusal, number>();
   private fullAtMs = 0;
   /** Of the handshake that was let in last: its connection opens next. */
@@ -41,11 +43,16 @@ export class EdgeAdmission {
       accepts: { perSecond: acceptsPerSecond, burst: acceptsBurst },
       lagMaxMs: acceptLagMaxMs,
     };
+    const { allow, deny, connectionsPerAddressMax } = this.rules;
+    this.isAddressWanted = [allow, deny, connectionsPerAddressMax].some(
+      (rule) => rule !== undefined,
+    );
   }
 
-  admit({ remoteAddress, forwardedFor, origin }: Handshake): HandshakeRefusal | undefined {
-    const { edgeAccess, edgeConditions, clock, random, transport } = this.node;
-    const address = clientAddress(remoteAddress, forwardedFor, edgeAccess?.trusted);
+  admit(handshake: Handshake): HandshakeRefusal | undefined {
+    const { edgeConditions, clock, random, transport } = this.node;
+    const { origin } = handshake;
+    const address = this.isAddressWanted ? this.addressOf(handshake) : "";
     const letInPercent = edgeConditions?.letInPercent ?? letInAll;
     const nowMs = clock.monotonicMs();
     const refusal = refusalOf(
@@ -67,6 +74,10 @@ export class EdgeAdmission {
     }
     this.refused.set(refusal, (this.refused.get(refusal) ?? 0) + 1);
     return edgeRefusals[refusal];
+  }
+
+  private addressOf({ remoteAddress, forwardedFor }: Handshake): string {
+    return clientAddress(remoteAddress, forwardedFor, this.node.edgeAccess?.trusted);
   }
 
   opened(connection: ConnectionId): void {

@@ -195,7 +195,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   close(connection: ConnectionId, code: number, reason: string): void {
     const peer = this.peerOf(connection);
     if (peer === undefined || peer.isClosing) return;
-    peer.isClosing = true;
+    peer.startClosing();
     this.pace.forget(peer);
     // Our side ends when theirs has answered, or at the deadline.
     this.queue(peer, encodeClose(code, reason));
@@ -331,8 +331,12 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     }
     const { handlers } = this;
     if (handlers === undefined || !this.isListening || this.count >= slotsMax) return notListening;
+    const { gate } = this.options;
     return handlers.onUpgrade({
-      remoteAddress: this.options.gate?.addressOf(socket) ?? socket.remoteAddress ?? "",
+      // Read only where it is wanted: from then on the socket keeps it, for all its life.
+      get remoteAddress() {
+        return gate?.addressOf(socket) ?? socket.remoteAddress ?? "";
+      },
       origin: head.headers.get("origin"),
       forwardedFor: head.headers.get("x-forwarded-for"),
     });
@@ -341,7 +345,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   private refuse(peer: Peer, refusal: Refusal): void {
     const { socket } = peer;
     peer.letGoOfHead();
-    peer.isClosing = true;
+    peer.startClosing();
     this.handshakes.end(socket);
     this.closes.start(socket);
     // At once when all is written: the server's sockets outlive their peer's silence.

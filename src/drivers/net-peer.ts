@@ -6,12 +6,12 @@
  *                             └─ their close frame ──▶ closing ─▶ gone
  *
  * Invariant: what waits for the end of the turn leaves in the order it came and as one
- * write; once `isEnding` nothing is added to it.
+ * write; once it is ending nothing is added to it.
  */
 import type { Socket } from "node:net";
 import type { ConnectionId } from "../ports/edge-transport.js";
 import type { GrownBytes } from "./grown-bytes.js";
-import { FrameReader, type ReadBounds, type Violation } from "./ws-frames.js";
+import { FrameReader, firstFreeBit, type ReadBounds, type Violation } from "./ws-frames.js";
 
 const peerOf = Symbol("peer");
 
@@ -37,19 +37,19 @@ export interface PeerOwner {
 const copiedBytesMax = 64 * 1024;
 const noCloseFrame = 1006;
 
+const closingBit = firstFreeBit;
+/** Its last frame waits or is written: then our side of the socket ends. */
+const endingBit = firstFreeBit << 1;
+const awaitingDrainBit = firstFreeBit << 2;
+const codeShift = 8;
+
 export class Peer extends FrameReader {
   /** 0 until its upgrade is accepted. */
   id = 0 as ConnectionId;
   /** Of an incomplete request. */
   head: GrownBytes | undefined = undefined;
-  /** We said or heard that it ends: no message is told any more and no frame is taken. */
-  isClosing = false;
-  /** Its last frame waits or is written: then our side of the socket ends. */
-  isEnding = false;
-  closeCode = noCloseFrame;
   private waiting: Buffer | Buffer[] | undefined = undefined;
   private waitingBytes = 0;
-  private isAwaitingDrain = false;
 
   constructor(
     readonly owner: PeerOwner,
@@ -61,6 +61,20 @@ export class Peer extends FrameReader {
     socket.on("end", onEnd);
     socket.on("close", onClose);
     socket.on("error", ignoreError);
+  }
+
+  /** We said or heard that it ends: no message is told any more and no frame is taken. */
+  get isClosing(): boolean {
+    return (this.bits & closingBit) !== 0;
+  }
+
+  startClosing(): void {
+    this.bits |= closingBit;
+  }
+
+  /** Of the peer's close frame. */
+  get closeCode(): number {
+    return this.bits >> codeShift || noCloseFrame;
   }
 
   /** The socket is another's from now on. */
@@ -111,23 +125,22 @@ export class Peer extends FrameReader {
     this.waiting = undefined;
     this.waitingBytes = 0;
     if (waiting === undefined || !socket.writable) return;
-    if (!writeAll(socket, waiting, waitingBytes) && !this.isAwaitingDrain) {
-      this.isAwaitingDrain = true;
+    if (!writeAll(socket, waiting, waitingBytes) && (this.bits & awaitingDrainBit) === 0) {
+      this.bits |= awaitingDrainBit;
       // Only while it is slow: a listener more would be memory of every idle one.
       socket.on("drain", onDrain);
     }
-    if (this.isEnding) socket.end();
+    if ((this.bits & endingBit) !== 0) socket.end();
   }
 
   /** Ends our side, behind what waits for the end of the turn. */
   end(): void {
-    this.isClosing = true;
-    this.isEnding = true;
+    this.bits |= closingBit | endingBit;
     if (this.waiting === undefined) this.socket.end();
   }
 
   drained(): void {
-    this.isAwaitingDrain = false;
+    this.bits &= ~awaitingDrainBit;
     this.socket.off("drain", onDrain);
   }
 
@@ -140,7 +153,7 @@ export class Peer extends FrameReader {
   }
 
   protected override onCloseFrame(code: number, payload: Buffer): void {
-    this.closeCode = code;
+    this.bits |= code << codeShift;
     this.owner.onCloseFrame(this, payload);
   }
 

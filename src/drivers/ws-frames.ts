@@ -30,6 +30,8 @@ const controlBit = 0x08;
 const controlBytesMax = 125;
 const maskBytes = 4;
 const noCode = 1005;
+const stoppedBit = 1;
+export const firstFreeBit = 2;
 
 export interface ReadBounds {
   readonly messageBytesMax: number;
@@ -51,7 +53,8 @@ export abstract class FrameReader {
   private partial: GrownBytes | undefined = undefined;
   /** The data frames so far of a message that goes on. */
   private fragments: Fragments | undefined = undefined;
-  private isStopped = false;
+  /** Flags of the reader and, from `firstFreeBit` on, of its subclass: one field for all. */
+  protected bits = 0;
 
   /** `bytes` are valid during the call only, as of the others. */
   protected abstract onMessage(bytes: Buffer, isText: boolean): void;
@@ -84,9 +87,13 @@ export abstract class FrameReader {
     return frames;
   }
 
+  private get isStopped(): boolean {
+    return (this.bits & stoppedBit) !== 0;
+  }
+
   /** Also what lets go of all that is held back; a second time does nothing. */
   stopReading(): void {
-    this.isStopped = true;
+    this.bits |= stoppedBit;
     this.partial?.release();
     this.partial = undefined;
     this.endFragments();
