@@ -49,7 +49,10 @@ export interface Limits {
   readonly acceptLagMaxMs: number;
   /** From the accepted socket to the whole head of its request. */
   readonly handshakeDeadlineMs: number;
-  /** Under way at once; who waits longest gives way to the next. */
+  /**
+   * Under way at once beyond what connections leave room for; who waits longest gives way to
+   * the next. Where there is room a slow network's storm is to come through.
+   */
   readonly handshakesMax: number;
   readonly helloDeadlineMs: number;
   readonly heartbeatMs: number;

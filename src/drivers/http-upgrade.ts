@@ -26,6 +26,17 @@ export interface Refusal extends HandshakeRefusal {
   readonly header?: string;
 }
 
+export const notListening: Refusal = {
+  status: 503,
+  reason: "the edge takes no connections now",
+  retryAfterSeconds: 1,
+};
+export const noRoom: Refusal = {
+  status: 503,
+  reason: "too many slow peers at once",
+  retryAfterSeconds: 5,
+};
+
 export type HeadFound =
   /** More bytes are needed to say. */
   | { readonly kind: "incomplete" }

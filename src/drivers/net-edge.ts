@@ -31,6 +31,8 @@ import {
   chooseSubprotocol,
   findHead,
   headersOf,
+  noRoom,
+  notListening,
   type Refusal,
   type RequestHead,
   refusalAnswer,
@@ -59,8 +61,10 @@ export interface NetEdgeOptions {
   readonly closeDeadlineMs: number;
   /** From the accepted socket (under TLS: from its handshake) to the whole head of a request. */
   readonly handshakeDeadlineMs?: number;
-  /** Under way at once; see socket-deadlines. */
+  /** Under way at once beyond what connections leave room for; see socket-deadlines. */
   readonly handshakesMax?: number;
+  /** Whom the handlers let in; none where absent. */
+  readonly connectionsMax?: number;
   /** Of heads, frames and messages that are not whole, of all peers; see held-bytes. */
   readonly heldBytesMax?: number;
   /** Where proxies say whose each socket is. */
@@ -78,17 +82,6 @@ const messageBytesMax = 1024 * 1024;
 const copiedBytesMax = 16 * 1024;
 /** A peer that pings and does not read is not answered above this. */
 const pongsBytesMax = 64 * 1024;
-const notListening: Refusal = {
-  status: 503,
-  reason: "the edge takes no connections now",
-  retryAfterSeconds: 1,
-};
-const noRoom: Refusal = {
-  status: 503,
-  reason: "too many slow peers at once",
-  retryAfterSeconds: 5,
-};
-
 type ConnectionListener = (this: Server, socket: Socket) => void;
 
 export class NetEdge implements EdgeTransport, PeerOwner {
@@ -110,11 +103,12 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   private count = 0;
 
   constructor(private readonly options: NetEdgeOptions) {
-    const { server, closeDeadlineMs, handshakeDeadlineMs } = options;
+    const { server, closeDeadlineMs, handshakeDeadlineMs, connectionsMax = 0 } = options;
+    const { handshakesMax = Number.POSITIVE_INFINITY } = options;
     this.handshakes = new SocketDeadlines(
       handshakeDeadlineMs ?? handshakeDeadlineMsDefault,
       destroy,
-      options.handshakesMax,
+      () => handshakesMax + Math.max(0, connectionsMax - this.count),
     );
     this.closes = new SocketDeadlines(closeDeadlineMs, destroy);
     const held = new HeldBytes(options.heldBytesMax ?? heldBytesMaxDefault);

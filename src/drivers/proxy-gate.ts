@@ -31,7 +31,8 @@ export class ProxyGate {
 
   constructor(private readonly options: ProxyGateOptions) {
     const { deadlineMs, socketsMax } = options;
-    this.waiting = new SocketDeadlines(deadlineMs, (socket) => this.refuse(socket), socketsMax);
+    const refuse = (socket: Socket) => this.refuse(socket);
+    this.waiting = new SocketDeadlines(deadlineMs, refuse, () => socketsMax);
   }
 
   /** How many came without a head that reads, in time. */

@@ -16,7 +16,7 @@ export class SocketDeadlines {
   constructor(
     private readonly lengthMs: number,
     private readonly onDue: (socket: Socket) => void,
-    private readonly socketsMax = Number.POSITIVE_INFINITY,
+    private readonly socketsMax: () => number = () => Number.POSITIVE_INFINITY,
   ) {}
 
   /** How many came to their deadline, and how many had to give way before. */
@@ -31,7 +31,7 @@ export class SocketDeadlines {
   /** A socket that has one keeps it. */
   start(socket: Socket): void {
     if (this.dueMs.has(socket)) return;
-    if (this.dueMs.size >= this.socketsMax) this.displace();
+    if (this.dueMs.size >= this.socketsMax()) this.displace();
     this.dueMs.set(socket, performance.now() + this.lengthMs);
     this.timer ??= this.wake(this.lengthMs);
   }

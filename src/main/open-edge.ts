@@ -57,12 +57,13 @@ export async function openEdge(
 
 function edgeOn(server: Server, settings: Settings, limits: Limits): NetEdge {
   const { closeDeadlineMs, handshakeDeadlineMs, handshakesMax, unfinishedBytesMax } = limits;
+  const { connectionsMax } = limits;
   const { connectionFramesPerSecond: perSecond, connectionFramesBurst: burst } = limits;
   const { proxyProtocol, trustedProxies: trusted } = settings;
   const waiting = { deadlineMs: handshakeDeadlineMs, socketsMax: handshakesMax };
   return new NetEdge({
     ...{ server, path: connectPath, closeDeadlineMs, handshakeDeadlineMs, handshakesMax },
-    heldBytesMax: unfinishedBytesMax,
+    ...{ connectionsMax, heldBytesMax: unfinishedBytesMax },
     framesRate: { perSecond, burst },
     ...(proxyProtocol && trusted !== undefined
       ? { gate: new ProxyGate({ trusted, ...waiting }) }

@@ -137,6 +137,19 @@ describe("edge on Node's sockets", () => {
     ws.terminate();
   });
 
+  test("lets as many handshakes wait as there is room for connections", async () => {
+    const late = { handshakeDeadlineMs: 60_000, handshakesMax: 10, connectionsMax: 40 };
+    const { edge, port, opened } = await startPlain(late);
+    for (let at = 0; at < 20; at++) peer(port, upgrade);
+    await until("they are open", () => opened.length === 20);
+    for (let at = 0; at < 30; at++) peer(port, upgradeStart);
+    await until("they wait", () => edge.figures()["handshakes"] === 30);
+    assert.equal(edge.figures()["handshakesDisplaced"], 0);
+    for (let at = 0; at < 5; at++) peer(port, upgradeStart);
+    await until("the first give way", () => edge.figures()["handshakesDisplaced"] === 5);
+    assert.equal(edge.figures()["handshakes"], 30);
+  });
+
   test("counts what it refuses and drops below the protocol", async () => {
     const { edge, server, port } = await startPlain();
     peer(port, upgrade.replace("13", "8"));
