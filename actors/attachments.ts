@@ -183,7 +183,7 @@ export class Attachments {
     const { inbox, context, sessionKey } = this.desk;
     const { clock, log } = context.node;
     const first = inbox.firstFor(device, clock.wallMs());
-    if (first === undefined || !device.isUsedUpBy(first.seq)) return;
+    if (first === undefined || !device.isUsedUpBy(first.seq, clock.monotonicMs())) return;
     device.setAside(first.seq);
     const write = this.desk.write();
     write.isRecordDue = true;

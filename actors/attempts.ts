@@ -7,6 +7,9 @@
  *        ▲                                                            ▼
  *        └──────────────────────────── an ack ◀──────────────── stalled: one message an attach
  *
+ * Beyond the wide rounds only sendings that are `attemptSpacingMs` apart count: a client
+ * whose connection breaks at once, again and again, had no chance to ack.
+ *
  * Invariant: what is above the cursor, up to triedSeq, was sent `count` times at least.
  */
 import type { DeviceRecord } from "../src/ports/inbox-store.js";
@@ -23,6 +26,8 @@ export class Attempts {
   private setAside = 0;
   /** Up to here it was sent in rounds of whole windows: it is sent one by one. */
   private narrowUntilSeq = 0;
+  /** Monotonic, of this owner: what an earlier one sent was long ago. */
+  private countedAtMs = Number.NEGATIVE_INFINITY;
   private repeats = 0;
   private isRepeat = false;
   /** What a stalled device may still be sent on this attach. */
@@ -59,7 +64,7 @@ export class Attempts {
   }
 
   /** The first message above the cursor is sent. True: an attempt to be stored. */
-  noteFirst(seq: number): boolean {
+  noteFirst(seq: number, nowMs: number): boolean {
     if (this.isStalled) {
       this.trials--;
       return false;
@@ -72,8 +77,10 @@ export class Attempts {
     else if (this.count >= this.wideRounds) {
       this.narrowUntilSeq = Math.max(this.narrowUntilSeq, this.triedSeq);
     }
-    this.count++;
     this.repeats = 0;
+    if (this.count >= this.wideRounds && !this.hadItsChance(nowMs)) return false;
+    this.count++;
+    this.countedAtMs = nowMs;
     if (this.count === 1 || seq <= this.narrowUntilSeq) this.triedSeq = seq;
     return this.count > 1;
   }
@@ -115,8 +122,13 @@ export class Attempts {
     return true;
   }
 
-  isUsedUpBy(firstSeq: number): boolean {
-    return !this.isStalled && firstSeq <= this.triedSeq && this.count >= this.limits.attemptsMax;
+  isUsedUpBy(firstSeq: number, nowMs: number): boolean {
+    const isTried = firstSeq <= this.triedSeq && this.count >= this.limits.attemptsMax;
+    return isTried && !this.isStalled && this.hadItsChance(nowMs);
+  }
+
+  private hadItsChance(nowMs: number): boolean {
+    return nowMs - this.countedAtMs >= this.limits.attemptSpacingMs;
   }
 
   noteSetAside(): void {

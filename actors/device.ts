@@ -128,7 +128,7 @@ export class Device {
   noteSent(seq: number, bytes: number, nowMs: number): boolean {
     let isAttempt = false;
     if (this.isUnderWay) this.attempts?.noteNext(seq);
-    else isAttempt = this.attempted().noteFirst(seq);
+    else isAttempt = this.attempted().noteFirst(seq, nowMs);
     if (this.unacked === undefined) {
       this.unacked = [];
       this.sentAtMs = nowMs;
@@ -185,8 +185,8 @@ export class Device {
     return this.attempted().mayRepeat();
   }
 
-  isUsedUpBy(firstSeq: number): boolean {
-    return this.attempts?.isUsedUpBy(firstSeq) ?? false;
+  isUsedUpBy(firstSeq: number, nowMs: number): boolean {
+    return this.attempts?.isUsedUpBy(firstSeq, nowMs) ?? false;
   }
 
   /** Stalled, it says that it has all up to its cursor: it lives. */

@@ -14,6 +14,8 @@ export interface Limits {
   readonly ackWaitMs: number;
   /** Sent so often without an ack, over all attaches and owners: set aside. */
   readonly attemptsMax: number;
+  /** Sendings of one message that are closer are one attempt, but for the first ones. */
+  readonly attemptSpacingMs: number;
   /** So many in a row were set aside for a device: it is stalled, and sent no more. */
   readonly setAsideMax: number;
   /** Idempotency keys that one session remembers, and for how long. */
@@ -144,6 +146,8 @@ export const defaultLimits: Limits = {
   deviceSeenEveryMs: day,
   ackWaitMs: 30 * second,
   attemptsMax: 5,
+  // A link that breaks at once has broken for half a minute before anything is set aside.
+  attemptSpacingMs: 10 * second,
   setAsideMax: 3,
   keysMax: 1_000,
   keyWindowMs: 10 * minute,

@@ -46,6 +46,8 @@ interface ShardCopy {
 }
 
 const fillsMax = 64;
+/** A shard that is written without end is not worth a fourth reading. */
+const fillTriesMax = 3;
 const heldMax = 10_000;
 /** Shards of one script, where there is no Cluster to keep them apart. */
 const shardsPerCall = 64;
@@ -135,29 +137,41 @@ export class RedisCopy {
     return undefined;
   }
 
-  /** Reads the session from MySQL into the copy, unless it changes meanwhile. */
+  /**
+   * Reads the session from MySQL into the copy. Where its shard changed meanwhile the copy
+   * refuses, and it is read again: who attaches reads and writes at once.
+   */
   private async fill(shard: Shard, key: SessionKey): Promise<void> {
     const copy = this.shards.get(shard);
     const name = `${shard}:${key}`;
     if (copy === undefined || this.filling.size >= fillsMax || this.filling.has(name)) return;
-    if (!copy.isStanding) this.takeOver(shard, copy, "");
-    const expected = standing(copy);
     this.filling.add(name);
     try {
-      const parts = await this.source.readSession(shard, key);
-      const bytes = parts.entries.reduce((sum, entry) => sum + entry.bytes, 0);
-      if (bytes > this.bounds.sessionBytesMax) return;
-      const entries =
-        bytes === 0 && parts.entries.length === 0 ? [] : await this.source.readEntries(shard, key);
-      this.hold(copy, key);
-      const values = [expected, this.bounds.ttlMs, ...fillArguments(parts, entries)];
-      await this.client.run("fill", this.keysOf(shard, key), values, bytes);
-      this.counts.fills++;
+      for (let tries = 0; tries < fillTriesMax; tries++) {
+        if (await this.fillOnce(shard, copy, key)) return;
+      }
     } catch {
       // Neither store owes this to anybody: the next read tries again.
     } finally {
       this.filling.delete(name);
     }
+  }
+
+  /** False where the shard changed meanwhile. */
+  private async fillOnce(shard: Shard, copy: ShardCopy, key: SessionKey): Promise<boolean> {
+    if (!copy.isStanding) this.takeOver(shard, copy, "");
+    const expected = standing(copy);
+    const parts = await this.source.readSession(shard, key);
+    const bytes = parts.entries.reduce((sum, entry) => sum + entry.bytes, 0);
+    if (bytes > this.bounds.sessionBytesMax) return true;
+    const entries =
+      bytes === 0 && parts.entries.length === 0 ? [] : await this.source.readEntries(shard, key);
+    this.hold(copy, key);
+    const values = [expected, this.bounds.ttlMs, ...fillArguments(parts, entries)];
+    const answer = await this.client.run("fill", this.keysOf(shard, key), values, bytes);
+    if (answer !== status.hit) return this.shards.get(shard) !== copy;
+    this.counts.fills++;
+    return true;
   }
 
   private takeOver(shard: Shard, copy: ShardCopy, adoptable: string): void {

@@ -69,6 +69,8 @@ const shape = z.object({
     .int()
     .min(2 ** 20)
     .default(2 ** 30),
+  /** See limits: how far apart two sendings are two attempts. */
+  attemptSpacingMs: z.coerce.number().int().min(0).max(3_600_000).optional(),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 

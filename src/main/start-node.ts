@@ -75,7 +75,9 @@ export async function startNode(
   if (connection.isClustered && leases.leaseMs < clusterLeaseMsMin) {
     log.warn("the lease is shorter than an election of a cluster may take", { ...leases });
   }
-  const wanted = { ...defaultLimits, ...leases, ...edgeLimits(settings), ...limitChanges };
+  const { attemptSpacingMs = defaultLimits.attemptSpacingMs } = settings;
+  const set = { attemptSpacingMs, ...edgeLimits(settings) };
+  const wanted = { ...defaultLimits, ...leases, ...set, ...limitChanges };
   const { connectionsMax, socketsMax } = socketBudget(wanted.connectionsMax, descriptorsMax());
   if (connectionsMax < wanted.connectionsMax) {
     log.warn("fewer connections than wanted: the process may have too few descriptors", {

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { MemoryInbox } from "../../src/drivers/memory-inbox.js";
 import { ShardBench } from "../support/shard-bench.js";
 
-const limits = { ackWaitMs: 1_000, attemptsMax: 5, setAsideMax: 3 };
+const limits = { ackWaitMs: 1_000, attemptsMax: 5, attemptSpacingMs: 0, setAsideMax: 3 };
 
 const numbers = (count: number, from = 0) =>
   Array.from({ length: count }, (_, index) => ({ body: from + index }));
@@ -85,6 +85,26 @@ describe("a message that a device never acks", () => {
     assert.ok(sent <= limits.attemptsMax + 3, `${sent} times`);
   });
 
+  test("stays for one whose connection broke at once, however often", async () => {
+    const bench = await ShardBench.start({ ...limits, attemptSpacingMs: 10_000 });
+    await bench.pushAll("alice", numbers(1));
+    let connect = 0;
+    const comeAndGo = async (times: number, everyMs: number) => {
+      for (let time = 0; time < times; time++) {
+        connect++;
+        await bench.attach("alice", connect, { connect });
+        await bench.clock.advanceAndSettle(everyMs);
+      }
+    };
+    await comeAndGo(60, 500);
+    assert.deepEqual(await bench.inbox("alice"), [1], "after half a minute it is still there");
+    assert.equal(sentTo(bench, 1), 60, "each connection is served");
+    await comeAndGo(4, 10_000);
+    assert.deepEqual(await bench.inbox("alice"), [], "but not for ever");
+    const [dropped] = await bench.changesOf("alice", "dropped");
+    assert.deepEqual([dropped?.seqs, dropped?.reason], [[1], "set-aside"]);
+  });
+
   test("is gone for the device alone while another still needs it", async () => {
     const bench = await ShardBench.start(limits);
     await bench.attach("alice", 1, { device: "broken" });
@@ -152,6 +172,22 @@ describe("a base above what a client has", () => {
 });
 
 describe("a device that acks nothing at all", () => {
+  test("is sent two windows, then a message a connection, when it comes again at once", async () => {
+    const bench = await ShardBench.start({
+      ...{ ...limits, attemptSpacingMs: 10_000, windowMessagesMax: 8 },
+    });
+    await bench.pushAll("alice", numbers(30));
+    for (let connect = 1; connect <= 100; connect++) {
+      await bench.attach("alice", connect, { connect });
+    }
+    assert.equal(bench.toEdge.filter(({ kind }) => kind === "Deliver").length, 100);
+    const sent = Array.from({ length: 100 }, (_, at) => bench.bodies(at + 1).length);
+    assert.equal(
+      sent.reduce((sum, count) => sum + count),
+      2 * 8 + 98,
+    );
+  });
+
   const deaf = { ...limits, windowMessagesMax: 8 };
 
   test("is stalled after so many were set aside, and is sent nothing more, live neither", async () => {

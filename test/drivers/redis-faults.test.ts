@@ -87,6 +87,20 @@ test("redis: FLUSHALL under writes loses nothing, and the copy is made again", a
   context.diagnostic(`a session was served from Redis again after ${tookMs} ms`);
 });
 
+test("redis: a session that changes while it is copied again is copied all the same", async () => {
+  const store = await open();
+  const group = await own(store);
+  await append(group, 1);
+  await untilHit(store, group, [1]);
+  for (let seq = 2; seq <= 20; seq++) {
+    await send("FLUSHALL");
+    await Promise.all([group.loadSession(shard, key), append(group, seq)]);
+    // Nobody reads again: whoever attaches reads once, and writes at the same time.
+    await until("it is copied", async () => (await send(`EXISTS ${sessionKey}`)) === ":1");
+    assert.deepEqual(await storedSeqs(group), upTo(seq));
+  }
+});
+
 test("redis: killed and started again", async () => {
   const store = await open();
   const group = await own(store);

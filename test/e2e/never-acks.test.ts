@@ -38,7 +38,9 @@ async function pushUntilRefused(platform: Platform): Promise<string> {
 }
 
 test("a client that loads and never acks costs a window of memory and its inbox", async (t) => {
-  await using platform = await startPlatform({ nodes: ["a"] });
+  // Each load is an attempt, so that they are used up within a test.
+  const environment = { BELFRY_ATTEMPT_SPACING_MS: "0" };
+  await using platform = await startPlatform({ nodes: ["a"], environment });
   assert.equal(await pushUntilRefused(platform), "INBOX_FULL");
   const shown: string[] = [];
   const sockets = new EdgeSockets(platform, ["a"]);

@@ -1,8 +1,8 @@
 /** What one seed looks like before it begins: who takes part, and which faults come. */
 import { defaultLimits, type Limits } from "../../actors/limits.js";
+import { type FaultName, faultNames } from "./fault-names.js";
 import type { DevicePlan } from "./model-device.js";
 import type { PublisherPlan } from "./model-publisher.js";
-import { type FaultName, faultNames } from "./nemesis.js";
 import type { SeededRandom } from "./seeded-random.js";
 
 export interface RunPlan {
@@ -24,6 +24,8 @@ export interface RunPlan {
 export const simLimits: Limits = {
   ...defaultLimits,
   ackWaitMs: 2_000,
+  // The most that can be set aside: each sending is an attempt.
+  attemptSpacingMs: 0,
   heartbeatMs: 1_000,
   heartbeatDeadlineMs: 3_000,
   helloDeadlineMs: 2_000,
