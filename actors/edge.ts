@@ -5,7 +5,7 @@
  * The transport's callbacks run between turns; they only spawn, count and tell.
  */
 import { ignoreUnknown } from "../src/base/assert.js";
-import type { ConnectionId, HandshakeRefusal, Subprotocol } from "../src/ports/edge-transport.js";
+import type { ConnectionId, Subprotocol } from "../src/ports/edge-transport.js";
 import { clientFrameBytesMax, decodeClientFrame } from "../src/protocol/frames.js";
 import type {
   AttachAgain,
@@ -22,6 +22,7 @@ import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { ViewUsage } from "./app-usage.js";
 import { type AttachTick, type Closed, Connection, type ReceiveFrame } from "./connection.js";
+import { EdgeAdmission } from "./edge-admission.js";
 import { EdgeContext } from "./edge-context.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
@@ -44,16 +45,16 @@ const edgeKind: ActorKind = {
 };
 
 const sweepEveryMs = 1_000;
-const retryAfterSeconds = 5;
 
 export class Edge extends Actor<EdgeMessage> {
   private context: EdgeContext | undefined = undefined;
   private opened = 0;
-  private refusedHandshakes = 0;
+  private readonly admission: EdgeAdmission;
   private badFrames = 0;
 
   constructor(private readonly node: NodeContext) {
     super();
+    this.admission = new EdgeAdmission(node);
   }
 
   get kind(): ActorKind {
@@ -68,10 +69,11 @@ export class Edge extends Actor<EdgeMessage> {
     });
     this.context = context;
     await this.node.transport.listen({
-      onUpgrade: () => this.admit(),
+      onUpgrade: (handshake) => this.admission.admit(handshake),
       onOpen: (connection, protocol) => this.onOpen(context, connection, protocol),
       onMessage: (connection, bytes, isText) => this.onBytes(context, connection, bytes, isText),
       onClose: (connection) => {
+        this.admission.closed(connection);
         context.forget(connection);
         const closed: Closed = { kind: "Closed" };
         if (!this.tellChild(connection, closed)) this.stopChild(connection);
@@ -131,14 +133,9 @@ export class Edge extends Actor<EdgeMessage> {
     }
   }
 
-  private admit(): HandshakeRefusal | undefined {
-    if (this.node.transport.connectionCount < this.node.limits.connectionsMax) return undefined;
-    this.refusedHandshakes++;
-    return { status: 503, reason: "the edge is full", retryAfterSeconds };
-  }
-
   private onOpen(context: EdgeContext, connection: ConnectionId, protocol: Subprotocol): void {
     this.opened++;
+    this.admission.opened(connection);
     if (!context.open(connection, protocol === "belfry.v1.json")) {
       this.node.transport.close(connection, 4005, "OVERLOADED");
       return;
@@ -230,13 +227,14 @@ export class Edge extends Actor<EdgeMessage> {
       url: this.node.edgeUrl,
       connections: this.childCount,
       opened: this.opened,
-      refusedHandshakes: this.refusedHandshakes,
+      ...this.admission.inspect(),
       badFrames: this.badFrames,
       framesSent: this.context?.framesSent ?? 0,
       bytesSent: this.context?.bytesSent ?? 0,
       attachesQueued: this.context?.attaches.queued ?? 0,
       attachesUnanswered: this.context?.attaches.unanswered ?? 0,
       closed: this.context?.closedByReason ?? {},
+      sockets: this.node.transport.figures(),
     };
   }
 }

@@ -2,9 +2,16 @@
 import type { Clock } from "../base/clock.js";
 import { Fault } from "../base/result.js";
 import { type ErrorAnswer, errorAnswer } from "../protocol/errors.js";
-import type { DeskAnswer, LaneRequest, PlacementRequest } from "../protocol/operator-desk.js";
+import type {
+  DeskAnswer,
+  EdgeRequest,
+  LaneRequest,
+  PlacementRequest,
+} from "../protocol/operator-desk.js";
 import type { Fleet, Placement } from "./fleet.js";
 import { type Heard, hear } from "./fleet-status.js";
+
+export type LeaderRequest = PlacementRequest | LaneRequest | EdgeRequest;
 
 /** How long a command goes on trying, and by which clock. */
 export interface Patience {
@@ -21,7 +28,7 @@ const againMs = 200;
 export async function askLeader(
   fleet: Fleet,
   { clock, timeoutMs }: Patience,
-  request: PlacementRequest | LaneRequest,
+  request: LeaderRequest,
 ): Promise<DeskAnswer | ErrorAnswer> {
   const endMs = clock.monotonicMs() + timeoutMs;
   for (;;) {
@@ -51,7 +58,7 @@ export function pause(clock: Clock, ms: number): Promise<void> {
 
 async function tryLeader(
   fleet: Fleet,
-  request: PlacementRequest | LaneRequest,
+  request: LeaderRequest,
 ): Promise<DeskAnswer | ErrorAnswer | Fault> {
   try {
     const { leader } = await fleet.placement();
@@ -64,9 +71,6 @@ async function tryLeader(
 }
 
 /** An order whose fate is unknown is safe to repeat where twice is as good as once. */
-function isWorthRepeating(
-  { code, retryable }: ErrorAnswer,
-  { kind }: PlacementRequest | LaneRequest,
-): boolean {
+function isWorthRepeating({ code, retryable }: ErrorAnswer, { kind }: LeaderRequest): boolean {
   return kind === "rebalance-commit" ? code === "NOT_LEADER" || code === "NOT_READY" : retryable;
 }

@@ -115,16 +115,18 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
     await apps.create(record.app, encodeAppRecord(record));
   }
 
-  /** `environment` is this start's alone. */
+  /** `environment` and `execPath`, what is run in place of Node, are this start's alone. */
   async startNode(
     name: string,
     environment: Readonly<Record<string, string>> = {},
+    execPath = process.execPath,
   ): Promise<PlatformNode> {
     const passwordFile = join(this.folder, "node.password");
     const { user, pass, inboxPrefix } = this.nats.credentials.node;
     await writeFile(passwordFile, pass, { mode: 0o600 });
     const { onLog } = this;
     const child = fork(nodeProgram, [], {
+      execPath,
       execArgv: ["--enable-source-maps"],
       stdio: ["inherit", "inherit", onLog === undefined ? "inherit" : "pipe", "ipc"],
       env: {
