@@ -1,7 +1,9 @@
 /** What a loss test says of itself, as JSON. */
 import type { FaultDone } from "./loss-faults.js";
 import type { Account } from "./loss-judge.js";
-import type { LossPush } from "./loss-ledger.js";
+import { type LossUser, nameOf } from "./loss-ledger.js";
+
+const slowestMax = 20;
 
 export interface LossLatencies {
   /** Of pushes that were accepted, with their repeats. */
@@ -11,6 +13,8 @@ export interface LossLatencies {
   readonly p99Ms: number;
   /** The longest outage that a service saw. */
   readonly maxMs: number;
+  /** Which took longest, with their repeats. */
+  readonly slowest: readonly string[];
 }
 
 export interface LossReport {
@@ -42,14 +46,23 @@ export function reportOf(parts: Omit<LossReport, "at">): LossReport {
   return { at: new Date().toISOString(), ...parts };
 }
 
-export function latenciesOf(pushes: readonly LossPush[]): LossLatencies {
-  const tookMs = pushes
-    .filter(({ outcome }) => outcome?.kind === "ok")
-    .map(({ sentMs, endedMs = sentMs }) => endedMs - sentMs)
-    .sort((a, b) => a - b);
+export function latenciesOf(users: Iterable<LossUser>): LossLatencies {
+  const taken = [...users].flatMap(({ uid, pushes }) =>
+    pushes
+      .filter(({ outcome }) => outcome?.kind === "ok")
+      .map((push) => ({ uid, push, tookMs: (push.endedMs ?? push.sentMs) - push.sentMs })),
+  );
+  taken.sort((a, b) => a.tookMs - b.tookMs);
+  const tookMs = taken.map((each) => each.tookMs);
+  const slowest = taken
+    .slice(-slowestMax)
+    .map(
+      ({ uid, push, tookMs: ms }) =>
+        `${nameOf(push)} to ${uid}, sent at ${push.sentMs.toFixed(0)} ms, took ${ms.toFixed(0)} ms`,
+    );
   const at = (share: number) => rounded(tookMs[Math.floor(share * (tookMs.length - 1))]);
   const count = tookMs.length;
-  return { count, p50Ms: at(0.5), p90Ms: at(0.9), p99Ms: at(0.99), maxMs: at(1) };
+  return { count, p50Ms: at(0.5), p90Ms: at(0.9), p99Ms: at(0.99), maxMs: at(1), slowest };
 }
 
 /** In one line, for people. */

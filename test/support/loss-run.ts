@@ -171,7 +171,7 @@ class LossRun implements AsyncDisposable {
       publishers: [...plan.ways.keys(), lanePublisher],
       account: accountOf(ledger.users.values(), Date.now()),
       keptForLate: this.keptForLate,
-      latencies: latenciesOf(ledger.pushes),
+      latencies: latenciesOf(ledger.users.values()),
       longestSilenceMs: Math.round(publishers.longestSilenceMs),
       faultsDone: nemesis.done,
       nodes: { endedByThemselves: nodes.endedByThemselves, failedStarts: nodes.failedStarts },
