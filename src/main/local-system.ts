@@ -109,8 +109,7 @@ export class LocalSystem {
       if (machine !== undefined && machine !== hostname()) continue;
       // Of a run in the foreground nothing starts any more once it was told to stop.
       if (this.isStopping) return undefined;
-      const BELFRY_PORT = String(await portOrAny(port));
-      ready.push(await this.startNode(name, { ...environment, BELFRY_PORT }));
+      ready.push(await this.startNodeNear(port, name, environment));
     }
     await untilServed(new NatsBus(this.connection), () => this.isStopping);
     if (this.isStopping) return undefined;
@@ -168,6 +167,23 @@ export class LocalSystem {
         .then(() => nats.addUsers({ operators: [operatorName], apps: [app] }))
         .catch((error) => say(`the NATS user of app ${app} was not made: ${error.message}`));
     });
+  }
+
+  private async startNodeNear(
+    wanted: number,
+    name: string,
+    environment: NodeJS.ProcessEnv,
+  ): Promise<NodeReady> {
+    const startOn = (port: number) =>
+      this.startNode(name, { ...environment, BELFRY_PORT: String(port) });
+    const port = await portOrAny(wanted);
+    try {
+      return await startOn(port);
+    } catch (error) {
+      // Somebody else took it while the node started.
+      if (port === 0 || (await portOrAny(port)) === port) throw error;
+      return startOn(0);
+    }
   }
 
   /** Rejects when it ends before it is ready; once it was ready it is started again. */
