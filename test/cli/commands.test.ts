@@ -597,7 +597,10 @@ describe("app", () => {
     fleet.grant = { state: "yours-to-add", block: "{ user: app-shop }" };
     const run = await runCli(fleet, ["app", "create", "shop"]);
     equal(run.exitCode, 0);
-    match(run.out, /Add to the NATS server's configuration, then reload it:\n\{ user: app-shop \}\n$/);
+    match(
+      run.out,
+      /Add to the NATS server's configuration, then reload it:\n\{ user: app-shop \}\n$/,
+    );
   });
 
   test("create still prints the secret when the NATS user could not be made", async () => {
