@@ -62,6 +62,8 @@ const workerKind: ActorKind = {
   quantum: 256,
 };
 
+/** Refusals of a message that are waited for with its payload in hand: about a second. */
+const keptAttempts = 3;
 const sweepEveryMs = 1_000;
 
 export class LaneWorker extends Actor<LaneWorkerMessage> {
@@ -364,8 +366,11 @@ export class LaneWorker extends Actor<LaneWorkerMessage> {
       this.bury(message, refusal);
       return;
     }
-    // Who waits long keeps no others from their bytes.
-    if (after.isApart) this.queue.setApart(key, this.queue.bytes <= pace.bytesShare / 2);
+    if (after.isApart) {
+      // Who waits long keeps no others from their bytes, and may be erased meanwhile.
+      const isShort = this.queue.attempts(key) <= keptAttempts;
+      this.queue.setApart(key, isShort && this.queue.bytes <= pace.bytesShare / 2);
+    }
     this.timer(after.delayMs, { kind: "RetryTick", take: this.take, key });
   }
 

@@ -66,8 +66,8 @@ export class PushAcceptance {
     for (const { record, target } of write.passing) {
       if (desk.mayServe) desk.deliveries.deliverPassing(record, target);
     }
-    // What is about to be erased is sent to nobody any more.
-    if (!desk.isErasing) desk.deliveries.deliverCommitted(write.append);
+    // Also while an erasure is next: it may be refused, and nobody comes back to these.
+    desk.deliveries.deliverCommitted(write.append);
   }
 
   answer(write: PendingWrite): void {

@@ -88,6 +88,11 @@ const sessionKind: ActorKind = {
 const outlastsErasure: ReadonlySet<SessionMessage["kind"]> = new Set([
   ...(["AcceptPush", "ServeInbox", "Committed", "AckWaitTick", "ViewSession", "Freeze"] as const),
 ]);
+/** Who goes says so once, and the erasure may yet be refused. */
+const outlastsAnnouncement: ReadonlySet<SessionMessage["kind"]> = new Set([
+  ...outlastsErasure,
+  ...(["Detach", "EdgeGone", "PresenceTick"] as const),
+]);
 
 const noDevices: readonly Device[] = [];
 const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
@@ -165,8 +170,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   receive(message: SessionMessage, from: Asker | undefined): void | Promise<void> {
-    // What comes from edges comes again, and what is due is found again.
-    if (this.isErasing && !outlastsErasure.has(message.kind)) return;
+    // What else comes from edges comes again, and what is due is found again.
+    const outlasting = this.erasure === "next" ? outlastsAnnouncement : outlastsErasure;
+    if (this.isErasing && !outlasting.has(message.kind)) return;
     if (this.loadedInbox instanceof UnreadSession) return this.onUnread(message, from);
     return this.onLoaded(message, from);
   }
@@ -312,8 +318,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
 
   private onAckWaitTick(): void | Promise<void> {
     this.isAckWaitArmed = false;
-    if (!this.mayServe || this.isErasing) return;
-    return this.attachments.resendOverdue();
+    if (!this.mayServe) return;
+    if (this.isErasing) this.armAckWait();
+    else return this.attachments.resendOverdue();
   }
 
   get mayServe(): boolean {
@@ -415,7 +422,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   write(): PendingWrite {
-    assert(!this.isErasing, "nothing is stored beside an erasure");
+    assert(!(this.erasure instanceof PendingWrite), "nothing is stored beside an erasure");
     if (this.pending !== undefined && !this.pending.isTaken) return this.pending;
     const write = new PendingWrite(this, this.context.shard, this.sessionKey);
     this.pending = write;

@@ -156,6 +156,50 @@ describe("an erasure that does not come through", () => {
   });
 });
 
+describe("an erasure that is refused when its turn comes", () => {
+  /** A push is on its way to disk, an erasure behind it; the store cannot be read by then. */
+  async function refusedErasure(meanwhile: (bench: ShardBench) => Promise<void>) {
+    const store = new UnreadableInbox(8);
+    const path = new TroubledStore(store);
+    const bench = await ShardBench.start({}, store, 0, path);
+    await bench.attach("alice", 1);
+    await bench.pushAll("alice", [{ body: 1 }]);
+    await bench.ack("alice", 1, 1);
+    path.stall();
+    const pushed = bench.push("alice", { body: 2 });
+    await bench.clock.advanceAndSettle(20);
+    const erased = bench.askInbox("alice", { op: "erase" });
+    await bench.clock.advanceAndSettle(20);
+    await meanwhile(bench);
+    store.isUnreadable = true;
+    path.goOn();
+    await bench.clock.advanceAndSettle(50);
+    const [push, answer] = [await pushed, await erased];
+    assert.ok(push.ok && !answer.ok && answer.code === "STORE_UNAVAILABLE");
+    store.isUnreadable = false;
+    return bench;
+  }
+
+  test("leaves out none of the pushes before it", async () => {
+    const bench = await refusedErasure(() => Promise.resolve());
+    await bench.pushAll("alice", [{ body: 3 }]);
+    assert.deepEqual(bench.bodies(1), [1, 2, 3]);
+    await bench.ack("alice", 1, 3);
+    assert.deepEqual(await bench.inbox("alice"), []);
+    assert.deepEqual(bench.crashes, []);
+  });
+
+  test("knows who went meanwhile", async () => {
+    const bench = await refusedErasure((each) =>
+      each.tellSession("alice", { kind: "Detach", edge: "dc1-t.i/edge", connection: 1 }),
+    );
+    await bench.clock.advanceAndSettle(200_000);
+    assert.deepEqual(bench.bodies(1), [1]);
+    assert.deepEqual(await bench.inbox("alice"), [2]);
+    assert.deepEqual(bench.crashes, []);
+  });
+});
+
 describe("what is left outside the inbox", () => {
   async function startTraced() {
     const store = new MemoryInbox(8);

@@ -11,6 +11,7 @@ import { sql } from "../../src/drivers/mysql-text.js";
 import { RedisClient } from "../../src/drivers/redis-client.js";
 import { startMariadb } from "../support/mariadb-server.js";
 import { makeDatabase } from "../support/mysql-database.js";
+import { freePorts } from "../support/nats-cluster.js";
 import { startRedis } from "../support/redis-server.js";
 import { until } from "../support/until.js";
 import { faultOf } from "./store-samples.js";
@@ -55,7 +56,7 @@ test("redis: speaks TLS to the server that was meant, and to no other", async ()
   const files = ["--tls-cert-file", certificateFile, "--tls-key-file", keyFile];
   await using redis = await startRedis([...files, "--tls-auth-clients", "no"]);
   // The plain port stays for the fixture; TLS is on one beside it.
-  const tlsPort = redis.port + 1;
+  const [tlsPort = 0] = await freePorts(1);
   const { sendRedis } = await import("../support/redis-command.js");
   assert.equal(await sendRedis(redis.port, `CONFIG SET tls-port ${tlsPort}`), "+OK");
   const problems: string[] = [];

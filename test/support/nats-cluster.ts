@@ -251,7 +251,7 @@ async function leaderAsTold(member: NatsMember, connectTo: ConnectTo, stream: st
 }
 
 /** Held all at once, so that no two are the same. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer());
   const ports = await Promise.all(
     servers.map(
