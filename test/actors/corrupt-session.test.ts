@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { InboxErased } from "../../src/protocol/inbox-answer.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
+import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { CorruptInbox } from "../support/corrupt-inbox.js";
 import { ShardBench } from "../support/shard-bench.js";
 
@@ -73,6 +74,31 @@ test("an operator erases a user whose rows do not read", async () => {
   assert.deepEqual(bench.crashes, []);
 });
 
+test("what is due of a neighbour is served behind all that stays due of such a user", async () => {
+  const store = new CorruptInbox(8, "mallory");
+  const bench = await ShardBench.start({}, store);
+  const neighbour = sharingShard("mallory");
+  // Each in a bucket of five seconds of its own.
+  const lasting = Array.from({ length: 80 }, (_, at) => ({ body: at, ttl: 5 * (at + 1) }));
+  await bench.pushAll("mallory", lasting);
+  await bench.pushAll(neighbour, [{ body: "innocent", ttl: 410 }]);
+  store.fault = "STORE_CORRUPT";
+  await bench.giveAnew();
+  await bench.clock.advanceAndSettle(410_000);
+  assert.deepEqual(await bench.inbox(neighbour), [1]);
+  assert.ok((await bench.dueOf("mallory")).length >= 80);
+  // A page is read of each shard within eight looks.
+  for (let second = 0; second < 30; second++) await bench.clock.advanceAndSettle(1_000);
+  assert.deepEqual(await bench.inbox(neighbour), []);
+  assert.deepEqual(await bench.dueOf(neighbour), []);
+  // Nor are hers forgotten when they read again.
+  store.fault = undefined;
+  await bench.pushAll("mallory", [{ body: "new", ttl: 3_000 }]);
+  for (let second = 0; second < 30; second++) await bench.clock.advanceAndSettle(1_000);
+  assert.deepEqual(await bench.inbox("mallory"), [81]);
+  assert.deepEqual(bench.crashes, []);
+});
+
 test("a session that does not read leaves with its shard", async () => {
   const { store, bench } = await corrupted();
   await bench.pushAll("mallory", [{ body: "refused" }]);
@@ -88,4 +114,10 @@ test("a session that does not read leaves with its shard", async () => {
 
 function codeOf(answer: PushAnswer): string {
   return answer.ok ? "ok" : answer.code;
+}
+
+/** Another user, of the same shard. */
+function sharingShard(uid: string): string {
+  const shard = (of: string) => shardOfKey(sessionKey("demo", of));
+  for (let number = 0; ; number++) if (shard(`v${number}`) === shard(uid)) return `v${number}`;
 }
