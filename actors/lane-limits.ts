@@ -50,6 +50,8 @@ export const defaultLaneLimits: LaneLimits = {
       // The memory of keys is one of 10 minutes.
       KEYS_FULL: 15 * minute,
       QUOTA_EXCEEDED: 15 * minute,
+      // It ends by an operator's hand, and dead letters can be replayed.
+      USER_UNREADABLE: 15 * minute,
     },
     holdMsMax: 24 * hour,
   },

@@ -228,7 +228,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
         if (await this.isReadNow()) return this.onLoaded(message, from);
         if (message.kind === "Attach") return;
         if (message.kind === "AcceptPush" || message.request.op !== "erase") {
-          refuseUnread(this, message.reply);
+          refuseUnread(this, message.reply, this.loadedInbox);
         } else await this.eraseUnread(message);
         return;
       case "Committed":
@@ -254,8 +254,10 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
       if (isCorrupt && mayServe && !isErasing) return await eraseUnread(this, message);
     } catch (fault) {
       if (!(fault instanceof Fault)) throw fault;
+      refuseUnread(this, message.reply, undefined);
+      return;
     }
-    refuseUnread(this, message.reply);
+    refuseUnread(this, message.reply, this.loadedInbox);
   }
 
   get inbox(): Inbox {

@@ -47,10 +47,20 @@ export class UnreadSession {
   }
 }
 
-/** Says whose fault it is not: the push is good, and may be sent again. */
-export function refuseUnread({ context, mayServe }: SessionDesk, reply: ReplyTo | undefined): void {
+/**
+ * Says whose fault it is not: the push is good, and may be sent again. `because`: what stands
+ * for the inbox. A user that does not read is told from a store that is away, for a lane sets
+ * the one apart, and waits for the other.
+ */
+export function refuseUnread(
+  { context, mayServe }: SessionDesk,
+  reply: ReplyTo | undefined,
+  because: unknown,
+): void {
+  const isCorrupt = because instanceof UnreadSession && because.isCorrupt;
+  const code = isCorrupt ? "USER_UNREADABLE" : "STORE_UNAVAILABLE";
   const message = "what is stored of this user cannot be read now";
-  if (mayServe) answerRefused(context.node.bus, reply, "STORE_UNAVAILABLE", message);
+  if (mayServe) answerRefused(context.node.bus, reply, code, message);
 }
 
 /**

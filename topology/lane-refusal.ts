@@ -35,7 +35,7 @@ export type AfterRefusal =
   | { readonly kind: "bury" }
   | { readonly kind: "retry"; readonly delayMs: number; readonly isApart: boolean };
 
-const ofTheUser: readonly ErrorCode[] = ["INBOX_FULL", "KEYS_FULL"];
+const ofTheUser: readonly ErrorCode[] = ["INBOX_FULL", "KEYS_FULL", "USER_UNREADABLE"];
 const ofTheApp: readonly ErrorCode[] = ["QUOTA_EXCEEDED", "RATE_LIMITED", "UNKNOWN_APP"];
 
 /** `chance`: from 0 to below 1. */

@@ -122,7 +122,7 @@ class MemoryGroup implements InboxGroup {
     for (const [key, times] of this.store.dataOf(shard).due) {
       for (const atMs of times) if (atMs <= untilMs) due.push({ atMs, key });
     }
-    return due.sort((a, b) => a.atMs - b.atMs).slice(0, countMax);
+    return due.sort(byTimeAndKey).slice(0, countMax);
   }
 
   async readChanges(
@@ -284,4 +284,8 @@ class SessionData {
   sortedEntries(): StoredEntry[] {
     return [...this.entries.values()].sort((a, b) => a.seq - b.seq);
   }
+}
+
+function byTimeAndKey(a: Due, b: Due): number {
+  return a.atMs - b.atMs || (a.key < b.key ? -1 : 1);
 }

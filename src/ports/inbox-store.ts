@@ -57,7 +57,7 @@ export interface InboxGroup {
     countMax: number,
     bytesMax: number,
   ): Promise<readonly StoredEntry[]>;
-  /** Sessions with something due at or before `untilMs`, earliest first. */
+  /** Sessions with something due at or before `untilMs`, earliest first, of one time by key. */
   readDue(shard: Shard, untilMs: number, countMax: number): Promise<readonly Due[]>;
   /**
    * Changes numbered above `afterNumber` and above the published one, ascending. Of more than

@@ -19,6 +19,10 @@ export const errorTable = {
   },
   QUOTA_EXCEEDED: { retryable: true, meaning: "the app has as much stored as it may" },
   INBOX_FULL: { retryable: true, meaning: "the user's inbox is at its bound" },
+  USER_UNREADABLE: {
+    retryable: true,
+    meaning: "what is stored of this user does not read; nothing was stored",
+  },
   OVERLOADED: { retryable: true, meaning: "a queue on the way is full" },
   NOT_READY: { retryable: true, meaning: "the shard is being taken over" },
   STORE_UNAVAILABLE: { retryable: true, meaning: "the store did not confirm; the fate is unknown" },

@@ -9,6 +9,7 @@ import { packValue } from "../../src/protocol/codec.js";
 import { type LaneRecord, laneRecordVersion } from "../../src/protocol/lane-record.js";
 import { unpackRecord } from "../../src/protocol/message-record.js";
 import { partitionCount, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
+import { CorruptInbox } from "../support/corrupt-inbox.js";
 import { ShardBench } from "../support/shard-bench.js";
 
 const record = (lane: string, workers = 800, weight = 1): LaneRecord => ({
@@ -25,10 +26,10 @@ class Scene {
   static async start(
     limits: Partial<Limits> = {},
     laneLimits: Partial<LaneLimits> = {},
+    store = new MemoryInbox(8),
   ): Promise<Scene> {
     const records = new Map([["high", record("high")]]);
     let lanes: MemoryLanes | undefined;
-    const store = new MemoryInbox(8);
     const bench = await ShardBench.start(limits, store, 0.5, store, (clock) => {
       lanes = new MemoryLanes(clock);
       void lanes.ensure(record("high"));
@@ -141,6 +142,36 @@ describe("a lane", () => {
       assert.deepEqual(await scene.bodies("full"), numbers(3, acked));
     }
     assert.ok(scene.lanes.reads > 0);
+  });
+
+  test("gives others of the partition their pushes while one user's rows do not read", async () => {
+    const store = new CorruptInbox(8, "broken");
+    store.fault = "STORE_CORRUPT";
+    const scene = await Scene.start({}, {}, store);
+    await scene.publishAll("broken", numbers(70));
+    const other = sharingPartition("broken");
+    await scene.publishAll(other, numbers(3));
+    await scene.pass(10_000);
+    assert.deepEqual(await scene.bodies(other), numbers(3));
+    assert.equal(await scene.waiting(), 70);
+    // Fifteen minutes, and a last pause.
+    await scene.pass(911_000);
+    const letters = await scene.lanes.deadLetters("high", 100);
+    assert.deepEqual([letters.length, letters[0]?.code], [70, "USER_UNREADABLE"]);
+    assert.equal(await scene.waiting(), 0);
+    assert.deepEqual(scene.bench.crashes, []);
+  });
+
+  test("waits for a store that is away, and gives up nothing meanwhile", async () => {
+    const store = new CorruptInbox(8, "away");
+    store.fault = "STORE_UNAVAILABLE";
+    const scene = await Scene.start({}, {}, store);
+    await scene.publishAll("away", numbers(3));
+    await scene.pass(1_200_000);
+    assert.deepEqual([await scene.waiting(), await scene.bodies("away")], [3, []]);
+    store.fault = undefined;
+    await scene.pass(11_000);
+    assert.deepEqual([await scene.waiting(), await scene.bodies("away")], [0, numbers(3)]);
   });
 
   test("gives up what is refused at once when what is held back fills the partition", async () => {

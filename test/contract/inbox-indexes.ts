@@ -40,6 +40,17 @@ export function dueContract(group: Current, reopen: Reopen): void {
     assert.deepEqual(await read(Number.MAX_SAFE_INTEGER, 100), expected);
   });
 
+  test("what is due at one time comes by key, whoever was stored first", async () => {
+    const keys = ["b", "ab", "a-", "a", "B"].map((uid) => sessionKey("demo", uid));
+    for (const key of keys) await commit(group(), { key, addDue: [7] });
+    const due = await group().readDue(one, 7, 10);
+    assert.deepEqual(
+      due.map(({ key }) => key),
+      [...keys].sort(),
+    );
+    assert.deepEqual(await group().readDue(one, 7, 2), due.slice(0, 2));
+  });
+
   test("a due time that is removed is gone, and moving it keeps one", async () => {
     await commit(group(), { addDue: [100, 200] });
     await commit(group(), { removeDue: [100, 999], addDue: [300] });

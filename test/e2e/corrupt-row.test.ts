@@ -44,7 +44,7 @@ test("a user whose rows do not read is refused alone, and can be erased", async 
   await platform.untilPlaced();
 
   const answer = await platform.push("mallory", { body: "three" });
-  assert.deepEqual(!answer.ok && [answer.code, answer.retryable], ["STORE_UNAVAILABLE", true]);
+  assert.deepEqual(!answer.ok && [answer.code, answer.retryable], ["USER_UNREADABLE", true]);
   for (const uid of neighbours) assert.ok((await platform.push(uid, { body: 1 })).ok, uid);
   await until("the log says who", () =>
     log.some((line) => line.includes("session not loaded") && line.includes(key)),

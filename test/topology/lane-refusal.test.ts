@@ -54,7 +54,8 @@ test("it is given up after its code's time, or after the longest, whatever the c
 });
 
 test("a refusal of one's own sets apart, and in a crowd is the last; the platform's is neither", () => {
-  const apart = ["INBOX_FULL", "KEYS_FULL", "QUOTA_EXCEEDED", "RATE_LIMITED", "UNKNOWN_APP"];
+  const ofTheUser = ["INBOX_FULL", "KEYS_FULL", "USER_UNREADABLE"];
+  const apart = [...ofTheUser, "QUOTA_EXCEEDED", "RATE_LIMITED", "UNKNOWN_APP"];
   for (const code of Object.keys(errorTable) as ErrorCode[]) {
     const next = after(code);
     if (next.kind === "retry") assert.equal(next.isApart, apart.includes(code), code);
