@@ -332,7 +332,11 @@ export class NetEdge implements EdgeTransport, PeerOwner {
         return gate?.addressOf(socket) ?? socket.remoteAddress ?? "";
       },
       origin: head.headers.get("origin"),
-      forwardedFor: head.headers.get("x-forwarded-for"),
+      get forwardedFor() {
+        // Of a client that the proxy left unnamed it is the client's own word.
+        if (gate?.isClientKnown(socket) === false) return undefined;
+        return head.headers.get("x-forwarded-for");
+      },
     });
   }
 

@@ -25,7 +25,7 @@ type ConnectionListener = (this: Server, socket: Socket) => void;
 
 export class ProxyGate {
   /** Of sockets that are open, by the proxy's own address and port. */
-  private readonly clients = new Map<string, string>();
+  private readonly clients = new Map<string, { readonly address: string }>();
   private readonly waiting: SocketDeadlines;
   private refused = 0;
 
@@ -58,7 +58,15 @@ export class ProxyGate {
 
   /** The client's where a proxy said it, else the socket's own; of a TLS socket, too. */
   addressOf(socket: Socket): string {
-    return this.clients.get(placeOf(socket)) ?? socket.remoteAddress ?? "";
+    return this.clients.get(placeOf(socket))?.address ?? socket.remoteAddress ?? "";
+  }
+
+  /**
+   * Whether a proxy said whose it is. Where it did not (`UNKNOWN`, LOCAL) the address is the
+   * trusted proxy's own, and what the socket says of others would be believed.
+   */
+  isClientKnown(socket: Socket): boolean {
+    return this.clients.has(placeOf(socket));
   }
 
   private readHead(socket: Socket, server: Server, pass: ConnectionListener): void {
@@ -90,8 +98,12 @@ export class ProxyGate {
   private know(socket: Socket, address: string | undefined): void {
     if (address === undefined) return;
     const place = placeOf(socket);
-    this.clients.set(place, address);
-    socket.once("close", () => this.clients.delete(place));
+    const client = { address };
+    this.clients.set(place, client);
+    // Its place may be another's by then: the kernel gives a port anew before we hear of it.
+    socket.once("close", () => {
+      if (this.clients.get(place) === client) this.clients.delete(place);
+    });
   }
 
   private refuse(socket: Socket): void {

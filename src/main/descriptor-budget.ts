@@ -1,7 +1,8 @@
 /**
  * How many clients this process has descriptors for. The bound of connections is kept
  * below the process's own, so that logs, stores and the bus never want for one; what is
- * between the two is for handshakes, refusals and health.
+ * between the two is for handshakes, refusals and health. Handshakes are bounded within
+ * it: where sockets were dropped first, who waits longest would never have to give way.
  */
 import { readFileSync } from "node:fs";
 
@@ -9,6 +10,8 @@ export interface SocketBudget {
   readonly connectionsMax: number;
   /** One socket more is dropped as it comes. */
   readonly socketsMax: number;
+  /** Under way at once beyond what connections leave room for. */
+  readonly handshakesMax: number;
 }
 
 /** For volumes, databases, the bus, logs; of a small process a quarter. */
@@ -17,20 +20,29 @@ const reservedPart = 1 / 4;
 /** Beside the connections. */
 const spareSockets = 2_000;
 const sparePartMin = 1 / 20;
+const spareSocketsMin = 2;
+/** Of the spare sockets; the others are for refusals, health and what is being closed. */
+const handshakesPart = 1 / 2;
 
 /** `descriptorsMax`: undefined where the system does not say. */
 export function socketBudget(
-  connectionsWanted: number,
+  wanted: { readonly connectionsMax: number; readonly handshakesMax: number },
   descriptorsMax: number | undefined,
 ): SocketBudget {
-  if (descriptorsMax === undefined) {
-    return { connectionsMax: connectionsWanted, socketsMax: connectionsWanted + spareSockets };
-  }
+  if (descriptorsMax === undefined) return withSpare(wanted.connectionsMax, spareSockets);
   const available = descriptorsMax - Math.min(reserved, Math.ceil(descriptorsMax * reservedPart));
-  const spareMin = Math.ceil(available * sparePartMin);
-  const connectionsMax = Math.max(1, Math.min(connectionsWanted, available - spareMin));
-  const spare = Math.min(spareSockets, available - connectionsMax);
-  return { connectionsMax, socketsMax: connectionsMax + spare };
+  const spareMin = Math.max(spareSocketsMin, Math.ceil(available * sparePartMin));
+  const connectionsMax = Math.max(1, Math.min(wanted.connectionsMax, available - spareMin));
+  return withSpare(connectionsMax, Math.min(spareSockets, available - connectionsMax));
+
+  function withSpare(connectionsMax: number, spare: number): SocketBudget {
+    const handshakesMax = Math.max(1, Math.floor(spare * handshakesPart));
+    return {
+      connectionsMax,
+      socketsMax: connectionsMax + spare,
+      handshakesMax: Math.min(wanted.handshakesMax, handshakesMax),
+    };
+  }
 }
 
 /** Linux alone says it without a report of everything; Node has raised it as far as it may. */

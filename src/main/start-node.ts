@@ -78,13 +78,14 @@ export async function startNode(
   const { attemptSpacingMs = defaultLimits.attemptSpacingMs } = settings;
   const set = { attemptSpacingMs, ...edgeLimits(settings) };
   const wanted = { ...defaultLimits, ...leases, ...set, ...limitChanges };
-  const { connectionsMax, socketsMax } = socketBudget(wanted.connectionsMax, descriptorsMax());
+  const { socketsMax, ...fitting } = socketBudget(wanted, descriptorsMax());
+  const { connectionsMax } = fitting;
   if (connectionsMax < wanted.connectionsMax) {
     log.warn("fewer connections than wanted: the process may have too few descriptors", {
       ...{ connectionsMax, wanted: wanted.connectionsMax },
     });
   }
-  const limits = { ...wanted, connectionsMax };
+  const limits = { ...wanted, ...fitting };
   const start = { nodeId, incarnation, settings, limits, socketsMax, log, onFatal };
   try {
     return await startOn(connection, start);

@@ -2,7 +2,13 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import type { Server } from "node:http";
-import { type AddressInfo, connect, type Socket } from "node:net";
+import {
+  type AddressInfo,
+  connect,
+  createServer as createPlainServer,
+  type Socket,
+} from "node:net";
+import { PassThrough } from "node:stream";
 import { afterEach, before, describe, test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { AddressRanges } from "../../src/base/address-ranges.js";
@@ -125,6 +131,59 @@ describe("an edge behind proxies", () => {
       await until("nothing is kept of it", () => gate.known === 0);
     });
   }
+
+  const forwarding = Buffer.from(
+    String(upgrade).replace("\r\n\r\n", "\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n"),
+  );
+  for (const [what, first, believed] of [
+    ["UNKNOWN", Buffer.from("PROXY UNKNOWN\r\n"), undefined],
+    ["LOCAL", binaryHeader(0x20, 0, Buffer.alloc(0)), undefined],
+    ["of no family", binaryHeader(0x21, 0, Buffer.alloc(0)), undefined],
+    ["its address", line, "198.51.100.7"],
+  ] as const) {
+    for (const isTls of [false, true]) {
+      const how = `${what}${isTls ? ", under TLS" : ""}`;
+      test(`tells X-Forwarded-For only of a client that the proxy names: ${how}`, async () => {
+        const { port, shaken, messages } = await start({ isTls });
+        const socket = peer(port, first);
+        const inner = isTls
+          ? connectTls({ socket, ca: certificate.cert, host: "127.0.0.1" })
+          : socket;
+        inner.on("error", () => undefined);
+        inner.write(Buffer.concat([forwarding, hi]));
+        await until("its frame is there", () => messages.length === 1);
+        assert.deepEqual(
+          shaken.map(({ forwardedFor }) => forwardedFor),
+          [believed],
+        );
+        inner.destroy();
+      });
+    }
+  }
+
+  test("keeps a client whose place was another's that closes late", async () => {
+    const trusted = AddressRanges.parse("127.0.0.0/8");
+    assert.ok(trusted !== undefined);
+    const gate = new ProxyGate({ trusted, deadlineMs, socketsMax: 10 });
+    const server = createPlainServer(() => undefined);
+    gate.standBefore(server);
+    const [first, second] = ["192.0.2.1", "192.0.2.2"].map((address) => {
+      // As the kernel gives a port anew while the old socket's close is still to be told.
+      const place = { remoteAddress: "127.0.0.1", remotePort: 4711 };
+      const socket = Object.assign(new PassThrough(), place) as unknown as Socket;
+      server.emit("connection", socket);
+      socket.write(`PROXY TCP4 ${address} 10.0.0.1 4711 443\r\n`);
+      return socket;
+    });
+    assert.ok(first !== undefined && second !== undefined);
+    await until("the later one is known", () => gate.addressOf(second) === "192.0.2.2");
+    const closed = once(first, "close");
+    first.destroy();
+    await closed;
+    assert.equal(gate.addressOf(second), "192.0.2.2");
+    second.destroy();
+    await until("nothing is kept of it", () => gate.known === 0);
+  });
 
   test("serves plain requests through a proxy, and several on one socket", async () => {
     const { port } = await start();

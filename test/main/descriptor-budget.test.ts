@@ -4,25 +4,49 @@ import { describe, test } from "node:test";
 import { descriptorsMax, socketBudget } from "../../src/main/descriptor-budget.js";
 
 describe("a process's descriptors", () => {
-  for (const [descriptors, connectionsMax, socketsMax] of [
-    [undefined, 18_000, 20_000],
-    [1_048_576, 18_000, 20_000],
-    [20_000, 18_000, 19_488],
-    [10_000, 9_013, 9_488],
-    [1_024, 729, 768],
-    [256, 182, 192],
+  const handshakesWanted = 1_000;
+
+  for (const [descriptors, connectionsMax, socketsMax, handshakesMax] of [
+    [undefined, 18_000, 20_000, 1_000],
+    [1_048_576, 18_000, 20_000, 1_000],
+    [20_000, 18_000, 19_488, 744],
+    [16_384, 15_078, 15_872, 397],
+    [10_000, 9_013, 9_488, 237],
+    [4_096, 3_404, 3_584, 90],
+    [1_024, 729, 768, 19],
+    [256, 182, 192, 5],
   ] as const) {
     test(`${descriptors}: ${connectionsMax} connections, ${socketsMax} sockets`, () => {
-      assert.deepEqual(socketBudget(18_000, descriptors), { connectionsMax, socketsMax });
+      const wanted = { connectionsMax: 18_000, handshakesMax: handshakesWanted };
+      const budget = { connectionsMax, socketsMax, handshakesMax };
+      assert.deepEqual(socketBudget(wanted, descriptors), budget);
     });
   }
 
   test("are never all for sockets, and some are always for handshakes", () => {
+    const wanted = { connectionsMax: 1_000_000, handshakesMax: handshakesWanted };
     for (let descriptors = 16; descriptors < 100_000; descriptors += 13) {
-      const { connectionsMax, socketsMax } = socketBudget(1_000_000, descriptors);
+      const { connectionsMax, socketsMax } = socketBudget(wanted, descriptors);
       assert.ok(connectionsMax < socketsMax && socketsMax < descriptors, `${descriptors}`);
       assert.ok(descriptors - socketsMax >= Math.min(512, descriptors / 4));
     }
+  });
+
+  test("are so many that a handshake gives way before the next socket is dropped", () => {
+    for (const connectionsWanted of [1, 1_000, 18_000, 1_000_000]) {
+      const wanted = { connectionsMax: connectionsWanted, handshakesMax: handshakesWanted };
+      for (let descriptors = 16; descriptors < 100_000; descriptors += 13) {
+        const budget = socketBudget(wanted, descriptors);
+        const { connectionsMax, socketsMax, handshakesMax } = budget;
+        assert.ok(handshakesMax >= 1 && handshakesMax <= handshakesWanted, `${descriptors}`);
+        assert.ok(connectionsMax + handshakesMax < socketsMax, `${descriptors}`);
+      }
+    }
+  });
+
+  test("leave handshakes their own bound where it is the smaller one", () => {
+    const wanted = { connectionsMax: 18_000, handshakesMax: 7 };
+    assert.equal(socketBudget(wanted, 1_048_576).handshakesMax, 7);
   });
 
   test("are known on Linux", { skip: process.platform !== "linux" }, () => {
