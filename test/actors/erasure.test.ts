@@ -23,6 +23,22 @@ async function idleBench(): Promise<ShardBench> {
   return bench;
 }
 
+/** A push of hers hangs on its way to disk, and an erasure is asked for behind it. */
+async function erasureBehindPush(
+  store: MemoryInbox,
+  before: (bench: ShardBench) => Promise<void> = () => Promise.resolve(),
+) {
+  const path = new TroubledStore(store);
+  const bench = await ShardBench.start({}, store, 0, path);
+  await bench.pushAll("alice", [{ body: 1 }]);
+  await before(bench);
+  path.stall();
+  const pushed = bench.push("alice", { body: 2 });
+  await bench.clock.advanceAndSettle(20);
+  const erased = bench.askInbox("alice", { op: "erase" });
+  return { path, bench, pushed, erased };
+}
+
 describe("behind a push that waits for a MsgID reservation", () => {
   test("a recall takes it back", async () => {
     const bench = await idleBench();
@@ -66,13 +82,7 @@ describe("behind a push that waits for a MsgID reservation", () => {
 describe("an erasure that does not come through", () => {
   test("does not keep its group, whose commit failed, from beginning again", async () => {
     const store = new MemoryInbox(8);
-    const path = new TroubledStore(store);
-    const bench = await ShardBench.start({}, store, 0, path);
-    await bench.pushAll("alice", [{ body: 1 }]);
-    path.stall();
-    const pushed = bench.push("alice", { body: 2 });
-    await bench.clock.advanceAndSettle(20);
-    const erased = bench.askInbox("alice", { op: "erase" });
+    const { path, bench, pushed, erased } = await erasureBehindPush(store);
     await bench.clock.advanceAndSettle(20);
     store.failCommit({ outcome: "unknown", takesEffect: true });
     path.goOn();
@@ -120,13 +130,7 @@ describe("an erasure that does not come through", () => {
 
   test("is refused when its session crashes before that, and what waits behind it", async () => {
     const store = new MemoryInbox(8);
-    const path = new TroubledStore(store);
-    const bench = await ShardBench.start({}, store, 0, path);
-    await bench.pushAll("alice", [{ body: 1 }]);
-    path.stall();
-    const pushed = bench.push("alice", { body: 2 });
-    await bench.clock.advanceAndSettle(20);
-    const erased = bench.askInbox("alice", { op: "erase" });
+    const { path, bench, pushed, erased } = await erasureBehindPush(store);
     const behind = bench.push("alice", { body: 3 });
     await bench.clock.advanceAndSettle(20);
     crashSession(bench);
@@ -160,15 +164,10 @@ describe("an erasure that is refused when its turn comes", () => {
   /** A push is on its way to disk, an erasure behind it; the store cannot be read by then. */
   async function refusedErasure(meanwhile: (bench: ShardBench) => Promise<void>) {
     const store = new UnreadableInbox(8);
-    const path = new TroubledStore(store);
-    const bench = await ShardBench.start({}, store, 0, path);
-    await bench.attach("alice", 1);
-    await bench.pushAll("alice", [{ body: 1 }]);
-    await bench.ack("alice", 1, 1);
-    path.stall();
-    const pushed = bench.push("alice", { body: 2 });
-    await bench.clock.advanceAndSettle(20);
-    const erased = bench.askInbox("alice", { op: "erase" });
+    const { path, bench, pushed, erased } = await erasureBehindPush(store, async (each) => {
+      await each.attach("alice", 1);
+      await each.ack("alice", 1, 1);
+    });
     await bench.clock.advanceAndSettle(20);
     await meanwhile(bench);
     store.isUnreadable = true;
