@@ -23,7 +23,7 @@ import type { NodeContext } from "./node-context.js";
 import { OpenRequests, overdueBefore } from "./open-requests.js";
 import { answerRefused, requestOf } from "./push-answering.js";
 import type { PushRequest } from "./push-request.js";
-import { ReadSlots } from "./read-slots.js";
+import { Slots } from "./slots.js";
 
 export const admissionTickMs = 250;
 /** A sweep has left requests that are overdue: the next one comes soon. */
@@ -34,6 +34,8 @@ const changeReadsMax = 4;
 const retryAfterMsMax = 60_000;
 /** Of apps that are registered no more; they are let go when there are so many accounts. */
 const accountsMax = 10_000;
+/** Whose traces outside the inbox are deleted at a time: each purges every lane's stream. */
+const erasuresMax = 4;
 
 /** Of one group on this node, whether it runs or not. */
 export interface GroupState {
@@ -45,7 +47,8 @@ export class Admission {
   readonly requests: OpenRequests;
   readonly inboxes = new InboxUsage();
   readonly held = new HeldRoom();
-  readonly changeReads = new ReadSlots(changeReadsMax);
+  readonly changeReads = new Slots(changeReadsMax);
+  readonly erasures = new Slots(erasuresMax);
   /** By the app's token. */
   private readonly accounts = new Map<string, AppAccount>();
   private readonly users: Record<Operation, BucketTable>;

@@ -26,9 +26,9 @@ import type { ActorKind } from "../src/runtime/kind.js";
 import { ChangeReads } from "./change-reads.js";
 import { mayServe } from "./may-serve.js";
 import type { NodeContext } from "./node-context.js";
-import type { ReadSlots } from "./read-slots.js";
 import { type NextEvent, storePositionMs, waitingEventsMax } from "./shard-changes.js";
 import type { ShardContext } from "./shard-context.js";
+import type { Slots } from "./slots.js";
 
 /** From the group: this shard has something to publish, or to read first. */
 export interface ChangesWaiting {
@@ -131,7 +131,7 @@ export class ChangePublisher extends Actor<PublisherMessage> {
     private readonly incarnation: string,
     private readonly inbox: InboxGroup,
     private readonly contexts: ReadonlyMap<Shard, ShardContext>,
-    private readonly slots: ReadSlots,
+    private readonly slots: Slots,
     /** With the fences above this node's. */
     private readonly onFenced: (fenced: ReadonlyMap<Shard, number>) => void,
   ) {

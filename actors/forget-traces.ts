@@ -7,17 +7,26 @@ import { presenceSubjects } from "../src/protocol/subjects.js";
 import type { NodeContext } from "./node-context.js";
 import type { ServiceReply } from "./pending-write.js";
 import { answerInbox, answerRefused } from "./push-answering.js";
+import type { ShardContext } from "./shard-context.js";
 
 const unfinished = "the inbox is erased, but not all of lanes and events; repeat it";
 
+/** More than can be served within a request's deadline: they are to be repeated. */
+const waitingMax = 256;
+
 /** The inbox is gone from the disk: answers when the rest is. */
 export async function finishErasure(
-  node: NodeContext,
+  { node, gate }: Pick<ShardContext, "node" | "gate">,
   key: SessionKey,
   replies: readonly ServiceReply[],
 ): Promise<void> {
+  const { erasures } = gate.admission;
+  if (erasures.waitingCount >= waitingMax) {
+    refuseUnfinished(node, replies);
+    return;
+  }
   try {
-    await forgetTraces(node, key);
+    await erasures.run(() => forgetTraces(node, key));
     for (const reply of replies) answerInbox(node.bus, reply);
   } catch (cause) {
     node.log.warn("an erasure is not finished", { session: key, error: String(cause) });

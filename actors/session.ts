@@ -338,7 +338,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     if (write === this.erasure) this.beginAnew();
     for (const ref of write.closes ?? []) this.attachments.closeErased(ref);
     this.pushes.finish(write);
-    if (write.remove) void finishErasure(node, this.sessionKey, write.replies);
+    if (write.remove) void finishErasure(this.context, this.sessionKey, write.replies);
     else for (const reply of write.replies) answerInbox(node.bus, reply);
     this.deliveries.deliverRecalled(write.recalled);
     if (this.postponed === undefined) return this.goOn();
@@ -365,7 +365,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   private onCommittedUnread(write: PendingWrite): void | Promise<void> {
     if (write === this.erasure) return this.onCommitted(write);
     this.pushes.answer(write);
-    if (write.remove) void finishErasure(this.context.node, this.sessionKey, write.replies);
+    if (write.remove) void finishErasure(this.context, this.sessionKey, write.replies);
     else for (const reply of write.replies) answerInbox(this.context.node.bus, reply);
   }
 

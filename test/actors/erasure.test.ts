@@ -251,6 +251,31 @@ describe("what is left outside the inbox", () => {
     });
   });
 
+  test("is deleted for a few users at a time, and who has no place in line is told to repeat it", async () => {
+    const { bench } = await startTraced();
+    let underWay = 0;
+    let most = 0;
+    const goOn: (() => void)[] = [];
+    bench.events.forget = async () => {
+      underWay++;
+      most = Math.max(most, underWay);
+      await new Promise<void>((resolve) => void goOn.push(resolve));
+      underWay--;
+    };
+    const asked = Array.from({ length: 270 }, (_, at) =>
+      bench.askInbox(`user-${at}`, { op: "erase" }),
+    );
+    await bench.clock.advanceAndSettle(2_000);
+    while (goOn.length > 0) {
+      goOn.shift()?.();
+      await bench.clock.advanceAndSettle(1);
+    }
+    const answers = await Promise.all(asked);
+    assert.equal(most, 4);
+    assert.equal(answers.filter(({ ok }) => ok).length, 260);
+    assert.ok(answers.every((answer) => answer.ok || answer.retryable));
+  });
+
   test("is not said to be gone before it is, and goes when the erasure is repeated", async () => {
     const { bench, lanes } = await startTraced();
     bench.events.isAway = true;
