@@ -2,6 +2,7 @@
  * Puts one node together: bus, store, registry, edge, and the tree of actors.
  */
 import type { Server } from "node:http";
+import { Dispatcher } from "../../actors/dispatcher.js";
 import { defaultLaneLimits } from "../../actors/lane-limits.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
@@ -27,7 +28,8 @@ import type { Log } from "../ports/log.js";
 import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
-import { createHttpServer, type HealthAnswer } from "./http.js";
+import { sendDispatch } from "./dispatch-page.js";
+import { createHttpServer, type HealthAnswer, hostAndPort } from "./http.js";
 import { clusterLeaseMsMin, leaseLimits } from "./lease-limits.js";
 import { openInboxStore } from "./open-inbox-store.js";
 import { type Journalling, openJournal } from "./open-journal.js";
@@ -117,8 +119,11 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     });
   });
   const view = new PlacementView();
+  const dispatcher = new Dispatcher({ view, clock: systemClock, limits, idc: settings.idc });
   const server = createHttpServer({
     health: () => healthOf(view),
+    dispatch: (search, request, response) =>
+      sendDispatch(dispatcher, settings.idc, search, request, response),
     ...(settings.demo ? { pages: demoPages(apps, tokens) } : {}),
     socketsMax: limits.connectionsMax + spareSockets,
   });
@@ -126,13 +131,14 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const { closeDeadlineMs } = limits;
   const transport = new WsEdge({ server, path: connectPath, closeDeadlineMs });
   const place = await listen(server, settings);
-  const edgeUrl = settings.edgeUrl ?? `ws://${place}${connectPath}`;
+  const edgeUrls = settings.edgeUrl ?? [`ws://${place}${connectPath}`];
+  const edgeUrl = edgeUrls[0] as string;
   const journal = openJournal(settings, nodeId, connection);
   const outside = {
     ...{ bus, placement, apps, events, lanes, tokens, transport, processes, store: opened.store },
     ...journal,
   };
-  context = contextOf(start, { ...outside, view, edgeUrl });
+  context = contextOf(start, { ...outside, view, edgeUrl, edgeUrls });
   const system = startActors(context, onFatal);
   const httpUrl = `http://${place}`;
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
@@ -181,6 +187,7 @@ type Outside = Pick<
   | "store"
   | "view"
   | "edgeUrl"
+  | "edgeUrls"
 > &
   Journalling;
 
@@ -265,7 +272,7 @@ function listen(server: Server, { host, port }: Settings): Promise<string> {
       server.off("error", reject);
       const address = server.address();
       const given = typeof address === "object" && address !== null ? address.port : port;
-      resolve(`${host}:${given}`);
+      resolve(hostAndPort(host, given));
     });
   });
 }
