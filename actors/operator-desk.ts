@@ -27,6 +27,7 @@ import type { ActorSystem } from "../src/runtime/system.js";
 import type { ViewUsage } from "./app-usage.js";
 import type { BackUpGroup } from "./group-backup.js";
 import { answerFromJournal } from "./journal-reader.js";
+import { answerEdgeRequest } from "./edge-desk.js";
 import { answerLaneRequest } from "./lane-desk.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
@@ -184,6 +185,16 @@ export class OperatorDesk extends Actor<DeskMessage> {
       case "lane-replay":
       case "lane-drop":
         return answerLaneRequest(this.node, request);
+      case "edges":
+      case "edges-told":
+      case "edges-let-in":
+      case "edges-other":
+      case "edges-forget":
+      case "edges-away":
+      case "edge-weigh":
+      case "edge-drain":
+      case "edge-undrain":
+        return answerEdgeRequest(this.node, request);
       default:
         return unreachable(request);
     }

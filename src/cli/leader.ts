@@ -1,6 +1,7 @@
 /** Asks whoever leads the placement, and follows when the leadership passes on meanwhile. */
 import type { Clock } from "../base/clock.js";
 import { Fault } from "../base/result.js";
+import type { EdgeRequest } from "../protocol/edge-request.js";
 import { type ErrorAnswer, errorAnswer } from "../protocol/errors.js";
 import type { DeskAnswer, LaneRequest, PlacementRequest } from "../protocol/operator-desk.js";
 import type { Fleet, Placement } from "./fleet.js";
@@ -12,6 +13,9 @@ export interface Patience {
   readonly timeoutMs: number;
 }
 
+/** Those of lanes and edges any node could answer; the leader is one that is there. */
+type LeaderRequest = PlacementRequest | LaneRequest | EdgeRequest;
+
 const againMs = 200;
 
 /**
@@ -21,7 +25,7 @@ const againMs = 200;
 export async function askLeader(
   fleet: Fleet,
   { clock, timeoutMs }: Patience,
-  request: PlacementRequest | LaneRequest,
+  request: LeaderRequest,
 ): Promise<DeskAnswer | ErrorAnswer> {
   const endMs = clock.monotonicMs() + timeoutMs;
   for (;;) {
@@ -51,7 +55,7 @@ export function pause(clock: Clock, ms: number): Promise<void> {
 
 async function tryLeader(
   fleet: Fleet,
-  request: PlacementRequest | LaneRequest,
+  request: LeaderRequest,
 ): Promise<DeskAnswer | ErrorAnswer | Fault> {
   try {
     const { leader } = await fleet.placement();
@@ -64,9 +68,6 @@ async function tryLeader(
 }
 
 /** An order whose fate is unknown is safe to repeat where twice is as good as once. */
-function isWorthRepeating(
-  { code, retryable }: ErrorAnswer,
-  { kind }: PlacementRequest | LaneRequest,
-): boolean {
+function isWorthRepeating({ code, retryable }: ErrorAnswer, { kind }: LeaderRequest): boolean {
   return kind === "rebalance-commit" ? code === "NOT_LEADER" || code === "NOT_READY" : retryable;
 }

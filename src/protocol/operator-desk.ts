@@ -4,6 +4,7 @@
  */
 import { accepted, type Result, refused } from "../base/result.js";
 import { isMap } from "./codec.js";
+import { type EdgeRequest, edgeRequestKinds, readEdgeRequest } from "./edge-request.js";
 import type { ErrorAnswer } from "./errors.js";
 import { isLaneWeight, isLaneWorkers } from "./lane-record.js";
 import { isLaneName } from "./lanes.js";
@@ -30,7 +31,8 @@ export type DeskRequest =
   /** What one app uses of this node; by name, not token. */
   | { readonly kind: "usage"; readonly app: string }
   | PlacementRequest
-  | LaneRequest;
+  | LaneRequest
+  | EdgeRequest;
 
 /** Of durable lanes; any node answers. */
 export type LaneRequest =
@@ -107,6 +109,10 @@ export function decodeDeskRequest(
   if (!isMap(map) || typeof map.kind !== "string") {
     return refused("BAD_COMMAND", "a request is a map with a kind");
   }
+  if (edgeRequestKinds.has(map.kind)) {
+    const request = readEdgeRequest(map);
+    return request === undefined ? badField(map.kind) : accepted(request);
+  }
   switch (map.kind) {
     case "status":
       return accepted({ kind: "status" });
@@ -163,7 +169,11 @@ export function decodeDeskRequest(
     default:
       return refused("UNSUPPORTED", `unknown request ${map.kind}`);
   }
-  return refused("BAD_COMMAND", `a field of ${map.kind} is missing or out of range`);
+  return badField(map.kind);
+}
+
+function badField(kind: string) {
+  return refused("BAD_COMMAND", `a field of ${kind} is missing or out of range`);
 }
 
 type NamedLaneKind = Exclude<LaneRequest["kind"], "lanes">;
