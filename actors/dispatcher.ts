@@ -35,7 +35,9 @@ export class Dispatcher {
   private choice: EdgeChoice = { own: [], others: [] };
   private lookedAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(private readonly node: Pick<NodeContext, "view" | "clock" | "limits" | "idc">) {}
+  constructor(
+    private readonly node: Pick<NodeContext, "nodeId" | "idc" | "view" | "clock" | "limits">,
+  ) {}
 
   answer(key: string, attempt: number): DispatchAnswer {
     const edges = dispatch(this.look(), key, attempt);
@@ -48,6 +50,13 @@ export class Dispatcher {
       ...(letIn < 1 ? { retryAfterMs: turnedAwayMs } : {}),
       ...(edges.length === 0 ? { retryAfterMs: noEdgeMs } : {}),
     };
+  }
+
+  /** For a client of this node's own edge, which is to leave it. */
+  elsewhereFor(key: string): readonly EdgeAddress[] {
+    const { own, others } = this.look();
+    const rest = own.filter(({ id }) => id !== this.node.nodeId);
+    return dispatch({ own: rest, others }, key, 0);
   }
 
   /** Where the dispatcher is that answers in this one's place, while clients are sent away. */

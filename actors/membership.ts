@@ -13,7 +13,12 @@ import { randomToken } from "../src/base/random.js";
 import { Fault } from "../src/base/result.js";
 import type { KeyValueEntry } from "../src/ports/key-value.js";
 import { decodeEdgeSwitch, edgeSwitchKey } from "../src/protocol/edge-switch.js";
-import type { HealthJudged, PlacementChanged, ShardsReleased } from "../src/protocol/messages.js";
+import type {
+  HealthJudged,
+  LeaveEdge,
+  PlacementChanged,
+  ShardsReleased,
+} from "../src/protocol/messages.js";
 import { pingSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
@@ -61,7 +66,8 @@ export type MembershipMessage =
   | Renewed
   | WatchOpened
   | ShardsReleased
-  | HealthJudged;
+  | HealthJudged
+  | LeaveEdge;
 
 const membershipKind: ActorKind = {
   name: "membership",
@@ -147,6 +153,9 @@ export class Membership extends Actor<MembershipMessage> {
       case "HealthJudged":
         this.onHealthJudged(message);
         return;
+      case "LeaveEdge":
+        this.onLeaveEdge();
+        return;
       default:
         unreachable(message);
     }
@@ -183,6 +192,14 @@ export class Membership extends Actor<MembershipMessage> {
     this.node.view.health = verdict;
     this.isRecordOld = true;
     if (this.hasLease) this.renew();
+  }
+
+  /** With the lease, too: from then on no dispatcher sends anybody here. */
+  private onLeaveEdge(): void {
+    this.node.view.isEdgeClosed = true;
+    this.isRecordOld = true;
+    if (this.hasLease) this.renew();
+    this.announce();
   }
 
   /** It may be past its deadline: then it is lost with the next look. */

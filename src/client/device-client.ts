@@ -144,6 +144,8 @@ class DeviceClient implements Device {
   private readonly memory: DeviceMemory;
   private readonly intake: Intake;
   private attempts = 0;
+  /** Where an edge sent this device, to be tried before its own addresses. */
+  private movedTo: string[] = [];
   private isFetchingToken = false;
 
   constructor(private readonly options: DeviceOptions) {
@@ -204,7 +206,8 @@ class DeviceClient implements Device {
   }
 
   private open(token: string): void {
-    const url = this.urls[this.attempts++ % this.urls.length] as string;
+    const own = () => this.urls[this.attempts++ % this.urls.length] as string;
+    const url = this.movedTo.shift() ?? own();
     try {
       const connection: EdgeConnection = new EdgeConnection({
         url,
@@ -261,6 +264,9 @@ class DeviceClient implements Device {
         return;
       case "tokenWanted":
         return void this.sendToken(connection, frame.session);
+      case "directive":
+        this.onMove(connection, frame.urls);
+        return;
       case "refused":
         this.report("REFUSED", `${frame.code}: ${frame.message}`);
         if (phase.name === "greeting") {
@@ -323,6 +329,15 @@ class DeviceClient implements Device {
     } finally {
       this.isFetchingToken = false;
     }
+  }
+
+  /** At once: the edge tells one client after the other. What is taken is acknowledged first. */
+  private onMove(connection: EdgeConnection, urls: readonly string[]): void {
+    if (this.phase.name === "attached") this.phase.attach.flush();
+    this.movedTo = [...urls];
+    // Before the end, which would be the end of a connection that is still wanted.
+    void this.prepare();
+    connection.end(clientCloseCodes.TOLD_TO_MOVE, "told to move");
   }
 
   private onEnd(connection: EdgeConnection, { code, reason }: ConnectionEnd): void {

@@ -47,6 +47,12 @@ export interface RecalledFrame {
   readonly ids: readonly string[];
 }
 
+/** The one directive that is known: to connect elsewhere, to these first. */
+export interface DirectiveFrame {
+  readonly kind: "directive";
+  readonly urls: readonly string[];
+}
+
 export type ServerFrame =
   | { readonly kind: "welcome"; readonly welcome: Welcome }
   | AttachedFrame
@@ -56,6 +62,7 @@ export type ServerFrame =
   | RefusedFrame
   | { readonly kind: "tokenWanted"; readonly session: number; readonly expiresInMs: number }
   | RecalledFrame
+  | DirectiveFrame
   /** Of a later version; to be ignored. */
   | { readonly kind: "unknown" };
 
@@ -112,6 +119,8 @@ function readServerFrame(frame: readonly unknown[]): ServerFrame | undefined {
       if (!isSequence(first) || !Array.isArray(second)) return undefined;
       if (!second.every((id) => typeof id === "string")) return undefined;
       return { kind: "recalled", session: first, ids: second };
+    case serverKinds.directive:
+      return isMap(first) && first.do === "reconnect" ? readReconnect(first) : { kind: "unknown" };
     default:
       return typeof kind === "number" ? { kind: "unknown" } : undefined;
   }
@@ -122,6 +131,17 @@ function readMessage(frame: readonly unknown[]): MessageFrame | undefined {
   const isPlaced = isSequence(session) && isSequence(generation) && isSequence(seq);
   if (!isPlaced || !isSequence(prev) || typeof id !== "string" || !isHead(head)) return undefined;
   return { kind: "message", session, generation, seq, prev, id, head: head ?? {}, body };
+}
+
+const urlsMax = 32;
+
+/** Addresses that are none are left out: the client has its own. */
+function readReconnect({ edges }: Record<string, unknown>): DirectiveFrame {
+  const given = Array.isArray(edges) ? edges.slice(0, urlsMax) : [];
+  const urls = given.flatMap((edge) =>
+    isMap(edge) && typeof edge.url === "string" && /^wss?:/.test(edge.url) ? [edge.url] : [],
+  );
+  return { kind: "directive", urls };
 }
 
 function isHead(value: unknown): value is MessageHead | null {

@@ -31,6 +31,7 @@ import { demoPages } from "./demo-pages.js";
 import { sendDispatch } from "./dispatch-page.js";
 import { createHttpServer, type HealthAnswer, hostAndPort } from "./http.js";
 import { clusterLeaseMsMin, leaseLimits } from "./lease-limits.js";
+import { leaveEdge } from "./leave-edge.js";
 import { openInboxStore } from "./open-inbox-store.js";
 import { type Journalling, openJournal } from "./open-journal.js";
 import type { Settings } from "./settings.js";
@@ -119,7 +120,13 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     });
   });
   const view = new PlacementView();
-  const dispatcher = new Dispatcher({ view, clock: systemClock, limits, idc: settings.idc });
+  const dispatcher = new Dispatcher({
+    nodeId,
+    idc: settings.idc,
+    view,
+    clock: systemClock,
+    limits,
+  });
   const server = createHttpServer({
     health: () => healthOf(view),
     dispatch: (search, request, response) =>
@@ -143,6 +150,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const httpUrl = `http://${place}`;
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
   const stop = async () => {
+    if (context !== undefined) await leaveEdge(system, context);
     await stopNode(system, server, [apps, lanes.directory], connection, log);
     await opened.close();
   };

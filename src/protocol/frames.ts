@@ -23,6 +23,7 @@ export const serverKinds = {
   refused: 21,
   tokenWanted: 22,
   recalled: 23,
+  directive: 24,
 } as const;
 
 /** Where a device that was never seen starts: with what comes, with the last n, or with all. */
@@ -177,6 +178,18 @@ export function tokenWantedFrame(session: number, expiresInMs: number): unknown[
 /** Messages that were taken back, by their MsgIDs. */
 export function recalledFrame(session: number, ids: readonly string[]): unknown[] {
   return [serverKinds.recalled, session, ids];
+}
+
+/** Another `do` may come with a later version. */
+export interface Directive {
+  readonly do: "reconnect";
+  /** In the order in which to try them; the client's own ways come after them. */
+  readonly edges: readonly { readonly url: string; readonly idc: string }[];
+}
+
+/** What the client is to do: a map whose `do` names it. */
+export function directiveFrame(directive: Directive): unknown[] {
+  return [serverKinds.directive, directive];
 }
 
 export function encodeFrame(frame: readonly unknown[], isText: boolean): Uint8Array {

@@ -23,7 +23,9 @@ describe("the dispatcher's page", () => {
     clock = new VirtualClock();
     view.leaseDeadlineMs = clock.monotonicMs() + 1_000_000;
     for (const name of ["a", "b", "c"]) addEdge(name);
-    const dispatcher = new Dispatcher({ view, clock, limits: defaultLimits, idc: "dc1" });
+    const dispatcher = new Dispatcher({
+      ...{ nodeId: "dc1-a", idc: "dc1", view, clock, limits: defaultLimits },
+    });
     server = createHttpServer({
       health: () => ({ isHealthy: true, text: "ok" }),
       dispatch: (search, request, response) =>

@@ -44,6 +44,13 @@ export class BenchEdge implements EdgeTransport {
     for (const connection of [...this.clients.keys()]) this.close(connection, 1006);
   }
 
+  /** The client goes by itself. */
+  leave(client: BenchClient): void {
+    for (const [connection, each] of this.clients) {
+      if (each === client) this.close(connection, 1000);
+    }
+  }
+
   get connectionCount(): number {
     return this.clients.size;
   }
@@ -74,6 +81,7 @@ export class BenchClient {
   readonly bodies: unknown[] = [];
   /** At most once. */
   readonly passing: unknown[] = [];
+  readonly directives: unknown[] = [];
   private generation = 0;
   private lastSeq = 0;
 
@@ -88,6 +96,8 @@ export class BenchClient {
     if (kind === serverKinds.attached) {
       this.isAttached = true;
       [this.generation, this.lastSeq] = fields as [number, number];
+    } else if (kind === serverKinds.directive) {
+      this.directives.push(session);
     } else if (kind === serverKinds.passing) {
       this.passing.push(fields.at(-1));
     } else if (kind === serverKinds.message) {
