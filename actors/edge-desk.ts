@@ -2,7 +2,6 @@
 import { unreachable } from "../src/base/assert.js";
 import { Fault, type Result } from "../src/base/result.js";
 import type { EdgeRequest } from "../src/protocol/edge-request.js";
-import { edgeSwitchKey, encodeEdgeSwitch, isPercent } from "../src/protocol/edge-switch.js";
 import { type ErrorAnswer, errorAnswer } from "../src/protocol/errors.js";
 import type { DeskAnswer } from "../src/protocol/operator-desk.js";
 import { decideEdgeDrain } from "../topology/drain.js";
@@ -49,8 +48,6 @@ async function answer(node: NodeContext, request: EdgeRequest): Promise<Answer> 
       return { ok: true, value: viewEdges(node) };
     case "edges-told":
       return { ok: true, value: new Dispatcher(node).answer(request.key, request.attempt) };
-    case "edges-let-in":
-      return setLetIn(node, request.percent);
     case "edge-weigh": {
       const { weight } = request;
       if (!isWeight(weight)) return badCommand(`a weight is 0 to ${weightMax}`);
@@ -100,20 +97,6 @@ async function change({ placement }: NodeContext, decide: Change): Promise<Answe
       present === undefined
         ? await placement.create(edgePolicyKey, value)
         : await placement.update(edgePolicyKey, value, present.revision);
-    if (written.ok) return { ok: true, value: { changed: true } };
-  }
-  return errorAnswer("CONFLICT", "others changed it at the same time");
-}
-
-async function setLetIn({ placement }: NodeContext, percent: number): Promise<Answer> {
-  if (!isPercent(percent)) return badCommand("it is 0 to 100");
-  const value = encodeEdgeSwitch({ letInPercent: percent });
-  for (let tries = 0; tries < triesMax; tries++) {
-    const present = await placement.get(edgeSwitchKey);
-    const written =
-      present === undefined
-        ? await placement.create(edgeSwitchKey, value)
-        : await placement.update(edgeSwitchKey, value, present.revision);
     if (written.ok) return { ok: true, value: { changed: true } };
   }
   return errorAnswer("CONFLICT", "others changed it at the same time");

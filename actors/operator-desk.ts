@@ -187,7 +187,6 @@ export class OperatorDesk extends Actor<DeskMessage> {
         return answerLaneRequest(this.node, request);
       case "edges":
       case "edges-told":
-      case "edges-let-in":
       case "edges-other":
       case "edges-forget":
       case "edges-away":

@@ -5,8 +5,6 @@ export type EdgeRequest =
   | { readonly kind: "edges" }
   /** What a client would be told. */
   | { readonly kind: "edges-told"; readonly key: string; readonly attempt: number }
-  /** Of 100 handshakes, on all edges. */
-  | { readonly kind: "edges-let-in"; readonly percent: number }
   | { readonly kind: "edge-weigh"; readonly node: string; readonly weight: number }
   /** Its clients are told to move, so many a second. Answered with `changed`. */
   | { readonly kind: "edge-drain"; readonly node: string; readonly perSecond?: number }
@@ -35,8 +33,6 @@ export function readEdgeRequest(map: Readonly<Record<string, unknown>>): EdgeReq
       if (!isText(key, keyLengthMax) || !isCount(attempt)) return undefined;
       return { kind, key, attempt };
     }
-    case "edges-let-in":
-      return isCount(map.percent) ? { kind, percent: map.percent } : undefined;
     case "edge-weigh":
       return isNode(node) && isCount(map.weight) ? { kind, node, weight: map.weight } : undefined;
     case "edge-drain": {
@@ -64,7 +60,7 @@ export function readEdgeRequest(map: Readonly<Record<string, unknown>>): EdgeReq
 }
 
 export const edgeRequestKinds: ReadonlySet<string> = new Set<EdgeRequest["kind"]>([
-  ...(["edges", "edges-told", "edges-let-in", "edges-other", "edges-forget"] as const),
+  ...(["edges", "edges-told", "edges-other", "edges-forget"] as const),
   ...(["edges-away", "edge-weigh", "edge-drain", "edge-undrain"] as const),
 ]);
 

@@ -1,6 +1,7 @@
 /** What operators say about the edges, as each node's view and dispatcher come to know it. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { edgeSwitchKey, encodeEdgeSwitch } from "../../src/protocol/edge-switch.js";
 import { edgePolicyKey } from "../../topology/edge-policy.js";
 import { PlacementBench } from "../support/placement-bench.js";
 
@@ -33,13 +34,13 @@ describe("the edges' desk", () => {
     for (const [at, request] of [
       { kind: "edge-weigh", node: "dc1-a", weight: 50 },
       { kind: "edge-drain", node: "dc1-a" },
-      { kind: "edges-let-in", percent: 25 },
       { kind: "edges-other", idc: "dc2", edges: [], dispatcher: "https://two/edges" },
       { kind: "edges-away", idc: "dc2" },
     ].entries()) {
       const to = nodes[at % 2];
       assert.deepEqual(await answered(bench, request, to), { changed: true });
     }
+    await bench.bucket.create(edgeSwitchKey, encodeEdgeSwitch({ letInPercent: 25 }));
     await bench.until("all know", async () =>
       nodes.every(({ view }) => view.edgePolicy.awayTo === "dc2" && view.letInPercent === 25),
     );
@@ -78,8 +79,6 @@ describe("the edges' desk", () => {
       [{ kind: "edge-weigh", node: "dc1/a", weight: 1 }, "BAD_COMMAND"],
       [{ kind: "edge-drain", node: "dc1-a", perSecond: 0 }, "BAD_COMMAND"],
       [{ kind: "edge-drain", node: "dc1-q" }, "NOT_FOUND"],
-      [{ kind: "edges-let-in", percent: 101 }, "BAD_COMMAND"],
-      [{ kind: "edges-let-in" }, "BAD_COMMAND"],
       [{ kind: "edges-other", idc: "dc1", edges: [] }, "BAD_COMMAND"],
       [{ kind: "edges-other", idc: "dc2", edges: ["http://two"] }, "BAD_COMMAND"],
       [{ kind: "edges-away", idc: "dc9" }, "NOT_FOUND"],

@@ -92,30 +92,28 @@ test("what operators say of the edges is what clients are told", async () => {
   await using platform = await startPlatform();
   const [a, b] = ["a", "b"].map((name) => platform.node(name).edgeUrl);
   await until("both are told of", async () => (await told(platform, "a")).length === 2);
-  await done(platform, "edges", "weigh", "dc1-a", "0");
+  await done(platform, "dispatcher", "weigh", "dc1-a", "0");
   await until("b alone is told", async () => (await told(platform, "a")).join() === b);
-  await done(platform, "edges", "weigh", "dc1-a", "100");
-  await done(platform, "edges", "let-in", "25");
-  const answer = await done(platform, "edges", "told", "k");
-  assert.equal(answer.letIn, 0.25);
-  await done(platform, "edges", "let-in", "100");
+  await done(platform, "dispatcher", "weigh", "dc1-a", "100");
+  const answer = await done(platform, "dispatcher", "told", "k");
+  assert.deepEqual([answer.edges.length, answer.letIn], [2, 1]);
 
   const dispatcher = "http://[::1]:9/edges";
   const two = "wss://[2001:db8::2]/connect";
-  await done(platform, "edges", "other", "dc2", "--dispatcher", dispatcher, "--edge", two);
+  await done(platform, "dispatcher", "other", "dc2", "--dispatcher", dispatcher, "--edge", two);
   await until("the other datacenter is told after failures", async () => {
     return (await told(platform, "b", "key=k&attempt=4")).includes(two);
   });
   assert.deepEqual(await told(platform, "b", "key=k&attempt=3"), [a, b].sort());
-  await done(platform, "edges", "away", "dc2");
+  await done(platform, "dispatcher", "away", "dc2");
   const sent = await until("clients are sent there", async () => {
     const url = `${platform.node("a").httpUrl}/edges?key=k`;
     const response = await fetch(url, { redirect: "manual" });
     return response.status === 307 ? response.headers.get("location") : undefined;
   });
   assert.equal(sent, `${dispatcher}?key=k&attempt=0&from=dc1`);
-  await done(platform, "edges", "back");
+  await done(platform, "dispatcher", "back");
   await until("they are at home again", async () => (await told(platform, "a")).length === 2);
-  const { exitCode, document } = await belfry(platform, "edges", "away", "dc9");
+  const { exitCode, document } = await belfry(platform, "dispatcher", "away", "dc9");
   assert.deepEqual([exitCode, document.code], [1, "NOT_FOUND"]);
 });

@@ -59,8 +59,8 @@ export class BenchEdge implements EdgeTransport {
     this.handlers = undefined;
   }
 
-  /** A client of `uid` that acks all it is sent. */
-  connect(uid: string, device: string): BenchClient {
+  /** A client of `uid` that acks all it is sent. `again`: what a later hello says beside. */
+  connect(uid: string, device: string, again: Record<string, unknown> = {}): BenchClient {
     const connection = connectionId(this.slots++, 1);
     const client = new BenchClient((bytes) =>
       this.process.input(() => this.handlers?.onMessage(connection, bytes, false)),
@@ -68,7 +68,7 @@ export class BenchEdge implements EdgeTransport {
     this.clients.set(connection, client);
     this.handlers?.onOpen(connection, "belfry.v1");
     const token = JSON.stringify({ app: "demo", sub: uid });
-    client.send([clientKinds.hello, { v: 1, token, device, connect: 1, start: "all" }]);
+    client.send([clientKinds.hello, { v: 1, token, device, connect: 1, start: "all", ...again }]);
     return client;
   }
 }
@@ -79,6 +79,11 @@ export class BenchClient {
   /** Else it acks when it is told to. */
   isAcking = true;
   readonly bodies: unknown[] = [];
+  /** What the first attach named, and what the last message had. */
+  base: readonly [generation: number, seq: number] | undefined;
+  get position(): readonly [generation: number, seq: number] {
+    return [this.generation, this.lastSeq];
+  }
   /** At most once. */
   readonly passing: unknown[] = [];
   readonly directives: unknown[] = [];
@@ -96,6 +101,7 @@ export class BenchClient {
     if (kind === serverKinds.attached) {
       this.isAttached = true;
       [this.generation, this.lastSeq] = fields as [number, number];
+      this.base ??= this.position;
     } else if (kind === serverKinds.directive) {
       this.directives.push(session);
     } else if (kind === serverKinds.passing) {

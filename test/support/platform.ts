@@ -115,16 +115,17 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
     await apps.create(record.app, encodeAppRecord(record));
   }
 
-  /** `environment` is this start's alone. */
+  /** `environment` is this start's alone; `program` may be that of another version. */
   async startNode(
     name: string,
     environment: Readonly<Record<string, string>> = {},
+    program = nodeProgram,
   ): Promise<PlatformNode> {
     const passwordFile = join(this.folder, "node.password");
     const { user, pass, inboxPrefix } = this.nats.credentials.node;
     await writeFile(passwordFile, pass, { mode: 0o600 });
     const { onLog } = this;
-    const child = fork(nodeProgram, [], {
+    const child = fork(program, [], {
       execArgv: ["--enable-source-maps"],
       stdio: ["inherit", "inherit", onLog === undefined ? "inherit" : "pipe", "ipc"],
       env: {

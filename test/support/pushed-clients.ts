@@ -13,6 +13,10 @@ import { EdgeSockets } from "./edge-sockets.js";
 import type { Platform } from "./platform.js";
 import { until } from "./until.js";
 
+const answerMs = 2_000;
+const repeatEveryMs = 50;
+const repeatMsMax = 30_000;
+
 export interface PushedClient {
   readonly uid: string;
   readonly shown: number[];
@@ -25,7 +29,7 @@ export interface PushedClient {
 export class PushedClients {
   readonly sockets: EdgeSockets;
   readonly all: PushedClient[] = [];
-  /** Requests that were not answered ok, and so are no promise. */
+  /** Requests that were not answered ok, and were repeated. */
   readonly failed: string[] = [];
   private isPushing = true;
   private pushing: Promise<void> = Promise.resolve();
@@ -99,26 +103,37 @@ export class PushedClients {
     }
   }
 
-  /** One after the other to each user, so that what is accepted has one order. */
+  /** To each user one after the other, so that what is accepted has one order. */
   private async pushAll(perSecond: number): Promise<void> {
-    const open = new Set<Promise<void>>();
+    const last = new Map<PushedClient, Promise<void>>();
     const startMs = performance.now();
     for (; this.isPushing; this.sent++) {
       const client = this.all[this.sent % this.all.length] as PushedClient;
-      const push = this.push(client, this.sent);
-      open.add(push);
-      void push.finally(() => open.delete(push));
+      const body = this.sent;
+      const before = last.get(client) ?? Promise.resolve();
+      last.set(
+        client,
+        before.then(() => this.push(client, body)),
+      );
       const dueMs = startMs + ((this.sent + 1) * 1_000) / perSecond;
       await delay(Math.max(0, dueMs - performance.now()));
-      // Never two at once to one user.
-      if (open.size >= this.all.length - 1) await Promise.race(open);
     }
-    await Promise.all(open);
+    await Promise.all(last.values());
   }
 
+  /** As publishers do: again under its key until its fate is known. */
   private async push({ uid, accepted }: PushedClient, body: number): Promise<void> {
-    const answer = await this.platform.tryPush(uid, { body, id: `push-${body}` }, 5_000);
-    if (answer?.ok) accepted.push(body);
-    else this.failed.push(`${uid} ${body}: ${answer?.code ?? "no answer"}`);
+    const endMs = performance.now() + repeatMsMax;
+    for (;;) {
+      const answer = await this.platform.tryPush(uid, { body, id: `push-${body}` }, answerMs);
+      if (answer?.ok) {
+        accepted.push(body);
+        return;
+      }
+      const said = answer?.code ?? "no answer";
+      this.failed.push(`${uid} ${body}: ${said}`);
+      if (performance.now() > endMs) throw new Error(`${uid} ${body} is never accepted: ${said}`);
+      await delay(repeatEveryMs);
+    }
   }
 }

@@ -1,4 +1,4 @@
-/** `belfry edges`: what it asks for, and what it shows of the answers. */
+/** `belfry dispatcher`: what it asks for, and what it shows of the answers. */
 import { deepEqual, equal, match } from "node:assert/strict";
 import { describe, test } from "node:test";
 import { errorAnswer } from "../../src/protocol/errors.js";
@@ -16,12 +16,11 @@ const edge = (name: string, changes: object = {}) => ({
   ...{ drainPerSecond: null, isStopping: false, unwell: null, ...changes },
 });
 
-describe("edges", () => {
+describe("dispatcher", () => {
   test("asks for what it is told to change", async () => {
     const wss = "wss://two/connect";
     const dispatcher = "https://two/edges";
     for (const [args, request] of [
-      [["let-in", "20"], { kind: "edges-let-in", percent: 20 }],
       [["weigh", "dc1-a", "0"], { kind: "edge-weigh", node: "dc1-a", weight: 0 }],
       [["other", "dc2", "--edge", wss], { kind: "edges-other", idc: "dc2", edges: [wss] }],
       [
@@ -33,7 +32,7 @@ describe("edges", () => {
       [["back"], { kind: "edges-away" }],
     ] as const) {
       const fleet = answering({ changed: true });
-      const run = await runCli(fleet, ["edges", ...args]);
+      const run = await runCli(fleet, ["dispatcher", ...args]);
       equal(run.exitCode, 0, run.err);
       deepEqual(fleet.asked, [request]);
     }
@@ -41,14 +40,12 @@ describe("edges", () => {
 
   test("refuses what makes no sense before it asks anybody", async () => {
     for (const args of [
-      ["let-in", "101"],
-      ["let-in", "half"],
       ["weigh", "dc1-a", "1001"],
       ["weigh", "DC1/a", "5"],
       ["away", "no idc"],
     ]) {
       const fleet = new FakeFleet();
-      equal((await runCli(fleet, ["edges", ...args])).exitCode, 2, args.join(" "));
+      equal((await runCli(fleet, ["dispatcher", ...args])).exitCode, 2, args.join(" "));
       deepEqual(fleet.asked, []);
     }
   });
@@ -56,7 +53,7 @@ describe("edges", () => {
   test("ends with 1 and the node's word when it is refused", async () => {
     const fleet = new FakeFleet();
     fleet.leaderAnswers = [errorAnswer("NOT_FOUND", "nothing is known of a datacenter dc9")];
-    const run = await runCli(fleet, ["edges", "away", "dc9"]);
+    const run = await runCli(fleet, ["dispatcher", "away", "dc9"]);
     deepEqual(
       [run.exitCode, run.err],
       [1, "belfry: NOT_FOUND: nothing is known of a datacenter dc9\n"],
@@ -74,7 +71,7 @@ describe("edges", () => {
         edge("d", { unwell: "lags" }),
       ],
     };
-    const { out } = await runCli(answering(value), ["edges", "ls"]);
+    const { out } = await runCli(answering(value), ["dispatcher", "ls"]);
     match(out, /^dc1-a +open +100 +ws:\/\/a\/connect$/m);
     match(out, /^dc1-b +in drain, 500\/s +50 /m);
     match(out, /^dc1-c +stopping /m);
@@ -87,10 +84,10 @@ describe("edges", () => {
 
   test("shows what a client is told", async () => {
     const fleet = answering({ edges: [{ url: "ws://a/c", idc: "dc1" }] });
-    const { out } = await runCli(fleet, ["edges", "told", "demo:alice", "--attempt", "4"]);
+    const { out } = await runCli(fleet, ["dispatcher", "told", "demo:alice", "--attempt", "4"]);
     match(out, /^ws:\/\/a\/c +dc1$/m);
     deepEqual(fleet.asked, [{ kind: "edges-told", key: "demo:alice", attempt: 4 }]);
-    const none = await runCli(answering({ edges: [] }), ["edges", "told", "k"]);
+    const none = await runCli(answering({ edges: [] }), ["dispatcher", "told", "k"]);
     equal(none.out, "no edge takes clients\n");
   });
 });

@@ -1,4 +1,4 @@
-/** `belfry edges`: what clients are told of where to connect, and how much of them is let in. */
+/** `belfry dispatcher`: what clients are told of where to connect. */
 import { type Command, InvalidArgumentError } from "commander";
 import type { EdgeRequest } from "../protocol/edge-request.js";
 import type { Fleet } from "./fleet.js";
@@ -14,72 +14,64 @@ const weightMax = 1_000;
 
 type Describe = (value: unknown, paint: Paint) => string;
 
-export function declareEdges(program: Command, invocation: Invocation): void {
-  const edges = program.command("edges").summary("show and change where clients connect");
-  declareShowing(edges, invocation);
-  declareShares(edges, invocation);
-  declareOthers(edges, invocation);
+export function declareDispatcher(program: Command, invocation: Invocation): void {
+  const dispatcher = program
+    .command("dispatcher")
+    .summary("show and change where clients are told to connect");
+  declareShowing(dispatcher, invocation);
+  declareWeight(dispatcher, invocation);
+  declareOthers(dispatcher, invocation);
 }
 
-function declareShowing(edges: Command, invocation: Invocation): void {
-  edges
+function declareShowing(dispatcher: Command, invocation: Invocation): void {
+  dispatcher
     .command("ls")
     .summary("list the edges, and what holds for all of them")
     .description("Prints each edge with its addresses, weight and state, and what operators set.")
-    .addHelpText("after", "\nExample:\n  belfry edges ls")
+    .addHelpText("after", "\nExample:\n  belfry dispatcher ls")
     .action(async () => {
       await carryOut(invocation, { kind: "edges" }, describeEdges);
     });
-  edges
+  dispatcher
     .command("told")
     .summary("show what a client is told that asks where to connect")
     .description("Prints the dispatcher's answer, in the order in which addresses are tried.")
     .argument("<key>", "what the client asks with, such as its user")
     .option("--attempt <n>", "so many failures (0)", wholeNumber(0, attemptsMax), 0)
-    .addHelpText("after", "\nExample:\n  belfry edges told demo:alice --attempt 4")
+    .addHelpText("after", "\nExample:\n  belfry dispatcher told demo:alice --attempt 4")
     .action(async (key: string, { attempt }: { attempt: number }) => {
       await carryOut(invocation, { kind: "edges-told", key, attempt }, describeTold);
     });
 }
 
-function declareShares(edges: Command, invocation: Invocation): void {
-  edges
-    .command("let-in")
-    .summary("let only a part of all clients in")
-    .description("Of 100 handshakes on all edges so many are let in; 100 ends it.")
-    .argument("<percent>", "0 to 100", wholeNumber(0, 100))
-    .addHelpText("after", "\nExample:\n  belfry edges let-in 20")
-    .action(async (percent: number) => {
-      const request = { kind: "edges-let-in", percent } as const;
-      await carryOut(invocation, request, () => `${percent} of 100 are let in`);
-    });
-  edges
+function declareWeight(dispatcher: Command, invocation: Invocation): void {
+  dispatcher
     .command("weigh")
     .summary("change an edge's share of the clients that ask where to connect")
     .description("An edge of weight 200 gets twice the clients of one of 100; with 0 none.")
     .argument("<node>", "its id as belfry nodes prints it", nodeId)
     .argument("<weight>", `0 to ${weightMax}; 100 is plain`, wholeNumber(0, weightMax))
-    .addHelpText("after", "\nExample:\n  belfry edges weigh dc1-a 50")
+    .addHelpText("after", "\nExample:\n  belfry dispatcher weigh dc1-a 50")
     .action(async (node: string, weight: number) => {
       const request = { kind: "edge-weigh", node, weight } as const;
       await carryOut(invocation, request, () => `${node} has weight ${weight}`);
     });
 }
 
-function declareOthers(edges: Command, invocation: Invocation): void {
-  edges
+function declareOthers(dispatcher: Command, invocation: Invocation): void {
+  dispatcher
     .command("other")
     .summary("tell of another datacenter that clients may be sent to")
     .description(
       "Its edges are told to clients that have failed here four times; its dispatcher is where " +
-        "they are sent by edges away. What was known of it before is replaced.",
+        "they are sent by dispatcher away. What was known of it before is replaced.",
     )
     .argument("<idc>", "its name", idcName)
     .option("--dispatcher <url>", "http:// or https://, such as https://dc2.example.com/edges")
     .option("--edge <url...>", "ws:// or wss://; may be given several times", [])
     .addHelpText(
       "after",
-      "\nExample:\n  belfry edges other dc2 --edge wss://dc2.example.com/connect",
+      "\nExample:\n  belfry dispatcher other dc2 --edge wss://dc2.example.com/connect",
     )
     .action(async (idc: string, options: { dispatcher?: string; edge: string[] }) => {
       const { dispatcher, edge } = options;
@@ -87,32 +79,32 @@ function declareOthers(edges: Command, invocation: Invocation): void {
       const request = { kind: "edges-other", idc, edges: edge, ...place } as const;
       await carryOut(invocation, request, () => `${idc} is known`);
     });
-  edges
+  dispatcher
     .command("forget")
     .summary("tell clients of another datacenter no more")
     .description("Forgets where another datacenter's edges and dispatcher are.")
     .argument("<idc>", "its name", idcName)
-    .addHelpText("after", "\nExample:\n  belfry edges forget dc2")
+    .addHelpText("after", "\nExample:\n  belfry dispatcher forget dc2")
     .action(async (idc: string) => {
       await carryOut(invocation, { kind: "edges-forget", idc }, () => `${idc} is forgotten`);
     });
-  edges
+  dispatcher
     .command("away")
     .summary("send all clients that ask to another datacenter")
     .description(
       "Every dispatcher here answers with a redirect to that datacenter's. Connected clients stay " +
         "until their edge is drained.",
     )
-    .argument("<idc>", "its name, as told by edges other", idcName)
-    .addHelpText("after", "\nExample:\n  belfry edges away dc2")
+    .argument("<idc>", "its name, as told by dispatcher other", idcName)
+    .addHelpText("after", "\nExample:\n  belfry dispatcher away dc2")
     .action(async (idc: string) => {
       await carryOut(invocation, { kind: "edges-away", idc }, () => `clients are sent to ${idc}`);
     });
-  edges
+  dispatcher
     .command("back")
-    .summary("end edges away")
+    .summary("end dispatcher away")
     .description("The dispatchers here answer for themselves again.")
-    .addHelpText("after", "\nExample:\n  belfry edges back")
+    .addHelpText("after", "\nExample:\n  belfry dispatcher back")
     .action(async () => {
       await carryOut(invocation, { kind: "edges-away" }, () => "clients are at home again");
     });
