@@ -71,6 +71,7 @@ test("empties an edge of 500 clients under pushes: nothing lost, each connects o
   assert.ok(Math.min(...others) > clientCount / 4, `they are spread: ${others}`);
   for (const client of clients.all) {
     assert.equal(clients.connectsOf(client), 2, `${client.uid}: ${client.lastError}`);
+    assert.doesNotMatch(client.lastError, /4000/, "told to move, not closed");
   }
 
   const rest = all.filter((url) => url !== platform.node("a").edgeUrl);

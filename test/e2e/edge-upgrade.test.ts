@@ -63,5 +63,6 @@ test("a node is upgraded under its clients: nothing lost, each connects once mor
   assert.equal(clients.sockets.openOn("b"), clientCount);
   for (const client of clients.all) {
     assert.equal(clients.connectsOf(client), 2, `${client.uid}: ${client.lastError}`);
+    assert.doesNotMatch(client.lastError, /4000/, "told to move, not closed");
   }
 });
