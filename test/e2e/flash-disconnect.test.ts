@@ -5,7 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { startPlatform } from "../support/platform.js";
+import { runOperatorCommand } from "../support/operator-command.js";
+import { app, type Platform, startPlatform } from "../support/platform.js";
 import { type PushedClient, PushedClients } from "../support/pushed-clients.js";
 import { eventIn, storedEvents } from "../support/stored-events.js";
 import { until } from "../support/until.js";
@@ -13,12 +14,22 @@ import { until } from "../support/until.js";
 const clientCount = 60;
 const flashes = 5;
 
+/** Not only unknown: the edges have had their say. */
+async function isAway(platform: Platform, uid: string): Promise<boolean> {
+  const { document } = await runOperatorCommand(platform, "user", app, uid);
+  return document.presence === "away";
+}
+
 test("clients whose connections flash go on where they were, and are never told as away", async (t) => {
   await using platform = await startPlatform({ events: { presence: true } });
   const clients = await PushedClients.start(platform, clientCount, ["a", "b"], 300);
   const told = async (kind: string) =>
     (await storedEvents(platform.link)).map(eventIn).filter((event) => event.kind === kind).length;
   await until("all are told as online", async () => (await told("online")) === clientCount);
+  // Before, nobody is told as offline, whatever happens.
+  for (let index = 0; index < 8; index++) {
+    await until("it is known who is away", () => isAway(platform, `absent-${index}`), 60_000);
+  }
   const cuts = new Map<string, number>();
   const cutsOf = ({ uid }: PushedClient) => cuts.get(uid) ?? 0;
   const isBack = (client: PushedClient) => clients.connectsOf(client) === 1 + cutsOf(client);
