@@ -8,7 +8,7 @@
  * The frame goes behind what was sent before it; what is sent after it, and what the client
  * does not ack before it leaves, its session sends again where it attaches next.
  */
-import { type ConnectionId, slotOf } from "../src/ports/edge-transport.js";
+import { type ConnectionId, type HandshakeRefusal, slotOf } from "../src/ports/edge-transport.js";
 import { directiveFrame, encodeFrame } from "../src/protocol/frames.js";
 import type { SessionKey } from "../src/protocol/shards.js";
 import type { Dispatcher } from "./dispatcher.js";
@@ -27,6 +27,9 @@ export interface DrainSurroundings {
 }
 
 const tickMs = 50;
+const inDrain: HandshakeRefusal = {
+  ...{ status: 503, reason: "the edge is in drain", retryAfterSeconds: 5 },
+};
 
 export class EdgeDrain {
   private pace: { readonly perSecond: number; readonly sinceMs: number } | undefined;
@@ -37,14 +40,18 @@ export class EdgeDrain {
   private readonly told = new Map<ConnectionId, number>();
   private toldCount = 0;
   private overdueCount = 0;
+  private refusedCount = 0;
 
   constructor(
     private readonly edge: EdgeContext,
     private readonly surroundings: DrainSurroundings,
   ) {}
 
-  get isOn(): boolean {
-    return this.pace !== undefined;
+  /** Of a handshake; undefined where it may be let in. */
+  refusal(): HandshakeRefusal | undefined {
+    if (this.pace === undefined) return undefined;
+    this.refusedCount++;
+    return inDrain;
   }
 
   /** Undefined ends it: who was told goes all the same, and nobody is closed for staying. */
@@ -122,6 +129,7 @@ export class EdgeDrain {
       told: this.toldCount,
       leaving: this.told.size,
       overdue: this.overdueCount,
+      refused: this.refusedCount,
     };
   }
 }

@@ -52,11 +52,6 @@ const edgeKind: ActorKind = {
 
 const sweepEveryMs = 1_000;
 const retryAfterSeconds = 5;
-const inDrain: HandshakeRefusal = {
-  status: 503,
-  reason: "the edge is in drain",
-  retryAfterSeconds,
-};
 /** Of the time that a stopping node gives its clients: the rest is for the last ones to go. */
 const tellingPart = 0.6;
 
@@ -91,7 +86,7 @@ export class Edge extends Actor<EdgeMessage> {
     this.drain = drain;
     this.followDrain();
     await this.node.transport.listen({
-      onUpgrade: () => (drain.isOn ? inDrain : this.admit()),
+      onUpgrade: () => drain.refusal() ?? this.admit(),
       onOpen: (connection, protocol) => this.onOpen(context, connection, protocol),
       onMessage: (connection, bytes, isText) => this.onBytes(context, connection, bytes, isText),
       onClose: (connection) => {

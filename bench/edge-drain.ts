@@ -15,9 +15,9 @@ import { BelfryUnderLoad } from "./load/system-under-load.js";
 
 const nodes = ["a", "b", "c", "d"];
 const movers = Number(process.env["BENCH_CLIENTS"] ?? 10_000);
-const bystanders = Math.ceil(movers / 10);
+const bystanders = Math.ceil(movers / 4);
 /** Of all users, who are drawn alike. */
-const perSecond = Math.ceil(movers / 10);
+const perSecond = Math.ceil(movers / 5);
 const restMs = 5_000;
 const boundMs = 480_000;
 

@@ -7,9 +7,12 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Dispatcher } from "../../actors/dispatcher.js";
+import { randomToken } from "../base/random.js";
+import { systemRandom } from "../drivers/system-clock.js";
 import { sendText } from "./http.js";
 
 const keyLengthMax = 256;
+const randomKeyLength = 8;
 const attemptMax = 1_000_000;
 const datacenterName = /^[a-z0-9-]{1,16}$/;
 /** Short, so that an edge in drain is told of no longer; a cache may bridge an outage of ours. */
@@ -26,6 +29,7 @@ const preflight = {
 };
 
 interface Question {
+  /** Empty: the client names nothing, and may be sent anywhere. */
   readonly key: string;
   readonly attempt: number;
   /** The datacenter whose dispatcher sent the client here: it is not sent on. */
@@ -92,7 +96,8 @@ function sendAnswer(
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
-  const answer = dispatcher.answer(key, attempt);
+  // Without a key all of them would be sent to the same edge.
+  const answer = dispatcher.answer(key || randomToken(systemRandom, randomKeyLength), attempt);
   const body = JSON.stringify(answer);
   if (answer.edges.length === 0) {
     const seconds = Math.ceil((answer.retryAfterMs ?? 0) / 1_000);
@@ -101,7 +106,7 @@ function sendAnswer(
     return;
   }
   const etag = `"${createHash("sha1").update(body).digest("base64url")}"`;
-  const headers = { "cache-control": cacheControl, etag };
+  const headers = { "cache-control": key === "" ? "no-store" : cacheControl, etag };
   if (namesTag(request.headers["if-none-match"], etag)) {
     response.writeHead(304, { ...anyOrigin, ...headers }).end();
     return;

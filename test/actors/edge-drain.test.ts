@@ -101,7 +101,7 @@ describe("an edge in drain", () => {
     a.edge.leave(first as BenchClient);
     await bench.run(100);
     assert.deepEqual((inside(a) as { drain: object }).drain, {
-      ...{ perSecond: 500, told: 1, leaving: 0, overdue: 0 },
+      ...{ perSecond: 500, told: 1, leaving: 0, overdue: 0, refused: 0 },
     });
     // It was let in before the drain began, and has its connection only now.
     const late = a.edge.connect("late", "phone");

@@ -79,6 +79,8 @@ test("empties an edge of 500 clients under pushes: nothing lost, each connects o
   const refused = await handshake(platform, "a");
   assert.equal(refused.status, 503);
   assert.ok(Number(refused.headers.get("retry-after")) > 0);
+  const { detail } = await done(platform, "actor", "dc1-a/edge");
+  assert.ok(detail.drain.refused > 0, "what it refuses is counted");
 
   await done(platform, "undrain", "dc1-a");
   await until("a is told of again", async () => (await told(platform, "b")).length === 3);

@@ -103,6 +103,16 @@ describe("the dispatcher's page", () => {
     assert.equal(((await changed.json()) as DispatchAnswer).edges.length, 2);
   });
 
+  test("spreads those who name no key, and no cache makes one answer theirs", async () => {
+    const firsts = new Set<string>();
+    for (let at = 0; at < 50; at++) {
+      const response = await ask("");
+      assert.equal(response.headers.get("cache-control"), "no-store");
+      firsts.add(((await response.json()) as DispatchAnswer).edges[0]?.url ?? "");
+    }
+    assert.equal(firsts.size, 3);
+  });
+
   test("answers HEAD with the head alone, and nothing else at all", async () => {
     const head = await ask("?key=a", { method: "HEAD" });
     assert.equal(head.status, 200);
