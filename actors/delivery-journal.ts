@@ -120,7 +120,10 @@ export class DeliveryJournal {
       const end = runEnd(seqs, at);
       const writer = this.writer(block);
       const from = seqs[at] ?? 0;
-      this.kept(block, writer[kind](atMs, deliver, device, edge, connection, from, end - at));
+      this.kept(
+        block,
+        writer.delivered(kind, atMs, deliver, device, edge, connection, from, end - at),
+      );
       at = end;
     }
   }

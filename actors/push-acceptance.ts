@@ -63,16 +63,21 @@ export class PushAcceptance {
   /** Its answers; then what it stored goes out. */
   finish(write: PendingWrite): void {
     const { desk } = this;
-    // What was handed on at most once (seq 0) nothing else guards; the rest is on disk.
-    for (const { reply, id, seq, isDuplicate } of write.answers) {
-      if (seq === 0 && !desk.mayServe) continue;
-      answerAccepted(desk.context.node.bus, reply, id, seq, isDuplicate);
-    }
+    this.answer(write);
     for (const { record, target } of write.passing) {
       if (desk.mayServe) desk.deliveries.deliverPassing(record, target);
     }
     // What is about to be erased is sent to nobody any more.
     if (!desk.isErasing) desk.deliveries.deliverCommitted(write.append);
+  }
+
+  answer(write: PendingWrite): void {
+    const { desk } = this;
+    // What was handed on at most once (seq 0) nothing else guards; the rest is on disk.
+    for (const { reply, id, seq, isDuplicate } of write.answers) {
+      if (seq === 0 && !desk.mayServe) continue;
+      answerAccepted(desk.context.node.bus, reply, id, seq, isDuplicate);
+    }
   }
 
   /** What waited for a reservation, which the last commit has brought, or for an erasure. */

@@ -6,12 +6,14 @@
  * Its parts have a file each: what is pushed (push-acceptance), who is attached
  * (attachments), what is sent (deliveries), what is kept (inbox). Only the last has a
  * state; the others are made for a message and gone with it, for most sessions are idle.
+ * Where what is kept cannot be read, something stands for it that refuses (unread-session).
  *
  * Invariants: a seq is never given twice; nothing is answered or delivered before it
  * is on disk. What no commit and no epoch guards happens only while `mayServe`.
  */
 import { assert, ignoreUnknown } from "../src/base/assert.js";
-import type { SessionRecord } from "../src/ports/inbox-store.js";
+import { Fault } from "../src/base/result.js";
+import type { SessionRecord, StoredSession } from "../src/ports/inbox-store.js";
 import type { StepSession } from "../src/protocol/journal-batch.js";
 import type {
   AcceptPush,
@@ -41,6 +43,7 @@ import { answerInbox } from "./push-answering.js";
 import type { SessionDesk } from "./session-desk.js";
 import { wishesOf } from "./shard-changes.js";
 import type { ShardContext } from "./shard-context.js";
+import { eraseUnread, refuseUnread, UnreadSession } from "./unread-session.js";
 
 export interface ViewSession {
   readonly kind: "ViewSession";
@@ -88,7 +91,7 @@ const noDevices: readonly Device[] = [];
 const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
 
 export class Session extends Actor<SessionMessage> implements SessionDesk, PresenceHolder {
-  private loadedInbox: Inbox | undefined = undefined;
+  private loadedInbox: Inbox | UnreadSession | undefined = undefined;
   devices: readonly Device[] = noDevices;
   postponed: AcceptPush[] | undefined = undefined;
   /** Undefined where nobody was ever told of this user. */
@@ -114,9 +117,24 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   protected override async started(): Promise<void> {
+    await this.context.commits.whenSettled(this.sessionKey);
+    await this.load();
+  }
+
+  /** What the store cannot give is refused to who asks for it; its neighbours are served. */
+  private async load(): Promise<void> {
+    const { context, sessionKey } = this;
+    try {
+      this.begin(await context.inbox.loadSession(context.shard, sessionKey));
+    } catch (fault) {
+      if (!(fault instanceof Fault)) throw fault;
+      const { loadedInbox } = this;
+      this.loadedInbox = UnreadSession.because(fault, loadedInbox, context, sessionKey);
+    }
+  }
+
+  private begin(stored: StoredSession | undefined): void {
     const { context } = this;
-    await context.commits.whenSettled(this.sessionKey);
-    const stored = await context.inbox.loadSession(context.shard, this.sessionKey);
     this.loadedInbox = new Inbox(stored, context.node, context.inbox.generationFloor ?? 0);
     this.devices = (stored?.record.devices ?? []).map(
       (record) => new Device(record, context.node.limits),
@@ -143,6 +161,11 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   receive(message: SessionMessage, from: Asker | undefined): void | Promise<void> {
     // What comes from edges comes again, and what is due is found again.
     if (this.isErasing && !outlastsErasure.has(message.kind)) return;
+    if (this.loadedInbox instanceof UnreadSession) return this.onUnread(message, from);
+    return this.onLoaded(message, from);
+  }
+
+  private onLoaded(message: SessionMessage, from: Asker | undefined): void | Promise<void> {
     switch (message.kind) {
       case "AcceptPush":
         this.pushes.accept(message);
@@ -184,10 +207,53 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     }
   }
 
+  /** Who wants to attach asks again by itself; what is due is found again. */
+  private async onUnread(message: SessionMessage, from: Asker | undefined): Promise<void> {
+    switch (message.kind) {
+      case "AcceptPush":
+      case "ServeInbox":
+      case "Attach":
+        if (await this.isReadNow()) return this.onLoaded(message, from);
+        if (message.kind === "Attach") return;
+        if (message.kind === "AcceptPush" || message.request.op !== "erase") {
+          refuseUnread(this, message.reply);
+        } else await this.eraseUnread(message);
+        return;
+      case "Committed":
+        this.onCommittedUnread(message.write);
+        return;
+      case "ViewSession":
+      case "Freeze":
+        return this.onLoaded(message, from);
+    }
+  }
+
+  private async isReadNow(): Promise<boolean> {
+    const { loadedInbox } = this;
+    const isDue = loadedInbox instanceof UnreadSession && loadedInbox.isDue(this.nowMs);
+    if (isDue && !this.isErasing && this.mayServe) await this.load();
+    return this.loadedInbox instanceof Inbox;
+  }
+
+  private async eraseUnread(message: ServeInbox): Promise<void> {
+    const { loadedInbox, mayServe, isErasing } = this;
+    const isCorrupt = loadedInbox instanceof UnreadSession && loadedInbox.isCorrupt;
+    try {
+      if (isCorrupt && mayServe && !isErasing) return await eraseUnread(this, message);
+    } catch (fault) {
+      if (!(fault instanceof Fault)) throw fault;
+    }
+    refuseUnread(this, message.reply);
+  }
+
   get inbox(): Inbox {
     const { loadedInbox } = this;
-    assert(loadedInbox !== undefined, "a session has loaded before it works");
+    assert(loadedInbox instanceof Inbox, "a session has loaded before it works");
     return loadedInbox;
+  }
+
+  private get nowMs(): number {
+    return this.context.node.clock.monotonicMs();
   }
 
   get deliveries(): Deliveries {
@@ -218,7 +284,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     this.erasure = undefined;
     this.attachments.closeErased();
     const { generationFloor = 0 } = context.inbox;
-    this.loadedInbox = new Inbox(undefined, context.node, generationFloor, this.inbox);
+    const { loadedInbox } = this;
+    const erased = loadedInbox instanceof Inbox ? loadedInbox : undefined;
+    this.loadedInbox = new Inbox(undefined, context.node, generationFloor, erased);
     this.devices = noDevices;
     this.announced = undefined;
   }
@@ -257,6 +325,13 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     if (!this.isErasing) return this.deliveries.catchUp();
   }
 
+  /** An erasure, or what a predecessor that crashed had submitted: its answers are still owed. */
+  private onCommittedUnread(write: PendingWrite): void | Promise<void> {
+    if (write === this.erasure) return this.onCommitted(write);
+    this.pushes.answer(write);
+    for (const reply of write.replies) answerInbox(this.context.node.bus, reply);
+  }
+
   /** Frozen, and all that was accepted is on disk and answered: the next owner goes on. */
   private leaveIfSettled(): void {
     if (this.isFreezing && this.isSettled) this.stopSelf();
@@ -264,7 +339,8 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
 
   /** As the delivery journal names it. */
   get stepSession(): StepSession {
-    const { generation } = this.inbox;
+    const { loadedInbox } = this;
+    const generation = loadedInbox instanceof Inbox ? loadedInbox.generation : 0;
     return { key: this.sessionKey, epoch: this.context.epoch, generation };
   }
 
@@ -343,8 +419,11 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   override inspect(): Record<string, unknown> {
-    const { loadedInbox: inbox, devices, context } = this;
+    const { loadedInbox, devices, context } = this;
+    const inbox = loadedInbox instanceof Inbox ? loadedInbox : undefined;
+    const unread = loadedInbox instanceof UnreadSession ? loadedInbox.code : undefined;
     return {
+      ...(unread === undefined ? {} : { unread }),
       shard: context.shard,
       epoch: context.epoch,
       generation: inbox?.generation,

@@ -48,6 +48,10 @@ class ForgetfulGroup implements InboxGroup {
     return undefined;
   }
 
+  async namesOf(): Promise<{ seqs: []; keys: [] }> {
+    return { seqs: [], keys: [] };
+  }
+
   async readEntries(): Promise<[]> {
     return [];
   }

@@ -79,13 +79,14 @@ function describe(
   const at = (...path: string[]) => numberAt(document, ...path);
   const messages = at("inbox", "messages");
   const inbox = messages === 0 ? "empty" : `${messages} messages, ${at("inbox", "bytes")} bytes`;
+  const unread = textAt(document, "unread");
   const head = table(
     [
       ["user", { text: `${document.uid} of ${document.app}`, style: "bold" }],
       ["shard", `${at("shard")} on ${fullName(document.owner)}, epoch ${at("epoch")}`],
       ["generation", at("generation")],
       ["last seq", at("lastSeq")],
-      ["inbox", inbox],
+      ["inbox", unread === null ? inbox : { text: `cannot be read: ${unread}`, style: "red" }],
       // A node of before has no word on it.
       ["presence", textAt(document, "presence")],
     ],

@@ -29,8 +29,12 @@ import { checkFolder } from "./lmdb-preflight.js";
 
 /** Address space, not disk; lmdb maps twice as much when a volume outgrows it. */
 const mapBytes = 256 * 1024 ** 2;
-/** A write thread that cannot start its transaction never answers (lmdb 3.5). */
-const stallMs = 30_000;
+/**
+ * A write thread that cannot start its transaction never answers (lmdb 3.5), and costs the
+ * process: far above what a disk stands still and comes back from. Where another node is
+ * well, the group has moved there by then.
+ */
+const stallMs = 120_000;
 const claimKey = "claim";
 export const permitFile = "permit";
 

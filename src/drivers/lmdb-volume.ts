@@ -22,6 +22,7 @@ import type {
   IdempotencyKey,
   InboxGroup,
   NumberedChange,
+  SessionNames,
   SessionRecord,
   SessionSize,
   ShardWrite,
@@ -80,6 +81,11 @@ export class LmdbVolume implements InboxGroup {
   async loadSession(shard: Shard, key: SessionKey): Promise<StoredSession | undefined> {
     this.checkUsable();
     return this.reading(() => readSession(this.environment, shard, key));
+  }
+
+  async namesOf(shard: Shard, key: SessionKey): Promise<SessionNames> {
+    this.checkUsable();
+    return this.reading(() => readNames(this.environment, shard, key));
   }
 
   async readEntries(
@@ -252,19 +258,22 @@ function readSession(
   const keys: IdempotencyKey[] = [];
   const partAt = layout.partOffset(key);
   for (const stored of environment.range(layout.sessionRange(shard, key))) {
-    switch (stored.key[partAt]) {
+    const { key: name, value } = stored;
+    switch (name[partAt]) {
       case layout.sessionPart.record:
-        record = records.readSessionRecord(stored.value);
+        record = decoded("a session's record", () => records.readSessionRecord(value));
         break;
       case layout.sessionPart.droppedSeq:
-        lastSeq = records.readDroppedSeq(stored.value);
+        lastSeq = decoded("a session's last seq", () => records.readDroppedSeq(value));
         break;
-      case layout.sessionPart.entry:
-        entries.push(records.readEntrySummary(layout.numberIn(stored.key), stored.value));
+      case layout.sessionPart.entry: {
+        const seq = layout.numberIn(name);
+        entries.push(decoded("an entry", () => records.readEntrySummary(seq, value)));
         break;
+      }
       case layout.sessionPart.idempotencyKey: {
-        const id = new ByteReader(stored.key, partAt + 1).restText();
-        keys.push(records.readIdempotencyKey(id, stored.value));
+        const id = new ByteReader(name, partAt + 1).restText();
+        keys.push(decoded("an idempotency key", () => records.readIdempotencyKey(id, value)));
         break;
       }
       // Parts of a later release are not for this one.
@@ -274,6 +283,38 @@ function readSession(
   record ??= { generation: 0, lastSeq: 0, devices: [] };
   lastSeq = Math.max(record.lastSeq, lastSeq, entries.at(-1)?.seq ?? 0);
   return { record: { ...record, lastSeq }, entries, keys };
+}
+
+/** Throws Fault("STORE_CORRUPT", "not-done"): this session's alone, others go on. */
+function decoded<Value>(what: string, decode: () => Value): Value {
+  try {
+    return decode();
+  } catch (cause) {
+    const message = `${what} in the store cannot be read: ${(cause as Error).message}`;
+    throw new Fault("STORE_CORRUPT", "not-done", message, { cause });
+  }
+}
+
+function readNames(environment: LmdbEnvironment, shard: Shard, key: SessionKey): SessionNames {
+  const seqs: number[] = [];
+  const keys: string[] = [];
+  const partAt = layout.partOffset(key);
+  for (const name of environment.keys(layout.sessionRange(shard, key))) {
+    const part = name[partAt];
+    if (part === layout.sessionPart.entry) seqs.push(layout.numberIn(name));
+    if (part !== layout.sessionPart.idempotencyKey) continue;
+    keys.push(new ByteReader(name, partAt + 1).restText());
+  }
+  return { seqs, keys };
+}
+
+/** One that does not read counts with all its bytes: others of its app are counted, too. */
+function bytesOf(entry: Uint8Array): number {
+  try {
+    return records.readEntrySummary(0, entry).bytes;
+  } catch {
+    return entry.length;
+  }
 }
 
 function readSizes(
@@ -291,7 +332,7 @@ function readSizes(
       layout.sessionOffset,
     ).restText() as SessionKey;
     const last = sizes.at(-1);
-    const { bytes } = records.readEntrySummary(0, value);
+    const bytes = bytesOf(value);
     if (last?.key === name) {
       last.messages += 1;
       last.bytes += bytes;

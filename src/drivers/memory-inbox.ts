@@ -17,6 +17,7 @@ import {
   type InboxGroup,
   type InboxStore,
   type NumberedChange,
+  type SessionNames,
   type SessionRecord,
   type SessionSize,
   type SessionWrite,
@@ -87,6 +88,11 @@ class MemoryGroup implements InboxGroup {
   async loadSession(shard: Shard, key: SessionKey): Promise<StoredSession | undefined> {
     this.checkOpen();
     return this.store.dataOf(shard).sessions.get(key)?.load();
+  }
+
+  async namesOf(shard: Shard, key: SessionKey): Promise<SessionNames> {
+    this.checkOpen();
+    return this.store.dataOf(shard).sessions.get(key)?.names() ?? { seqs: [], keys: [] };
   }
 
   async readEntries(
@@ -260,6 +266,10 @@ class SessionData {
       })),
       keys: [...this.keys.values()],
     };
+  }
+
+  names(): SessionNames {
+    return { seqs: [...this.entries.keys()].sort((a, b) => a - b), keys: [...this.keys.keys()] };
   }
 
   size(): { readonly messages: number; readonly bytes: number } {

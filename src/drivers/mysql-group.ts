@@ -11,6 +11,7 @@ import type {
   FenceRequest,
   InboxGroup,
   NumberedChange,
+  SessionNames,
   SessionSize,
   ShardWrite,
   StoredEntry,
@@ -20,7 +21,14 @@ import type { SessionKey, Shard } from "../protocol/shards.js";
 import { DueHorizon } from "./due-horizon.js";
 import type { MysqlLane } from "./mysql-lane.js";
 import type { MysqlPool } from "./mysql-pool.js";
-import { readChangeLog, readEarliest, readEntries, readSession, readSizes } from "./mysql-reads.js";
+import {
+  readChangeLog,
+  readEarliest,
+  readEntries,
+  readNames,
+  readSession,
+  readSizes,
+} from "./mysql-reads.js";
 import { sessionFrom } from "./session-parts.js";
 
 export class MysqlGroup implements InboxGroup {
@@ -58,6 +66,11 @@ export class MysqlGroup implements InboxGroup {
   async loadSession(shard: Shard, key: SessionKey): Promise<StoredSession | undefined> {
     this.checkUsable();
     return sessionFrom(await readSession(this.pool, shard, key));
+  }
+
+  async namesOf(shard: Shard, key: SessionKey): Promise<SessionNames> {
+    this.checkUsable();
+    return readNames(this.pool, shard, key);
   }
 
   async readEntries(

@@ -1,5 +1,11 @@
 /** What a group reads from MySQL; each read is one statement, so it sees one moment. */
-import type { Due, NumberedChange, SessionSize, StoredEntry } from "../ports/inbox-store.js";
+import type {
+  Due,
+  NumberedChange,
+  SessionNames,
+  SessionSize,
+  StoredEntry,
+} from "../ports/inbox-store.js";
 import type { SessionKey, Shard } from "../protocol/shards.js";
 import type { MysqlPool } from "./mysql-pool.js";
 import { sql, utf8 } from "./mysql-text.js";
@@ -40,6 +46,24 @@ export async function readSession(
     }
   }
   return parts;
+}
+
+export async function readNames(
+  pool: MysqlPool,
+  shard: Shard,
+  key: SessionKey,
+): Promise<SessionNames> {
+  const name = utf8(key);
+  const rows = await pool.read(
+    sql`SELECT ${entryPart}, seq, NULL FROM entries
+      WHERE shard = ${shard} AND session_key = ${name}
+      UNION ALL SELECT ${keyPart}, 0, id FROM idempotency_keys
+      WHERE shard = ${shard} AND session_key = ${name}`,
+  );
+  const entries = rows.filter(([part]) => part === entryPart);
+  const keys = rows.filter(([part]) => part === keyPart);
+  const seqs = entries.map(([, seq]) => Number(seq)).sort((one, other) => one - other);
+  return { seqs, keys: keys.map(([, , id]) => String(id)) };
 }
 
 export async function readEntries(

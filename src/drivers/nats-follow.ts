@@ -9,6 +9,7 @@
  */
 import { AckPolicy, DeliverPolicy, jetstreamManager, ReplayPolicy } from "@nats-io/jetstream";
 import { createInbox, type Msg, nanos, nuid } from "@nats-io/transport-node";
+import { askedAgain } from "./nats-asked-again.js";
 import type { NatsConnection } from "./nats-connection.js";
 
 export interface StreamPart {
@@ -31,15 +32,27 @@ const askMs = 2_000;
 
 /**
  * Resolves once the server feeds it, to what ends it. `onEnd` is called once, also then.
- * Throws what the client throws.
+ * Throws what the client throws, and has ended then without a call.
  */
-export async function followStream(
-  { client, inboxPrefix }: NatsConnection,
-  { stream, filter, fromRevision }: StreamPart,
+export function followStream(
+  connection: NatsConnection,
+  part: StreamPart,
   onMessage: (message: Followed) => void,
   onEnd: () => void,
 ): Promise<() => void> {
-  const feed = new Feed(onMessage);
+  return askedAgain((given) => beFed(connection, part, onMessage, onEnd, given));
+}
+
+async function beFed(
+  { client, inboxPrefix }: NatsConnection,
+  part: StreamPart,
+  onMessage: (message: Followed) => void,
+  onEnd: () => void,
+  given: AbortSignal,
+): Promise<() => void> {
+  const feed = new Feed((message) => {
+    if (!given.aborted) onMessage(message);
+  });
   // Before the consumer is there: the server takes a feed away that nobody listens to.
   const inbox = createInbox(inboxPrefix);
   const subscription = client.subscribe(inbox, {
@@ -48,38 +61,53 @@ export async function followStream(
     },
   });
   let isOver = false;
+  let isFed = false;
   let ticking: NodeJS.Timeout | undefined;
   const end = () => {
     if (isOver) return;
     isOver = true;
     clearInterval(ticking);
     if (!subscription.isClosed()) subscription.unsubscribe();
-    onEnd();
+    if (isFed) onEnd();
   };
+  given.addEventListener("abort", end, { once: true });
   try {
-    const jsm = await jetstreamManager(client, { timeout: askMs, checkAPI: false });
-    await jsm.consumers.add(stream, {
-      name: `follow_${nuid.next()}`,
-      deliver_subject: inbox,
-      deliver_policy: DeliverPolicy.StartSequence,
-      opt_start_seq: fromRevision,
-      filter_subject: filter,
-      ack_policy: AckPolicy.None,
-      replay_policy: ReplayPolicy.Instant,
-      idle_heartbeat: nanos(heartbeatMs),
-      num_replicas: 1,
-      mem_storage: true,
-    });
+    await addConsumer(client, part, inbox);
   } catch (cause) {
     end();
     throw cause;
   }
+  given.removeEventListener("abort", end);
+  // It ended while it was being made: who follows is to know all the same.
+  if (isOver && !given.aborted) onEnd();
+  if (isOver) return end;
+  isFed = true;
   // Counted, not timed: a process that was paused hears what waits for it before the next.
   ticking = setInterval(() => {
     if (!feed.isAlive()) end();
   }, heartbeatMs);
   void subscription.closed.then(end);
   return end;
+}
+
+async function addConsumer(
+  client: NatsConnection["client"],
+  { stream, filter, fromRevision }: StreamPart,
+  inbox: string,
+): Promise<void> {
+  const jsm = await jetstreamManager(client, { timeout: askMs, checkAPI: false });
+  await jsm.consumers.add(stream, {
+    name: `follow_${nuid.next()}`,
+    deliver_subject: inbox,
+    deliver_policy: DeliverPolicy.StartSequence,
+    opt_start_seq: fromRevision,
+    filter_subject: filter,
+    ack_policy: AckPolicy.None,
+    replay_policy: ReplayPolicy.Instant,
+    idle_heartbeat: nanos(heartbeatMs),
+    num_replicas: 1,
+    mem_storage: true,
+  });
 }
 
 /** What comes in by the consumer's inbox, told apart and checked for gaps. */

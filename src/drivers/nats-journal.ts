@@ -23,6 +23,7 @@ import {
 import { nanos } from "@nats-io/transport-node";
 import { Fault } from "../base/result.js";
 import type { JournalPart, JournalReading, JournalStore, StoredBatch } from "../ports/journal.js";
+import { askedAgain } from "./nats-asked-again.js";
 import type { NatsConnection } from "./nats-connection.js";
 
 const streamName = "JOURNAL";
@@ -67,15 +68,18 @@ export class NatsJournal implements JournalStore {
     return this.faulting(async () => {
       const endMs = performance.now() + part.deadlineMs;
       const jsm = await this.manager();
-      const { name, num_pending } = await jsm.consumers.add(streamName, {
-        ack_policy: AckPolicy.None,
-        deliver_policy: DeliverPolicy.StartTime,
-        opt_start_time: new Date(part.fromMs).toISOString(),
-        filter_subject: `journal.${part.block}`,
-        inactive_threshold: nanos(consumerIdleMs),
-        mem_storage: true,
-        num_replicas: 1,
-      });
+      // One that comes too late ends by itself, idle.
+      const { name, num_pending } = await askedAgain(() =>
+        jsm.consumers.add(streamName, {
+          ack_policy: AckPolicy.None,
+          deliver_policy: DeliverPolicy.StartTime,
+          opt_start_time: new Date(part.fromMs).toISOString(),
+          filter_subject: `journal.${part.block}`,
+          inactive_threshold: nanos(consumerIdleMs),
+          mem_storage: true,
+          num_replicas: 1,
+        }),
+      );
       try {
         const js = jetstream(this.connection.client, { timeout: askMs });
         const consumer = await js.consumers.get(streamName, name);

@@ -12,6 +12,7 @@ import { RequestError, TimeoutError } from "@nats-io/transport-node";
 import { assert } from "../base/assert.js";
 import { accepted, Fault, type Result, refused } from "../base/result.js";
 import type { KeyValue, KeyValueEntry } from "../ports/key-value.js";
+import { askedAgain } from "./nats-asked-again.js";
 import { BucketWatch } from "./nats-bucket-watch.js";
 import type { NatsConnection } from "./nats-connection.js";
 import { followStream } from "./nats-follow.js";
@@ -106,7 +107,7 @@ class NatsKeyValue implements KeyValue {
     let revision = 0;
     await this.reading(() =>
       within(snapshotMs, async (signal) => {
-        const history = await this.kv.history({ key: filterOf(prefix) });
+        const history = await askedAgain((given) => this.history(prefix, given));
         signal.addEventListener("abort", () => history.stop());
         for await (const entry of history) {
           revision = Math.max(revision, entry.revision);
@@ -116,6 +117,12 @@ class NatsKeyValue implements KeyValue {
       }),
     );
     return { entries, revision };
+  }
+
+  private async history(prefix: string, given: AbortSignal) {
+    const history = await this.kv.history({ key: filterOf(prefix) });
+    if (given.aborted) history.stop();
+    return history;
   }
 
   /** Every change from `fromRevision` on, until the returned function is called. */

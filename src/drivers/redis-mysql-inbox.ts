@@ -10,6 +10,7 @@ import type {
   InboxGroup,
   InboxStore,
   NumberedChange,
+  SessionNames,
   SessionSize,
   ShardWrite,
   StoredEntry,
@@ -102,6 +103,10 @@ class CopiedGroup implements InboxGroup {
     this.mysql.checkUsable();
     const parts = await this.copy.readSession(shard, key);
     return parts === undefined ? this.mysql.loadSession(shard, key) : sessionFrom(parts);
+  }
+
+  namesOf(shard: Shard, key: SessionKey): Promise<SessionNames> {
+    return this.mysql.namesOf(shard, key);
   }
 
   async readEntries(

@@ -44,6 +44,8 @@ export interface InboxGroup {
   commit(writes: readonly ShardWrite[]): Promise<readonly CommitAnswer[]>;
   /** What a session was, undefined for one never stored. */
   loadSession(shard: Shard, key: SessionKey): Promise<StoredSession | undefined>;
+  /** What stands under a session's key, by names alone: also what does not read. */
+  namesOf(shard: Shard, key: SessionKey): Promise<SessionNames>;
   /**
    * Entries with seq above `afterSeq`, ascending, at most `countMax`, and no more
    * once their records pass `bytesMax` (the first is always returned).
@@ -195,6 +197,12 @@ export interface StoredSession {
   /** Ascending by seq, without the records. */
   readonly entries: readonly EntrySummary[];
   readonly keys: readonly IdempotencyKey[];
+}
+
+/** Of its entries and of its idempotency keys. */
+export interface SessionNames {
+  readonly seqs: readonly number[];
+  readonly keys: readonly string[];
 }
 
 export interface EntrySummary {

@@ -58,7 +58,8 @@ export class BatchWriter {
     return true;
   }
 
-  sent(
+  delivered(
+    kind: "sent" | "written",
     atMs: number,
     session: StepSession,
     device: string,
@@ -67,22 +68,17 @@ export class BatchWriter {
     fromSeq: number,
     count: number,
   ): boolean {
-    if (!this.begin(stepKinds.sent, atMs, session)) return false;
-    this.delivery(device, edge, connection, fromSeq, count);
-    return true;
-  }
-
-  written(
-    atMs: number,
-    session: StepSession,
-    device: string,
-    edge: string,
-    connection: number,
-    fromSeq: number,
-    count: number,
-  ): boolean {
-    if (!this.begin(stepKinds.written, atMs, session)) return false;
-    this.delivery(device, edge, connection, fromSeq, count);
+    if (!this.begin(stepKinds[kind], atMs, session)) return false;
+    this.text(device);
+    if (edge === this.lastEdge) {
+      this.number(this.lastEdgeNumber);
+    } else {
+      this.lastEdgeNumber = this.text(edge);
+      this.lastEdge = edge;
+    }
+    this.number(connection);
+    this.number(fromSeq);
+    this.number(count);
     return true;
   }
 
@@ -202,25 +198,6 @@ export class BatchWriter {
     this.number(epoch);
     this.number(generation);
     return next;
-  }
-
-  private delivery(
-    device: string,
-    edge: string,
-    connection: number,
-    fromSeq: number,
-    count: number,
-  ): void {
-    this.text(device);
-    if (edge === this.lastEdge) {
-      this.number(this.lastEdgeNumber);
-    } else {
-      this.lastEdgeNumber = this.text(edge);
-      this.lastEdge = edge;
-    }
-    this.number(connection);
-    this.number(fromSeq);
-    this.number(count);
   }
 
   private text(text: string): number {

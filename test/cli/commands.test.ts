@@ -385,6 +385,12 @@ describe("user", () => {
     match(out, /phone\ufffd\[31m +web +3 +3 +0 +0 +0 +dc1-a\.inca\/edge\/7/);
   });
 
+  test("says that what is stored does not read", async () => {
+    const fleet = await fleetWithDemo();
+    fleet.userAnswer.unshift({ ok: true, value: { shard: 1, epoch: 1, unread: "STORE_CORRUPT" } });
+    match((await show(fleet)).out, /inbox +cannot be read: STORE_CORRUPT/);
+  });
+
   test("asks in the encoded form", async () => {
     const fleet = await fleetWithDemo();
     await runCli(fleet, ["user", "demo", "a.b"]);

@@ -46,13 +46,16 @@ class LossySession {
   acked = 0;
   private sent = 0;
   private readAcks = 0;
+  private readonly fates: Fate[];
 
   constructor(
     sizes: number,
-    private readonly fates: Fate[],
+    fates: readonly Fate[],
     private readonly onFate: (fate: Fate) => void,
   ) {
     this.sizes = sizes;
+    // A copy: else what fails is told, and made smaller, without its fates.
+    this.fates = [...fates];
   }
 
   attach(socket: FakeSocket): void {
@@ -92,6 +95,9 @@ class LossySession {
   }
 }
 
+const roundMs = 100;
+const backoff = { baseMs: 500, capMs: 30_000 };
+
 describe("a device on a lossy way", () => {
   test("shows everything once and in order, and acknowledges only that", async () => {
     const fate = fc.constantFrom<Fate[]>(
@@ -115,6 +121,7 @@ describe("a device on a lossy way", () => {
           socket: edge.constructorForClients,
           storage: memoryStorage(),
           random: { next: () => 0.5 },
+          backoff,
           clock,
           onMessage: async ({ id }) => {
             const fails = isFailing;
@@ -126,8 +133,11 @@ describe("a device on a lossy way", () => {
           },
         });
         device.connect();
-        for (let round = 0; round < 300 && session.acked < size; round++) {
-          await clock.advanceAndSettle(100);
+        // Each fate may cost a connection, and the backoff before the next is up to `capMs`:
+        // with rounds for a few of those only, one run of some hundred ended too early.
+        const roundsMax = 300 + (fates.length * backoff.capMs) / roundMs;
+        for (let round = 0; round < roundsMax && session.acked < size; round++) {
+          await clock.advanceAndSettle(roundMs);
           const socket = edge.sockets.at(-1);
           if (socket === undefined) continue;
           if (device.state.name === "attached") session.step(socket);

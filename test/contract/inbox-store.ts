@@ -272,6 +272,7 @@ function sessionContract(group: Current, reopen: Reopen): void {
     await commit(group(), all);
     await commit(group(), { drop: [2] });
     assert.ok(await group().loadSession(one, alice));
+    assert.deepEqual(await group().namesOf(one, alice), { seqs: [1], keys: ["a"] });
     await commit(group(), {
       remove: true,
       drop: [1],
@@ -279,6 +280,7 @@ function sessionContract(group: Current, reopen: Reopen): void {
       changes: [{ kind: "erased" }],
     });
     assert.equal(await group().loadSession(one, alice), undefined);
+    assert.deepEqual(await group().namesOf(one, alice), { seqs: [], keys: [] });
     await reopen();
     assert.equal(await group().loadSession(one, alice), undefined);
     const next: SessionRecord = { generation: generation + 1, lastSeq: 0, devices: [] };

@@ -36,9 +36,10 @@ export async function commitEntry(group: InboxGroup, seq: number, bytes = 100): 
 
 async function main(task: string, dataFolder: string): Promise<void> {
   const group = await inbox(dataFolder, "child").openGroup(0);
+  // Before it says that it is open: the signal may come at once, and would end it.
+  if (task === "leave") process.once("SIGUSR2", () => void group.close());
   tell({ open: process.pid });
   if (task === "hold" || task === "leave") setInterval(() => undefined, 1_000);
-  if (task === "leave") process.once("SIGUSR2", () => void group.close());
   if (task === "write") {
     for (let seq = 1; ; seq++) {
       await commitEntry(group, seq);

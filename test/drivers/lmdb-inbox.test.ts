@@ -7,7 +7,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, test } from "node:test";
+import { WriteBatch } from "../../src/drivers/lmdb-bytes.js";
+import { LmdbEnvironment } from "../../src/drivers/lmdb-environment.js";
 import { type Holder, readHolder, startTimeOf, takeFolder } from "../../src/drivers/lmdb-holder.js";
+import * as layout from "../../src/drivers/lmdb-layout.js";
+import type { MsgId } from "../../src/protocol/msg-id.js";
+import { sessionKey } from "../../src/protocol/shards.js";
 import { commitEntry, inbox, key, shard } from "../contract/lmdb-process.js";
 import { until } from "../support/until.js";
 
@@ -26,6 +31,17 @@ afterEach(async () => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
   await rm(dataFolder, { recursive: true, force: true });
 });
+
+/** In place of an entry of the session. */
+const junk = new TextEncoder().encode("junk");
+
+async function spoilEntry(seq: number): Promise<void> {
+  const environment = await LmdbEnvironment.open(volume);
+  const batch = new WriteBatch();
+  layout.entryKey(batch, shard, key, seq).startValue().raw(junk).endPut();
+  await environment.write(batch);
+  await environment.close();
+}
 
 describe("lmdb: the disk", () => {
   test("what was answered before kill -9 is there", async () => {
@@ -72,6 +88,35 @@ describe("lmdb: the disk", () => {
       assert.ok(flushed >= 0, `flushed before answer ${index + 1}`);
       assert.ok(written > flushed, "the meta page is written after the pages are flushed");
     }
+  });
+
+  test("a row that does not read is a fault of its session alone, and can be named", async () => {
+    const group = await inbox(dataFolder).openGroup(0);
+    const other = sessionKey("demo", "bob");
+    const append = [{ seq: 1, id: "0".repeat(16) as MsgId, expiresAtMs: 1, record: junk }];
+    await group.commit([{ shard, epoch: 1, sessions: [{ key: other, append, changes: [] }] }]);
+    await commitEntry(group, 1);
+    await commitEntry(group, 2);
+    await group.close();
+    await spoilEntry(1);
+    const again = await inbox(dataFolder).openGroup(0);
+    await assert.rejects(again.loadSession(shard, key), {
+      ...{ name: "Fault", code: "STORE_CORRUPT", outcome: "not-done" },
+    });
+    assert.deepEqual(await again.namesOf(shard, key), { seqs: [1, 2], keys: [] });
+    assert.equal((await again.loadSession(shard, other))?.entries.length, 1);
+    const sizes = await again.listSessions(shard, "", 10);
+    assert.deepEqual(
+      sizes.map((size) => [size.key, size.messages, size.bytes]),
+      [
+        [key, 2, 100 + junk.length],
+        [other, 1, junk.length],
+      ],
+    );
+    const erased = { key, remove: true, drop: [1, 2], changes: [] };
+    await again.commit([{ shard, epoch: 1, sessions: [erased] }]);
+    assert.equal(await again.loadSession(shard, key), undefined);
+    await again.close();
   });
 
   test("no room is a fault with nothing done, and what was answered stays", async () => {

@@ -301,6 +301,7 @@ describe("mysql: wrong", () => {
     await runSql(place, `UPDATE entries SET head = 'junk' WHERE session_key = '${key}'`);
     const fault = await faultOf(group.loadSession(shard, key));
     assertNotDone(fault, "STORE_CORRUPT");
+    assert.deepEqual(await group.namesOf(shard, key), { seqs: [1], keys: [] });
     assert.deepEqual(await storedSeqs(group, keyOf(2)), [1]);
     await runSql(place, "UPDATE changes SET packed = X'01ff'");
     const log = await faultOf(group.readChanges(shard, 0, 10));

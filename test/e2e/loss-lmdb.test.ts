@@ -4,6 +4,7 @@
  */
 import { test } from "node:test";
 import { nodeEnvironment } from "../support/loss-breakages.js";
+import { NodesSaid } from "../support/loss-nodes-said.js";
 import { openRequests } from "../support/loss-publishers.js";
 import { lineOf } from "../support/loss-report.js";
 import { lossSeed, runLossTest } from "../support/loss-run.js";
@@ -12,15 +13,19 @@ import { startPlatform } from "../support/platform.js";
 test("loses nothing that was accepted, on LMDB", async (t) => {
   const seed = lossSeed();
   t.diagnostic(`LOSS_SEED=${seed}`);
+  const nodesSaid = new NodesSaid();
   await using platform = await startPlatform({
     nodes: ["a", "b", "c"],
-    environment: nodeEnvironment(),
-    onLog: () => undefined,
+    environment: { ...nodesSaid.environment, ...nodeEnvironment() },
+    onLog: nodesSaid.onLog,
   });
   const ways = new Map([
     ["r0", openRequests],
     ["r1", openRequests],
   ]);
-  const report = await runLossTest({ name: "loss-lmdb", platform, ways, faults: () => [] }, seed);
+  const report = await runLossTest(
+    { name: "loss-lmdb", platform, ways, faults: () => [], nodesSaid },
+    seed,
+  );
   t.diagnostic(lineOf(report));
 });

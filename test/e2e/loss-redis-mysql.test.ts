@@ -6,6 +6,7 @@ import { test } from "node:test";
 import type { KeptNodes } from "../support/kept-nodes.js";
 import { nodeEnvironment } from "../support/loss-breakages.js";
 import { mariadbFaults, redisFaults } from "../support/loss-faults.js";
+import { NodesSaid } from "../support/loss-nodes-said.js";
 import { openRequests } from "../support/loss-publishers.js";
 import { lineOf } from "../support/loss-report.js";
 import { lossSeed, runLossTest } from "../support/loss-run.js";
@@ -15,18 +16,19 @@ import { startStoreServers } from "../support/store-servers.js";
 test("loses nothing that was accepted, on Redis and MySQL", async (t) => {
   const seed = lossSeed();
   t.diagnostic(`LOSS_SEED=${seed}`);
+  const nodesSaid = new NodesSaid();
   await using servers = await startStoreServers();
   const { redis, mariadb, environment } = servers;
   await using platform = await startPlatform({
     nodes: ["a", "b", "c"],
-    environment: { ...environment, ...nodeEnvironment() },
-    onLog: () => undefined,
+    environment: { ...environment, ...nodesSaid.environment, ...nodeEnvironment() },
+    onLog: nodesSaid.onLog,
   });
   const ways = new Map([
     ["r0", openRequests],
     ["r1", openRequests],
   ]);
   const faults = (nodes: KeptNodes) => [...redisFaults(redis), ...mariadbFaults(mariadb, nodes)];
-  const plan = { name: "loss-redis-mysql", platform, ways, faults };
+  const plan = { name: "loss-redis-mysql", platform, ways, faults, nodesSaid };
   t.diagnostic(lineOf(await runLossTest(plan, seed)));
 });

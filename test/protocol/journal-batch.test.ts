@@ -23,8 +23,8 @@ function everyStep(): { bytes: Uint8Array; steps: JournalStep[] } {
   const at = 1_767_225_600_000;
   const isKept = [
     writer.stored(at, alice, 1, id),
-    writer.sent(at + 2, alice, "phone", edge, 2 ** 33, 1, 1),
-    writer.written(at + 1, alice, "phone", edge, 2 ** 33, 1, 1),
+    writer.delivered("sent", at + 2, alice, "phone", edge, 2 ** 33, 1, 1),
+    writer.delivered("written", at + 1, alice, "phone", edge, 2 ** 33, 1, 1),
     writer.acked(at + 700, bob, "téléphone", 128),
     writer.dropped(at + 700, moved, "expired", 1, 300),
     writer.duplicate(at + 701, moved, 1, id),

@@ -2,7 +2,7 @@
 import type { Limits } from "../../actors/limits.js";
 import type { Clock } from "../../src/base/clock.js";
 import type { KeyValue } from "../../src/ports/key-value.js";
-import type { FaultName } from "./nemesis.js";
+import type { FaultName } from "./fault-names.js";
 import type { BreakGroup } from "./sim-store.js";
 
 export interface Breakage {

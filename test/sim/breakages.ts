@@ -111,7 +111,7 @@ export const breakages: readonly Breakage[] = [
     name: "table-without-compare",
     invariants: [1],
     faults: ["kv-unknown", "kv-election", "kill", "move"],
-    firstSeed: 8,
+    firstSeed: 26,
     seedsMax: 45,
     uncomparedKeys: ["table"],
   },
@@ -234,9 +234,9 @@ export const breakages: readonly Breakage[] = [
   {
     name: "table-in-two-parts",
     invariants: [6],
-    faults: ["kill", "kv-unknown", "ambush"],
-    firstSeed: 6,
-    seedsMax: 25,
+    faults: ["kill", "kv-unknown", "ambush", "move"],
+    firstSeed: 5,
+    seedsMax: 45,
     breakKeyValue: tableInTwoParts,
   },
   {
@@ -263,7 +263,7 @@ export const breakages: readonly Breakage[] = [
     name: "no-ack-clamp",
     invariants: [4],
     faults: ["device", "kill"],
-    firstSeed: 9,
+    firstSeed: 8,
     seedsMax: 40,
     apply: () =>
       patch<Attachments["acked"]>(
@@ -298,11 +298,13 @@ export const breakages: readonly Breakage[] = [
       ),
   },
   {
+    // Many attempts between two moves: what each owner forgets is more than it may.
     name: "forgets-attempts",
     invariants: [2],
     faults: ["device", "move"],
-    seedsMax: 24,
-    limits: { ackWaitMs: 300 },
+    pace: 0.4,
+    seedsMax: 12,
+    limits: { ackWaitMs: 60 },
     apply: () => patch<Attempts["toRecord"]>(Attempts.prototype, "toRecord", () => () => ({})),
   },
   ...moveBreakages,

@@ -6,6 +6,7 @@
  * effect, a fence was raised, a group began to move), and strikes who is in it.
  */
 import type { Calm } from "./calm.js";
+import { type FaultName, harmless } from "./fault-names.js";
 import type { ModelDevice } from "./model-device.js";
 import type { PlacementChecks } from "./placement-checks.js";
 import { type SimBusServer, wayOf } from "./sim-bus.js";
@@ -26,42 +27,6 @@ export interface Battlefield {
   readonly operator: SimOperator;
   readonly calm: Calm;
 }
-
-export const faultNames = [
-  "kill",
-  "stop",
-  "pause",
-  "cut",
-  "sever",
-  "loss",
-  "slow-bus",
-  "slow-routes",
-  "kv-gap",
-  "kv-election",
-  "kv-unknown",
-  "kv-stale",
-  "bus-restart",
-  "rollback",
-  "store-stall",
-  "store-fault",
-  "ambush",
-  "wall-jump",
-  "device",
-  "duplicate",
-  "slow-reader",
-  "move",
-] as const;
-
-export type FaultName = (typeof faultNames)[number];
-
-/** None of these may cost anything, not even a plain publish. */
-export const harmless: ReadonlySet<FaultName> = new Set<FaultName>([
-  "wall-jump",
-  "device",
-  "duplicate",
-  "slow-reader",
-  "move",
-]);
 
 /** Short, and each of them half-way through something. */
 export type Moment = "commit" | "raise" | "move" | "table";

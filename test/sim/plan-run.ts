@@ -1,8 +1,8 @@
 /** What one seed looks like before it begins: who takes part, and which faults come. */
 import { defaultLimits, type Limits } from "../../actors/limits.js";
+import { type FaultName, faultNames } from "./fault-names.js";
 import type { DevicePlan } from "./model-device.js";
 import type { PublisherPlan } from "./model-publisher.js";
-import { type FaultName, faultNames } from "./nemesis.js";
 import type { SeededRandom } from "./seeded-random.js";
 
 export interface RunPlan {

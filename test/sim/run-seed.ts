@@ -2,12 +2,10 @@
  * One run of one seed: nodes, store, bus, publishers and devices, faults for a while,
  * and then everything must come right again within a bound of virtual time.
  */
-import type { AppRecord } from "../../src/protocol/app-record.js";
 import { unpackValue } from "../../src/protocol/codec.js";
 import { appOfKey, type SessionKey, shardCount } from "../../src/protocol/shards.js";
 import type { Member } from "../../topology/placement-table.js";
 import { AskChecks } from "./ask-checks.js";
-import type { Breakage } from "./breakage.js";
 import { Calm } from "./calm.js";
 import { EventChecks } from "./event-checks.js";
 import { History } from "./history.js";
@@ -15,7 +13,7 @@ import { LeaseChecks } from "./lease-checks.js";
 import { ModelDevice } from "./model-device.js";
 import { ModelPublisher } from "./model-publisher.js";
 import { ModelService } from "./model-service.js";
-import { type Battlefield, type FaultName, Nemesis } from "./nemesis.js";
+import { type Battlefield, Nemesis } from "./nemesis.js";
 import type { Payload } from "./payload.js";
 import { PlacementChecks } from "./placement-checks.js";
 import {
@@ -27,6 +25,8 @@ import {
   type RunPlan,
 } from "./plan-run.js";
 import { PushLedger } from "./push-ledger.js";
+import { figuresOf } from "./run-figures.js";
+import type { RunOptions, RunResult } from "./run-result.js";
 import { type Told, watchRepeats, watchSessions, watchSettingAside } from "./session-watch.js";
 import {
   isServed,
@@ -35,6 +35,7 @@ import {
   whatIsUnsettled,
   wrongAccepted,
 } from "./settled-checks.js";
+import { simApps } from "./sim-apps.js";
 import { SimBusServer } from "./sim-bus.js";
 import { SimEvents } from "./sim-events.js";
 import { SimKeyValueServer } from "./sim-key-value.js";
@@ -45,28 +46,6 @@ import { SimStore } from "./sim-store.js";
 import type { SimTransport } from "./sim-transport.js";
 import { checkWire, watchConnections } from "./wire-checks.js";
 import { World } from "./world.js";
-
-export interface RunOptions {
-  readonly seed: number;
-  readonly without?: ReadonlySet<FaultName>;
-  readonly breakage?: Breakage;
-  readonly isTraceKept?: boolean;
-}
-
-export interface RunResult {
-  readonly seed: number;
-  readonly hash: string;
-  readonly events: number;
-  readonly virtualMs: number;
-  /** From the end of the faults until every shard had an owner that serves it. */
-  readonly ownedMs: number;
-  /** Until all else was settled, too. */
-  readonly settledMs: number;
-  readonly failure: Error | undefined;
-  readonly figures: Readonly<Record<string, number>>;
-  readonly faults: Readonly<Record<string, number>>;
-  readonly tail: (count: number) => readonly string[];
-}
 
 const bootMs = 2_000;
 const lastPushesMs = 1_000;
@@ -82,23 +61,6 @@ const lookEveryMs = 250;
 const serviceEverySeeds = 4;
 /** Every so many seeds a device acks nothing until the faults are over. */
 const deafEverySeeds = 3;
-
-const apps: ReadonlyMap<string, AppRecord> = new Map([
-  [
-    "each",
-    {
-      ...{ v: 1, app: "each", secrets: [], delivery: "each-device", createdAtMs: 0 },
-      events: { receipts: true, presence: true },
-    },
-  ],
-  [
-    "first",
-    {
-      ...{ v: 1, app: "first", secrets: [], delivery: "first-ack", createdAtMs: 0 },
-      limits: { onFull: "drop-oldest" },
-    },
-  ],
-]);
 
 export async function runSeed(options: RunOptions): Promise<RunResult> {
   // Faults are frequent here, and their stacks cost more than all else about them.
@@ -129,17 +91,17 @@ class SimRun implements Settling {
   private readonly server: SimBusServer;
   private readonly keyValue: SimKeyValueServer;
   private readonly store: SimStore;
-  private readonly events: SimEvents;
+  readonly events: SimEvents;
   readonly eventChecks: EventChecks;
-  private readonly placement: PlacementChecks;
-  private readonly leases: LeaseChecks;
-  private readonly asks: AskChecks;
-  private readonly ledger: PushLedger;
+  readonly placement: PlacementChecks;
+  readonly leases: LeaseChecks;
+  readonly asks: AskChecks;
+  readonly ledger: PushLedger;
   private readonly calm: Calm;
-  private readonly field: Battlefield;
+  readonly field: Battlefield;
   private readonly nemesis: Nemesis;
   /** In some seeds only. */
-  private readonly service: ModelService | undefined;
+  readonly service: ModelService | undefined;
   private latestWallMs = 0;
   private ownedMs = -1;
   private settledMs = -1;
@@ -160,11 +122,11 @@ class SimRun implements Settling {
     this.keyValue = new SimKeyValueServer(world);
     this.store = new SimStore(world, plan.groupCount);
     this.events = new SimEvents(world);
-    this.eventChecks = new EventChecks(world, apps);
+    this.eventChecks = new EventChecks(world, simApps);
     this.keyValue.uncomparedKeys = breakage?.uncomparedKeys ?? [];
     if (breakage?.breakGroup !== undefined) this.store.breakGroup = breakage.breakGroup;
     this.ledger = new PushLedger(world, () => this.mayDouble());
-    const policyOf = (key: SessionKey) => apps.get(appOfKey(key))?.delivery ?? "each-device";
+    const policyOf = (key: SessionKey) => simApps.get(appOfKey(key))?.delivery ?? "each-device";
     const { attemptsMax, setAsideMax } = plan.limits;
     const latestWallMs = () => this.latestWall();
     const rules = { policyOf, latestWallMs, attemptsMax, setAsideMax };
@@ -250,7 +212,7 @@ class SimRun implements Settling {
       ownedMs: this.ownedMs,
       settledMs: this.settledMs,
       failure,
-      figures: this.figures(),
+      figures: figuresOf(this),
       faults: Object.fromEntries([...this.nemesis.counts].sort()),
       tail: (count) => [
         `plan ${JSON.stringify({ ...plan, faults: [...plan.faults] })}`,
@@ -365,7 +327,7 @@ class SimRun implements Settling {
         keyValue,
         store,
         limits: plan.limits,
-        apps,
+        apps: simApps,
         events,
         ...(breakage?.breakClock === undefined ? {} : { breakClock: breakage.breakClock }),
         ...(breakage?.breakKeyValue === undefined ? {} : { breakKeyValue: breakage.breakKeyValue }),
@@ -415,32 +377,6 @@ class SimRun implements Settling {
       if (clock !== undefined) this.latestWallMs = Math.max(this.latestWallMs, clock.wallMs());
     }
     return this.latestWallMs;
-  }
-
-  private figures(): Record<string, number> {
-    const sum = (of: (publisher: ModelPublisher) => number) =>
-      this.publishers.reduce((total, publisher) => total + of(publisher), 0);
-    return {
-      requests: sum(({ counts }) => counts.requests),
-      repeats: sum(({ counts }) => counts.repeats),
-      givenUp: sum(({ counts }) => counts.givenUp),
-      plain: sum(({ counts }) => counts.plain),
-      accepted: sum(({ accepted }) => accepted.length),
-      ...this.history.counts,
-      ...this.service?.counts,
-      ...this.ledger.counts,
-      ...this.eventChecks.counts,
-      repeatedEvents: this.events.repeats,
-      ...this.leases.counts,
-      asked: this.asks.asked,
-      moves: this.field.operator.moves,
-      tableWrites: this.placement.tableWrites,
-      takeovers: this.placement.takeovers,
-      rejoins: this.nodes.reduce(
-        (sum, { running }) => sum + (running?.context.view.rejoins ?? 0),
-        0,
-      ),
-    };
   }
 }
 

@@ -9,7 +9,7 @@
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { breakages } from "./breakages.js";
-import { type FaultName, faultNames } from "./nemesis.js";
+import { type FaultName, faultNames } from "./fault-names.js";
 import { runSeed } from "./run-seed.js";
 import { SeedPool } from "./seed-pool.js";
 import {

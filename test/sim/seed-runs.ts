@@ -1,8 +1,9 @@
 /** Runs of one seed as a command or a test asks for them. */
 import type { Breakage } from "./breakage.js";
 import { breakages } from "./breakages.js";
-import type { FaultName } from "./nemesis.js";
-import { type RunOptions, type RunResult, runSeed } from "./run-seed.js";
+import type { FaultName } from "./fault-names.js";
+import type { RunOptions, RunResult } from "./run-result.js";
+import { runSeed } from "./run-seed.js";
 
 /** What all seeds of a command have in common; can be sent to a worker. */
 export interface SeedSettings {

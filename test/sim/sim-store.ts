@@ -158,6 +158,10 @@ class SimGroup implements InboxGroup {
     return this.way.call("load", () => this.group.loadSession(shard, key));
   }
 
+  namesOf(shard: Shard, key: SessionKey) {
+    return this.way.call("names", () => this.group.namesOf(shard, key));
+  }
+
   readEntries(shard: Shard, key: SessionKey, afterSeq: number, countMax: number, bytesMax: number) {
     return this.way.call("read", () =>
       this.group.readEntries(shard, key, afterSeq, countMax, bytesMax),

@@ -1,14 +1,14 @@
 /**
- * A placement table that is not one value: its even shards are one, its odd ones another,
- * each with a compare-and-set of its own, written one after the other.
+ * A placement table that is not one value: its lower shards are one, its upper ones another,
+ * each with a compare-and-set of its own, written one after the other. A group is the shards
+ * of one remainder, so each has shards in both: a write that stops half-way tears groups.
  */
 import type { KeyValue } from "../../src/ports/key-value.js";
 import { shardCount } from "../../src/protocol/shards.js";
 import { PlacementTable } from "../../topology/placement-table.js";
 
-/** Both halves of each group are in the table's other part. */
 function isInFirstPart(shard: number): boolean {
-  return shard % 2 === 0;
+  return shard < shardCount / 2;
 }
 
 /** The table as two values with a compare-and-set each, written one after the other. */

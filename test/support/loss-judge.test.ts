@@ -69,6 +69,22 @@ test("lets an expired push go, and none that was good when a later one was shown
   assert.match(allFaults(early), /SKIPPED/);
 });
 
+test("lets a push go that was set aside for this device, and for no other", () => {
+  const user = userOf([ok(1), ok(2), ok(3)], [shown(1), shown(3)]);
+  user.setAside.set("phone", new Set(["id-2"]));
+  assert.equal(allFaults(user), "");
+  assert.equal(accountOf([user], later).setAside, 1);
+  user.devices.set("tablet", [shown(1), shown(3)]);
+  assert.match(allFaults(user), /SKIPPED: alice\/tablet went past p#2/);
+});
+
+test("lets as many of a lane go as were set aside, whatever their ids", () => {
+  const user = userOf([ok(1), ok(2), ok(3)], [shown(1)]);
+  user.way = "lane";
+  user.setAside.set("phone", new Set(["06H03ZS6ZSFV2000"]));
+  assert.match(finalFaults(user, later).join("; "), /^LOST: p#3[^;]*$/);
+});
+
 test("counts a push as missing until its time has passed for sure", () => {
   const user = userOf([ok(1, { ttlSeconds: 2 })], []);
   assert.match(finalFaults(user, 3_100).join(), /LOST/);

@@ -2,15 +2,16 @@
  * The judges of a loss test. All are pure, and all but `finalFaults` hold at any moment
  * of a run, so that what goes wrong is seen soon after it went wrong.
  *
- * A push that was accepted may be missing on a device for two reasons only:
+ * A push that was accepted may be missing on a device for three reasons only:
  * - collapsed: one of the same user and key was accepted behind it (a higher seq);
  * - expired: its time had passed before the device could have had it. A device gets its
  *   messages in the order of their seqs, so it could have had whatever is below what it
  *   was shown while that one was good for sure (from before the first attempt was sent).
+ * - set aside: it was sent to this device so often that a node gave it up, and said so.
  */
 import { type LossPush, type LossShown, type LossUser, nameOf } from "./loss-ledger.js";
 
-export type Fate = "shown" | "collapsed" | "expired" | "missing";
+export type Fate = "shown" | "collapsed" | "expired" | "setAside" | "missing";
 
 export interface Account {
   accepted: number;
@@ -19,6 +20,7 @@ export interface Account {
   shown: number;
   collapsed: number;
   expired: number;
+  setAside: number;
   missing: number;
   /** Given up without an answer, which only pushes without a key are, and shown all the same. */
   unanswered: number;
@@ -30,7 +32,7 @@ export function faultsSoFar(user: LossUser): string[] {
   const faults = [...unansweredFaults(user), ...positionFaults(user)];
   for (const [device, shown] of user.devices) {
     const name = `${user.uid}/${device}`;
-    faults.push(...shownFaults(user, name, shown), ...skippedFaults(user, name, shown));
+    faults.push(...shownFaults(user, name, shown), ...skippedFaults(user, device, shown));
   }
   return faults;
 }
@@ -40,8 +42,8 @@ export function finalFaults(user: LossUser, nowWallMs: number): string[] {
   const faults = user.pushes
     .filter(({ outcome }) => outcome === undefined)
     .map((push) => `${nameOf(push)} to ${user.uid} was never answered`);
-  for (const [device, shown] of user.devices) {
-    const fates = fatesOf(user, shown, nowWallMs);
+  for (const device of user.devices.keys()) {
+    const fates = fatesOf(user, device, nowWallMs);
     for (const [push, fate] of fates) {
       if (fate !== "missing") continue;
       faults.push(`LOST: ${told(push)} to ${user.uid} was never shown by ${device}`);
@@ -57,6 +59,7 @@ export function accountOf(users: Iterable<LossUser>, nowWallMs: number): Account
     shown: 0,
     collapsed: 0,
     expired: 0,
+    setAside: 0,
     missing: 0,
     unanswered: 0,
     unansweredShown: 0,
@@ -65,10 +68,10 @@ export function accountOf(users: Iterable<LossUser>, nowWallMs: number): Account
     account.accepted += user.pushes.filter(isOk).length;
     const unanswered = user.pushes.filter(({ outcome }) => outcome?.kind === "unknown");
     account.unanswered += unanswered.length;
-    for (const shown of user.devices.values()) {
+    for (const [device, shown] of user.devices) {
       const names = new Set(shown.map(nameOf));
       account.unansweredShown += unanswered.filter((push) => names.has(nameOf(push))).length;
-      for (const fate of fatesOf(user, shown, nowWallMs).values()) {
+      for (const fate of fatesOf(user, device, nowWallMs).values()) {
         account.owed++;
         account[fate]++;
       }
@@ -79,17 +82,18 @@ export function accountOf(users: Iterable<LossUser>, nowWallMs: number): Account
 
 /** What must still be in the inbox of a user of whom no device ever came. */
 export function expectedInbox(user: LossUser, nowWallMs: number): number {
-  const fates = [...fatesOf(user, [], nowWallMs).values()];
+  const fates = [...fatesOf(user, undefined, nowWallMs).values()];
   return fates.filter((fate) => fate === "missing").length;
 }
 
-/** Of each accepted push, as one device has seen it. */
+/** Of each accepted push, as one device has seen it; as one that never came without one. */
 export function fatesOf(
   user: LossUser,
-  shown: readonly LossShown[],
+  device: string | undefined,
   nowWallMs: number,
 ): Map<LossPush, Fate> {
-  const names = new Set(shown.map(nameOf));
+  const names = new Set(user.devices.get(device ?? "")?.map(nameOf));
+  const takeSetAside = setAsideOf(user, device);
   const newest = newestByKey(user.pushes);
   const fates = new Map<LossPush, Fate>();
   for (const push of user.pushes) {
@@ -104,7 +108,9 @@ export function fatesOf(
         ? "collapsed"
         : goodUntilMs < nowWallMs
           ? "expired"
-          : "missing";
+          : takeSetAside(push)
+            ? "setAside"
+            : "missing";
     fates.set(push, fate);
   }
   return fates;
@@ -182,8 +188,20 @@ function strangeness({ outcome }: LossPush, shown: LossShown): string | undefine
   return isSame ? undefined : `it was answered as ${outcome.id}, seq ${outcome.seq}`;
 }
 
+/**
+ * Whether the device was spared the push. Who publishes on a lane is told no MsgID: there
+ * as many may be missing as were set aside.
+ */
+function setAsideOf(user: LossUser, device: string | undefined): (push: OkPush) => boolean {
+  const ids = user.setAside.get(device ?? "") ?? new Set();
+  let left = ids.size;
+  if (user.way === "lane") return () => left-- > 0;
+  return ({ outcome }) => ids.has(outcome.id);
+}
+
 /** Behind what the device was shown, and neither shown nor with a reason to be missing. */
-function skippedFaults(user: LossUser, name: string, shown: readonly LossShown[]): string[] {
+function skippedFaults(user: LossUser, device: string, shown: readonly LossShown[]): string[] {
+  const takeSetAside = setAsideOf(user, device);
   const names = new Set(shown.map(nameOf));
   const newest = newestByKey(user.pushes);
   const faults: string[] = [];
@@ -196,8 +214,8 @@ function skippedFaults(user: LossUser, name: string, shown: readonly LossShown[]
       collapse !== undefined &&
       ((newest.get(collapse) ?? 0) > outcome.seq ||
         user.pushes.some((other) => other.collapse === collapse && other.outcome === undefined));
-    if (mayBeReplaced || mayHaveExpired(push, shown)) continue;
-    faults.push(`SKIPPED: ${name} went past ${told(push)} to seq ${highest}`);
+    if (mayBeReplaced || mayHaveExpired(push, shown) || takeSetAside(push)) continue;
+    faults.push(`SKIPPED: ${user.uid}/${device} went past ${told(push)} to seq ${highest}`);
   }
   return faults;
 }

@@ -52,6 +52,8 @@ export class LossUser {
   way: LossWayKind = "request";
   readonly pushes: LossPush[] = [];
   readonly devices = new Map<string, LossShown[]>();
+  /** By device, the MsgIDs that a node said it gave up sending to it. */
+  readonly setAside = new Map<string, Set<string>>();
 
   constructor(readonly uid: string) {}
 }
@@ -81,6 +83,11 @@ export class LossLedger {
     const { way, devices } = this.user(uid);
     const told = way === "lane" ? { ...shown, id: nameOf(shown), seq: shown.number } : shown;
     devices.get(device)?.push(told);
+  }
+
+  noteSetAside(uid: string, device: string, id: string): void {
+    const { setAside } = this.user(uid);
+    setAside.set(device, (setAside.get(device) ?? new Set()).add(id));
   }
 
   get pushes(): LossPush[] {

@@ -22,7 +22,7 @@ export interface LossReport {
   readonly users: number;
   readonly devices: number;
   readonly publishers: readonly string[];
-  /** owed = shown + expired + collapsed + missing; none may be missing. */
+  /** owed = shown + expired + collapsed + setAside + missing; none may be missing. */
   readonly account: Account;
   /** In the inboxes of users who never came, when the faults were over. */
   readonly keptForLate: number;
@@ -32,6 +32,8 @@ export interface LossReport {
   readonly faultsDone: readonly FaultDone[];
   readonly nodes: { readonly endedByThemselves: number; readonly failedStarts: number };
   readonly faultsFound: readonly string[];
+  /** Of messages that are named there, from the delivery journal. */
+  readonly paths: readonly unknown[];
   /** When the first of them was seen, from the start; undefined for the final comparison. */
   readonly firstSeenMs: number | undefined;
 }
@@ -52,10 +54,10 @@ export function latenciesOf(pushes: readonly LossPush[]): LossLatencies {
 
 /** In one line, for people. */
 export function lineOf({ account, latencies, faultsDone, longestSilenceMs, nodes }: LossReport) {
-  const { accepted, owed, shown, expired, collapsed, missing, unanswered } = account;
+  const { accepted, owed, shown, expired, collapsed, setAside, missing, unanswered } = account;
   return (
     `${accepted} accepted, ${owed} owed to devices = ${shown} shown + ${expired} expired + ` +
-    `${collapsed} collapsed + ${missing} missing; ${unanswered} unkeyed unanswered; ` +
+    `${collapsed} collapsed + ${setAside} set aside + ${missing} missing; ${unanswered} unkeyed unanswered; ` +
     `${faultsDone.length} faults, p50 ${latencies.p50Ms} ms, p99 ${latencies.p99Ms} ms, ` +
     `longest ${latencies.maxMs} ms, nobody answered for ${longestSilenceMs} ms; ` +
     `${nodes.endedByThemselves} nodes ended by themselves`

@@ -18,8 +18,10 @@ import { type LossFault, LossFaults, natsFaults, nodeFaults } from "./loss-fault
 import { accountOf, expectedInbox, faultsSoFar, finalFaults } from "./loss-judge.js";
 import { laneRest, openLane } from "./loss-lanes.js";
 import { LossLedger } from "./loss-ledger.js";
+import type { NodesSaid } from "./loss-nodes-said.js";
 import { LossPublishers, type LossRecipient, type OpenWay } from "./loss-publishers.js";
 import { type LossReport, latenciesOf, reportOf } from "./loss-report.js";
+import { runOperatorCommand } from "./operator-command.js";
 import type { Platform } from "./platform.js";
 import { inboxMessagesOf, whatIsUnsettled } from "./settled-platform.js";
 import { until } from "./until.js";
@@ -31,6 +33,7 @@ export interface LossPlan {
   readonly ways: ReadonlyMap<string, OpenWay>;
   /** Beside those of nodes and NATS. */
   readonly faults: (nodes: KeptNodes) => readonly LossFault[];
+  readonly nodesSaid: NodesSaid;
 }
 
 const users = 105;
@@ -39,6 +42,8 @@ const laneUsers = 28;
 const lanePublisher = "l0";
 const secondDeviceEvery = 3;
 const judgeEveryMs = 100;
+/** Paths of messages that are reported. */
+const pathsMax = 5;
 /** What waited for a fault's end, with its repeats, on a busy machine. */
 const answeredDeadlineMs = 90_000;
 const settleDeadlineMs = 90_000;
@@ -58,7 +63,7 @@ export async function runLossTest(plan: LossPlan, seed: number): Promise<LossRep
   await run.start();
   await run.trouble(lossMinutes() * 60_000);
   await run.rest();
-  const report = run.report();
+  const report = await run.report();
   const file = join(resultsFolder, `${plan.name}.json`);
   await mkdir(resultsFolder, { recursive: true });
   await writeFile(file, `${JSON.stringify(report, undefined, 2)}\n`);
@@ -101,6 +106,7 @@ class LossRun implements AsyncDisposable {
       way: at < users ? "request" : "lane",
     }));
     for (const { uid, way } of this.recipients) this.ledger.user(uid).way = way;
+    plan.nodesSaid.onSetAside = (uid, device, id) => this.ledger.noteSetAside(uid, device, id);
     this.devices = new LossDevices(platform, this.ledger, seed);
     this.publishers = new LossPublishers(platform, this.ledger, this.recipients, seed);
     this.nodes = new KeptNodes(platform);
@@ -140,6 +146,9 @@ class LossRun implements AsyncDisposable {
     await this.noting(() => this.untilLateInboxesFit());
     await this.devices.calm();
     this.devices.gather(this.lateUids);
+    await this.noting(() =>
+      until("all devices are back", () => this.devices.areAttached, settleDeadlineMs),
+    );
     await this.noting(() => this.untilSettled());
     const last = lastGoodMs(this.ledger);
     await until("what may have expired, has", () => Date.now() > last);
@@ -150,7 +159,7 @@ class LossRun implements AsyncDisposable {
     }
   }
 
-  report(): LossReport {
+  async report(): Promise<LossReport> {
     const { plan, seed, nemesis, nodes, publishers, ledger } = this;
     return reportOf({
       name: plan.name,
@@ -167,6 +176,7 @@ class LossRun implements AsyncDisposable {
       faultsDone: nemesis.done,
       nodes: { endedByThemselves: nodes.endedByThemselves, failedStarts: nodes.failedStarts },
       faultsFound: [...this.found],
+      paths: await this.pathsOfFaults(),
       firstSeenMs: this.firstSeenMs,
     });
   }
@@ -175,6 +185,16 @@ class LossRun implements AsyncDisposable {
     this.devices.close();
     await this.publishers[Symbol.asyncDispose]();
     await this.nodes[Symbol.asyncDispose]();
+  }
+
+  private async pathsOfFaults(): Promise<unknown[]> {
+    const ids = new Set([...this.found].flatMap((fault) => fault.match(/\b[0-9A-Z]{16}\b/g) ?? []));
+    const paths: unknown[] = [];
+    for (const id of [...ids].slice(0, pathsMax)) {
+      const said = await runOperatorCommand(this.plan.platform, "message", id).catch(String);
+      paths.push(typeof said === "string" ? said : said.document);
+    }
+    return paths;
   }
 
   private get lateUids(): string[] {

@@ -68,6 +68,7 @@ export class ShardBench {
   readonly events = new MemoryEvents(this.clock);
   readonly toEdge: ToEdge[] = [];
   readonly crashes: string[] = [];
+  readonly warnings: string[] = [];
   readonly system: ActorSystem;
   private readonly node: NodeContext;
   private epoch = 0;
@@ -109,7 +110,11 @@ export class ShardBench {
       tokens: never as never,
       transport: never as never,
       limits: { ...defaultLimits, ...limits },
-      log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+      log: {
+        ...{ debug: () => {}, info: () => {}, error: () => {} },
+        warn: (message, fields) =>
+          void this.warnings.push(`${message} ${JSON.stringify(fields ?? {})}`),
+      },
       view,
       giveUp: (reason) => void this.crashes.push(reason),
       ...(lanesOf === undefined ? {} : { lanes: lanesOf(this.clock) }),

@@ -280,6 +280,9 @@ class HeldGroup implements InboxGroup {
   loadSession(...args: Parameters<InboxGroup["loadSession"]>) {
     return this.process.local(() => this.group.loadSession(...args));
   }
+  namesOf(...args: Parameters<InboxGroup["namesOf"]>) {
+    return this.process.local(() => this.group.namesOf(...args));
+  }
   readEntries(...args: Parameters<InboxGroup["readEntries"]>) {
     return this.process.local(() => this.group.readEntries(...args));
   }

@@ -71,6 +71,7 @@ export class TroubledStore implements InboxStore {
       }),
       close: behind<void, void>(() => inner.close()),
       loadSession: (shard, key) => reading().then(() => inner.loadSession(shard, key)),
+      namesOf: (...given) => inner.namesOf(...given),
       readEntries: (...given) => inner.readEntries(...given),
       readDue: (...given) => reading().then(() => inner.readDue(...given)),
       readChanges: (...given) => inner.readChanges(...given),
