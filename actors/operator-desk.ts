@@ -25,7 +25,7 @@ import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import type { ActorSystem } from "../src/runtime/system.js";
 import type { ViewUsage } from "./app-usage.js";
-import { answerEdgeRequest } from "./edge-desk.js";
+import { answerDispatcherRequest } from "./dispatcher-desk.js";
 import type { BackUpGroup } from "./group-backup.js";
 import { answerFromJournal } from "./journal-reader.js";
 import { answerLaneRequest } from "./lane-desk.js";
@@ -193,7 +193,7 @@ export class OperatorDesk extends Actor<DeskMessage> {
       case "edge-weigh":
       case "edge-drain":
       case "edge-undrain":
-        return answerEdgeRequest(this.node, request);
+        return answerDispatcherRequest(this.node, request);
       default:
         return unreachable(request);
     }

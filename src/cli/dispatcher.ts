@@ -1,6 +1,6 @@
 /** `belfry dispatcher`: what clients are told of where to connect. */
 import { type Command, InvalidArgumentError } from "commander";
-import type { EdgeRequest } from "../protocol/edge-request.js";
+import type { DispatcherRequest } from "../protocol/dispatcher-request.js";
 import type { Fleet } from "./fleet.js";
 import type { Invocation } from "./invocation.js";
 import { askLeader } from "./leader.js";
@@ -112,7 +112,7 @@ function declareOthers(dispatcher: Command, invocation: Invocation): void {
 
 async function carryOut(
   invocation: Invocation,
-  request: EdgeRequest,
+  request: DispatcherRequest,
   describe: Describe,
 ): Promise<void> {
   await invocation.withFleet((fleet) => ask(fleet, invocation, request, describe));
@@ -121,7 +121,7 @@ async function carryOut(
 async function ask(
   fleet: Fleet,
   { patience }: Invocation,
-  request: EdgeRequest,
+  request: DispatcherRequest,
   describe: Describe,
 ): Promise<Outcome> {
   const answer = await askLeader(fleet, patience, request);

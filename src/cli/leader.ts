@@ -1,7 +1,7 @@
 /** Asks whoever leads the placement, and follows when the leadership passes on meanwhile. */
 import type { Clock } from "../base/clock.js";
 import { Fault } from "../base/result.js";
-import type { EdgeRequest } from "../protocol/edge-request.js";
+import type { DispatcherRequest } from "../protocol/dispatcher-request.js";
 import { type ErrorAnswer, errorAnswer } from "../protocol/errors.js";
 import type { DeskAnswer, LaneRequest, PlacementRequest } from "../protocol/operator-desk.js";
 import type { Fleet, Placement } from "./fleet.js";
@@ -14,7 +14,7 @@ export interface Patience {
 }
 
 /** Those of lanes and edges any node could answer; the leader is one that is there. */
-type LeaderRequest = PlacementRequest | LaneRequest | EdgeRequest;
+type LeaderRequest = PlacementRequest | LaneRequest | DispatcherRequest;
 
 const againMs = 200;
 

@@ -4,7 +4,11 @@
  */
 import { accepted, type Result, refused } from "../base/result.js";
 import { isMap } from "./codec.js";
-import { type EdgeRequest, edgeRequestKinds, readEdgeRequest } from "./edge-request.js";
+import {
+  type DispatcherRequest,
+  dispatcherRequestKinds,
+  readDispatcherRequest,
+} from "./dispatcher-request.js";
 import type { ErrorAnswer } from "./errors.js";
 import { isLaneWeight, isLaneWorkers } from "./lane-record.js";
 import { isLaneName } from "./lanes.js";
@@ -32,7 +36,7 @@ export type DeskRequest =
   | { readonly kind: "usage"; readonly app: string }
   | PlacementRequest
   | LaneRequest
-  | EdgeRequest;
+  | DispatcherRequest;
 
 /** Of durable lanes; any node answers. */
 export type LaneRequest =
@@ -109,8 +113,8 @@ export function decodeDeskRequest(
   if (!isMap(map) || typeof map.kind !== "string") {
     return refused("BAD_COMMAND", "a request is a map with a kind");
   }
-  if (edgeRequestKinds.has(map.kind)) {
-    const request = readEdgeRequest(map);
+  if (dispatcherRequestKinds.has(map.kind)) {
+    const request = readDispatcherRequest(map);
     return request === undefined ? badField(map.kind) : accepted(request);
   }
   switch (map.kind) {

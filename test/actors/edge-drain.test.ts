@@ -5,7 +5,7 @@ import { Dispatcher } from "../../actors/dispatcher.js";
 import { defaultLimits } from "../../actors/limits.js";
 import { nodeNameOf } from "../../actors/placement-view.js";
 import { decodeDeskAnswer } from "../../src/cli/answer.js";
-import type { EdgeRequest } from "../../src/protocol/edge-request.js";
+import type { DispatcherRequest } from "../../src/protocol/dispatcher-request.js";
 import type { DeskAnswer } from "../../src/protocol/operator-desk.js";
 import { encodeDesk } from "../../src/protocol/operator-desk.js";
 import { operatorSubject } from "../../src/protocol/subjects.js";
@@ -13,7 +13,7 @@ import { addressOn } from "../../src/runtime/address.js";
 import type { BenchClient } from "../support/bench-edge.js";
 import { type BenchNode, NodeBench } from "../support/node-bench.js";
 
-async function order(bench: NodeBench, request: EdgeRequest): Promise<DeskAnswer> {
+async function order(bench: NodeBench, request: DispatcherRequest): Promise<DeskAnswer> {
   const { nodeId, incarnation } = bench.node("b").context;
   let bytes: Uint8Array | undefined;
   const subject = operatorSubject(nodeId, incarnation);

@@ -19,7 +19,7 @@ import {
   appRecordVersion,
   encodeAppRecord,
 } from "../../src/protocol/app-record.js";
-import type { EdgeRequest } from "../../src/protocol/edge-request.js";
+import type { DispatcherRequest } from "../../src/protocol/dispatcher-request.js";
 import { type ErrorAnswer, errorAnswer } from "../../src/protocol/errors.js";
 import type { InboxAnswer } from "../../src/protocol/inbox-answer.js";
 import type { InboxRequest } from "../../src/protocol/inbox-request.js";
@@ -189,7 +189,7 @@ export class FakeFleet implements Fleet {
 
   private askPlacement(
     node: NodeName,
-    request: PlacementRequest | LaneRequest | EdgeRequest,
+    request: PlacementRequest | LaneRequest | DispatcherRequest,
   ): DeskAnswer | ErrorAnswer {
     const next = this.leaderAnswers.shift();
     if (next instanceof Fault) throw next;

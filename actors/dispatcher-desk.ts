@@ -1,7 +1,7 @@
 /** What operators ask about the edges, answered by any node: what they said is one record. */
 import { unreachable } from "../src/base/assert.js";
 import { Fault, type Result } from "../src/base/result.js";
-import type { EdgeRequest } from "../src/protocol/edge-request.js";
+import type { DispatcherRequest } from "../src/protocol/dispatcher-request.js";
 import { type ErrorAnswer, errorAnswer } from "../src/protocol/errors.js";
 import type { DeskAnswer } from "../src/protocol/operator-desk.js";
 import { decideEdgeDrain } from "../topology/drain.js";
@@ -32,7 +32,10 @@ type Change = (policy: EdgePolicy) => Result<EdgePolicy, Refused>;
 /** Operators who write at once; beyond, something else is wrong. */
 const triesMax = 5;
 
-export async function answerEdgeRequest(node: NodeContext, request: EdgeRequest): Promise<Answer> {
+export async function answerDispatcherRequest(
+  node: NodeContext,
+  request: DispatcherRequest,
+): Promise<Answer> {
   try {
     return await answer(node, request);
   } catch (cause) {
@@ -42,7 +45,7 @@ export async function answerEdgeRequest(node: NodeContext, request: EdgeRequest)
   }
 }
 
-async function answer(node: NodeContext, request: EdgeRequest): Promise<Answer> {
+async function answer(node: NodeContext, request: DispatcherRequest): Promise<Answer> {
   switch (request.kind) {
     case "edges":
       return { ok: true, value: viewEdges(node) };

@@ -1,6 +1,6 @@
 /** What operators ask about the edges of a datacenter; any of its nodes answers. */
 
-export type EdgeRequest =
+export type DispatcherRequest =
   /** What operators have said, and every edge with what follows for it. */
   | { readonly kind: "edges" }
   /** What a client would be told. */
@@ -23,7 +23,9 @@ export type EdgeRequest =
 const keyLengthMax = 256;
 
 /** Undefined where a field is missing or out of range; names and URLs are judged by the desk. */
-export function readEdgeRequest(map: Readonly<Record<string, unknown>>): EdgeRequest | undefined {
+export function readDispatcherRequest(
+  map: Readonly<Record<string, unknown>>,
+): DispatcherRequest | undefined {
   const { kind, node, idc } = map;
   switch (kind) {
     case "edges":
@@ -59,7 +61,7 @@ export function readEdgeRequest(map: Readonly<Record<string, unknown>>): EdgeReq
   }
 }
 
-export const edgeRequestKinds: ReadonlySet<string> = new Set<EdgeRequest["kind"]>([
+export const dispatcherRequestKinds: ReadonlySet<string> = new Set<DispatcherRequest["kind"]>([
   ...(["edges", "edges-told", "edges-other", "edges-forget"] as const),
   ...(["edges-away", "edge-weigh", "edge-drain", "edge-undrain"] as const),
 ]);
