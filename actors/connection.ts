@@ -98,7 +98,6 @@ export class Connection extends Actor<ConnectionMessage> {
   private phase = fresh;
   private session: SessionKey | undefined = undefined;
   private device = "";
-  private connect = 0;
   /** The epoch under which the shard's owner serves this connection; 0 while none does. */
   private epoch = 0;
   private generation = 0;
@@ -244,7 +243,7 @@ export class Connection extends Actor<ConnectionMessage> {
     const { session, device, connect, options } = signedIn.value;
     this.session = session;
     this.device = device;
-    this.connect = connect;
+    this.edge.noteConnect(this.id, connect);
     this.attachOptions = options;
     this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
     this.sendWelcome();
@@ -280,7 +279,7 @@ export class Connection extends Actor<ConnectionMessage> {
       ...this.connectionRef(),
       device: this.device,
       platform: attachOptions?.platform ?? "unknown",
-      connect: this.connect,
+      connect: this.edge.connectOf(this.id),
       start: attachOptions?.start ?? "new",
       ...(taken === undefined ? {} : { taken }),
       ...(wasSent ? { sent: { generation, seq: this.sentSeq } } : {}),

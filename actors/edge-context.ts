@@ -24,6 +24,8 @@ export class EdgeContext {
   private readonly heardMs: Float64Array;
   private readonly pingedMs: Float64Array;
   private readonly tokenEndsMs: Float64Array;
+  /** The connect counters: as a field of an actor each would be a number object of its own. */
+  private readonly connects: Float64Array;
   private readonly connections: Float64Array;
   private slotsUsed = 0;
   private pingNonce = 0;
@@ -45,6 +47,7 @@ export class EdgeContext {
     this.heardMs = new Float64Array(slots);
     this.pingedMs = new Float64Array(slots);
     this.tokenEndsMs = new Float64Array(slots);
+    this.connects = new Float64Array(slots);
     this.connections = new Float64Array(slots);
     this.apps = new AppConnections(node);
     this.attaches = new AttachQueue({
@@ -101,6 +104,16 @@ export class EdgeContext {
   noteHello(connection: ConnectionId): void {
     const slot = slotOf(connection);
     this.flags[slot] = (this.flags[slot] ?? 0) | hasHello;
+  }
+
+  noteConnect(connection: ConnectionId, connect: number): void {
+    this.connects[slotOf(connection)] = connect;
+  }
+
+  connectOf(connection: ConnectionId): number {
+    const slot = slotOf(connection);
+    // The slot may be another's by now; the lowest counter displaces nobody.
+    return this.connections[slot] === connection ? (this.connects[slot] ?? 0) : 0;
   }
 
   /** `wallMs`: when the token ends, as it says itself. */

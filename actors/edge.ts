@@ -5,7 +5,7 @@
  * The transport's callbacks run between turns; they only spawn, count and tell.
  */
 import { ignoreUnknown } from "../src/base/assert.js";
-import type { ConnectionId, HandshakeRefusal, Subprotocol } from "../src/ports/edge-transport.js";
+import type { ConnectionId, Subprotocol } from "../src/ports/edge-transport.js";
 import { clientFrameBytesMax, decodeClientFrame } from "../src/protocol/frames.js";
 import type {
   AttachAgain,
@@ -24,6 +24,7 @@ import { drainRate } from "../topology/edge-policy.js";
 import type { ViewUsage } from "./app-usage.js";
 import { type AttachTick, type Closed, Connection, type ReceiveFrame } from "./connection.js";
 import { Dispatcher } from "./dispatcher.js";
+import { EdgeAdmission } from "./edge-admission.js";
 import { EdgeContext } from "./edge-context.js";
 import { EdgeDrain } from "./edge-drain.js";
 import type { NodeContext } from "./node-context.js";
@@ -51,7 +52,6 @@ const edgeKind: ActorKind = {
 };
 
 const sweepEveryMs = 1_000;
-const retryAfterSeconds = 5;
 /** Of the time that a stopping node gives its clients: the rest is for the last ones to go. */
 const tellingPart = 0.6;
 
@@ -60,11 +60,12 @@ export class Edge extends Actor<EdgeMessage> {
   private drain: EdgeDrain | undefined = undefined;
   private leavePerSecond: number | undefined = undefined;
   private opened = 0;
-  private refusedHandshakes = 0;
+  private readonly admission: EdgeAdmission;
   private badFrames = 0;
 
   constructor(private readonly node: NodeContext) {
     super();
+    this.admission = new EdgeAdmission(node);
   }
 
   get kind(): ActorKind {
@@ -86,10 +87,11 @@ export class Edge extends Actor<EdgeMessage> {
     this.drain = drain;
     this.followDrain();
     await this.node.transport.listen({
-      onUpgrade: () => drain.refusal() ?? this.admit(),
+      onUpgrade: (handshake) => drain.refusal() ?? this.admission.admit(handshake),
       onOpen: (connection, protocol) => this.onOpen(context, connection, protocol),
       onMessage: (connection, bytes, isText) => this.onBytes(context, connection, bytes, isText),
       onClose: (connection) => {
+        this.admission.closed(connection);
         context.forget(connection);
         drain.forget(connection);
         const closed: Closed = { kind: "Closed" };
@@ -153,14 +155,9 @@ export class Edge extends Actor<EdgeMessage> {
     }
   }
 
-  private admit(): HandshakeRefusal | undefined {
-    if (this.node.transport.connectionCount < this.node.limits.connectionsMax) return undefined;
-    this.refusedHandshakes++;
-    return { status: 503, reason: "the edge is full", retryAfterSeconds };
-  }
-
   private onOpen(context: EdgeContext, connection: ConnectionId, protocol: Subprotocol): void {
     this.opened++;
+    this.admission.opened(connection);
     if (!context.open(connection, protocol === "belfry.v1.json")) {
       this.node.transport.close(connection, 4005, "OVERLOADED");
       return;
@@ -267,7 +264,7 @@ export class Edge extends Actor<EdgeMessage> {
       url: this.node.edgeUrl,
       connections: this.childCount,
       opened: this.opened,
-      refusedHandshakes: this.refusedHandshakes,
+      ...this.admission.inspect(),
       badFrames: this.badFrames,
       framesSent: this.context?.framesSent ?? 0,
       bytesSent: this.context?.bytesSent ?? 0,
@@ -275,6 +272,7 @@ export class Edge extends Actor<EdgeMessage> {
       attachesUnanswered: this.context?.attaches.unanswered ?? 0,
       drain: this.drain?.inspect() ?? null,
       closed: this.context?.closedByReason ?? {},
+      sockets: this.node.transport.figures(),
     };
   }
 }

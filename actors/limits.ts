@@ -44,10 +44,27 @@ export interface Limits {
   /** MsgID time reserved ahead with the fence. */
   readonly reserveMs: number;
   readonly connectionsMax: number;
+  /** Handshakes that an edge takes; one more is refused. */
+  readonly acceptsPerSecond: number;
+  readonly acceptsBurst: number;
+  /** From this lag of the loop on no handshake is taken. */
+  readonly acceptLagMaxMs: number;
+  /** From the accepted socket to the whole head of its request. */
+  readonly handshakeDeadlineMs: number;
+  /**
+   * Under way at once beyond what connections leave room for; who waits longest gives way to
+   * the next. Where there is room a slow network's storm is to come through.
+   */
+  readonly handshakesMax: number;
   readonly helloDeadlineMs: number;
   readonly heartbeatMs: number;
   /** Nothing heard for so long: closed. */
   readonly heartbeatDeadlineMs: number;
+  /** Heads, frames and messages that are not whole, of all of an edge's peers. */
+  readonly unfinishedBytesMax: number;
+  /** One connection is read so fast, each 4 KiB counting as one more; above, more slowly. */
+  readonly connectionFramesPerSecond: number;
+  readonly connectionFramesBurst: number;
   /** Unsent bytes of one connection; beyond, it is closed as a slow consumer. */
   readonly connectionBufferBytesMax: number;
   /** A client that was told to move and is still there so long after is closed. */
@@ -157,9 +174,21 @@ export const defaultLimits: Limits = {
   userBucketsMax: 65_536,
   reserveMs: 10 * second,
   connectionsMax: 18_000,
+  // What one core is to bear with token check and attach; all of an edge that died in 4 s.
+  acceptsPerSecond: 5_000,
+  acceptsBurst: 5_000,
+  // Far above the budget of 20 ms, below what clients notice as an outage.
+  acceptLagMaxMs: 250,
+  handshakeDeadlineMs: 10 * second,
+  handshakesMax: 1_000,
   helloDeadlineMs: 10 * second,
   heartbeatMs: 30 * second,
   heartbeatDeadlineMs: 75 * second,
+  // Beside 4 KiB for each, which are not counted: 3.6 KiB for each of 18,000.
+  unfinishedBytesMax: 64 * 1024 * 1024,
+  // Twice what one user may be pushed, should it ack each message by itself.
+  connectionFramesPerSecond: 2_000,
+  connectionFramesBurst: 4_000,
   connectionBufferBytesMax: 1024 * 1024,
   // A token may have to be fetched first, for which a client gives its app longer still.
   moveWithinMs: 10 * second,

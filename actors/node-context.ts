@@ -2,6 +2,7 @@
 import type { Clock } from "../src/base/clock.js";
 import type { Random } from "../src/base/random.js";
 import type { AppDirectory } from "../src/ports/app-directory.js";
+import type { EdgeAccess, EdgeConditions } from "../src/ports/edge-conditions.js";
 import type { EdgeTransport } from "../src/ports/edge-transport.js";
 import type { EventLog } from "../src/ports/event-log.js";
 import type { InboxStore } from "../src/ports/inbox-store.js";
@@ -41,6 +42,9 @@ export interface NodeContext {
   readonly events: EventLog;
   readonly tokens: TokenVerifier;
   readonly transport: EdgeTransport;
+  /** Absent: everybody is let in whom the limits let in. */
+  readonly edgeAccess?: EdgeAccess;
+  readonly edgeConditions?: EdgeConditions;
   readonly limits: Limits;
   readonly log: Log;
   /** Absent where steps are not to be journalled; what others wrote can be read all the same. */

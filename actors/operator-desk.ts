@@ -1,5 +1,6 @@
 /** Answers what operators ask of this node; see protocol/operator-desk for the questions. */
 import { unreachable } from "../src/base/assert.js";
+import { Fault } from "../src/base/result.js";
 import {
   type ErrorAnswer,
   type ErrorCode,
@@ -172,6 +173,8 @@ export class OperatorDesk extends Actor<DeskMessage> {
         return this.backUp(request);
       case "usage":
         return this.viewUsage(encodeToken(request.app));
+      case "let-in":
+        return this.letIn(request.percent);
       case "placement":
       case "drain":
       case "undrain":
@@ -250,6 +253,18 @@ export class OperatorDesk extends Actor<DeskMessage> {
       ok: true,
       value: { ...shards.value, connections: edge?.ok ? edge.value : null },
     } as const;
+  }
+
+  private async letIn(percent: number) {
+    const { edgeConditions } = this.node;
+    if (edgeConditions === undefined) return errorAnswer("UNSUPPORTED", "there is no switch here");
+    try {
+      await edgeConditions.setLetIn(percent);
+      return { ok: true, value: { letInPercent: percent } } as const;
+    } catch (cause) {
+      if (cause instanceof Fault) return errorAnswer("NOT_READY", cause.message);
+      throw cause;
+    }
   }
 
   private async operate(request: PlacementRequest) {

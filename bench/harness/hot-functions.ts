@@ -30,7 +30,7 @@ const parts: readonly (readonly [string, RegExp])[] = [
   ["owner", /\/actors\/(session|shard|commit|device|pending|key-memory|inbox)|\/drivers\/lmdb/],
   ["mysql", /\/drivers\/mysql|\/node_modules\/mysql2\//],
   ["redis", /\/drivers\/redis|\/node_modules\/@?ioredis/],
-  ["edge", /\/actors\/(edge|connection)|\/drivers\/ws-edge|\/node_modules\/ws\//],
+  ["edge", /\/actors\/(edge|connection)|\/drivers\/(net-edge|net-peer|ws-frames|http-upgrade)/],
 ];
 
 /** Neither work nor anybody's. */

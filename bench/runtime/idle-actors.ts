@@ -174,6 +174,10 @@ class NoSockets implements EdgeTransport {
   handlers: TransportHandlers | undefined;
   readonly connectionCount = 0;
 
+  figures(): Readonly<Record<string, number>> {
+    return {};
+  }
+
   async listen(handlers: TransportHandlers) {
     this.handlers = handlers;
     return { host: "", port: 0 };
@@ -182,6 +186,7 @@ class NoSockets implements EdgeTransport {
   async stopListening(): Promise<void> {}
   send(): void {}
   close(): void {}
+  sendToMany(): void {}
   bufferedBytes(): number {
     return 0;
   }

@@ -11,6 +11,7 @@ import { declareAppReach } from "./app-reach.js";
 import { declareBackup } from "./backup.js";
 import { declareDispatcher } from "./dispatcher.js";
 import { declareDrain } from "./drain.js";
+import { declareEdges } from "./edges.js";
 import { declareInbox } from "./inbox.js";
 import { type CliWorld, Invocation } from "./invocation.js";
 import { declareLane } from "./lane.js";
@@ -41,7 +42,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
     ...[declareUser, declareInbox, declareApp, declareToken, declareMigrate],
     ...[declareMessage, declareAppReach, declareBackup],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
-    ...[declareLane, declareDispatcher],
+    ...[declareLane, declareEdges, declareDispatcher],
   ]) {
     declare(program, invocation);
   }

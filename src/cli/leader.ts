@@ -3,18 +3,22 @@ import type { Clock } from "../base/clock.js";
 import { Fault } from "../base/result.js";
 import type { DispatcherRequest } from "../protocol/dispatcher-request.js";
 import { type ErrorAnswer, errorAnswer } from "../protocol/errors.js";
-import type { DeskAnswer, LaneRequest, PlacementRequest } from "../protocol/operator-desk.js";
+import type {
+  DeskAnswer,
+  EdgeRequest,
+  LaneRequest,
+  PlacementRequest,
+} from "../protocol/operator-desk.js";
 import type { Fleet, Placement } from "./fleet.js";
 import { type Heard, hear } from "./fleet-status.js";
+
+export type LeaderRequest = PlacementRequest | LaneRequest | EdgeRequest | DispatcherRequest;
 
 /** How long a command goes on trying, and by which clock. */
 export interface Patience {
   readonly clock: Clock;
   readonly timeoutMs: number;
 }
-
-/** Those of lanes and edges any node could answer; the leader is one that is there. */
-type LeaderRequest = PlacementRequest | LaneRequest | DispatcherRequest;
 
 const againMs = 200;
 

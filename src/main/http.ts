@@ -3,9 +3,10 @@
  * it has some. Owns the bounds on what strangers may hold open: how many sockets there
  * are, upgraded ones counted, and how long one may take over a request or an answer.
  *
- * From its upgrade on a socket answers to the edge (ws-edge.ts), not to these deadlines.
+ * From its upgrade on a socket answers to the edge (net-edge.ts), not to these deadlines.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 
 export interface HttpOptions {
   /** Asked for each `/healthz`. */
@@ -25,6 +26,13 @@ export interface HttpOptions {
    * and how long a peer may go without taking anything of its answer.
    */
   readonly requestDeadlineMs?: number;
+  /** Absent: without TLS. */
+  readonly tls?: {
+    readonly cert: string;
+    readonly key: string;
+    /** From the accepted socket to the end of TLS's own handshake. */
+    readonly handshakeDeadlineMs: number;
+  };
 }
 
 /** The client protocol's: see docs/protocol.md. */
@@ -62,7 +70,7 @@ export function createHttpServer(options: HttpOptions): Server {
     connectionsCheckingInterval: deadlineMs / checksPerDeadline,
     keepAliveTimeout: Math.min(idleMsMax, deadlineMs),
   };
-  const server = createServer(bounds, (request, response) => {
+  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     // The server's bounds watch requests; this one the peer that does not read its answer.
     // By the answer and not the server, so that a WebSocket's socket never has a timer.
     response.setTimeout(deadlineMs);
@@ -70,7 +78,15 @@ export function createHttpServer(options: HttpOptions): Server {
       if (!response.headersSent) sendText(response, 500, "something failed here");
       else response.destroy();
     });
-  });
+  };
+  const { tls } = options;
+  const server: Server =
+    tls === undefined
+      ? createServer(bounds, onRequest)
+      : createTlsServer(
+          { ...bounds, cert: tls.cert, key: tls.key, handshakeTimeout: tls.handshakeDeadlineMs },
+          onRequest,
+        );
   server.maxConnections = options.socketsMax;
   return server;
 }

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { isEdgeUrl } from "../../topology/edge-policy.js";
+import { edgeFields, wrongTogether } from "./edge-settings.js";
 
 const nameShape = z.string().regex(/^[a-z0-9-]{1,16}$/, "is [a-z0-9-], 1 to 16 characters");
 
@@ -41,6 +42,7 @@ const edgeUrlsShape = z
 
 const shape = z.object({
   ...storeFields,
+  ...edgeFields,
   /** The datacenter, and its number inside MsgIDs. */
   idc: nameShape.default("dc1"),
   idcNumber: z.coerce.number().int().min(0).max(15).default(1),
@@ -116,6 +118,8 @@ export function readSettings(
     given[field] = value;
   }
   const settings = check(shape, given);
+  const wrong = wrongTogether(settings);
+  if (wrong !== undefined) throw new BadSettings(wrong);
   for (const field of requiredBy[settings.store]) {
     if (settings[field] !== undefined) continue;
     const name = `${field} (${environmentName(field)})`;

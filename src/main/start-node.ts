@@ -1,7 +1,6 @@
 /**
  * Puts one node together: bus, store, registry, edge, and the tree of actors.
  */
-import type { Server } from "node:http";
 import { Dispatcher } from "../../actors/dispatcher.js";
 import { defaultLaneLimits } from "../../actors/lane-limits.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
@@ -13,6 +12,7 @@ import { nodeKey } from "../../topology/node-record.js";
 import { randomToken } from "../base/random.js";
 import { JwtTokens } from "../drivers/jwt-tokens.js";
 import { KvAppDirectory } from "../drivers/kv-app-directory.js";
+import { KvEdgeConditions } from "../drivers/kv-edge-conditions.js";
 import { KvLaneDirectory } from "../drivers/kv-lane-directory.js";
 import { NatsBus } from "../drivers/nats-bus.js";
 import { connectNats, type NatsConnection, type NatsOptions } from "../drivers/nats-connection.js";
@@ -23,15 +23,17 @@ import type { Replicas } from "../drivers/nats-replicas.js";
 import { pinoLog } from "../drivers/pino-log.js";
 import { systemClock, systemRandom } from "../drivers/system-clock.js";
 import { systemProcesses } from "../drivers/system-processes.js";
-import { WsEdge } from "../drivers/ws-edge.js";
 import type { Log } from "../ports/log.js";
 import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
+import { descriptorsMax, socketBudget } from "./descriptor-budget.js";
 import { sendDispatch } from "./dispatch-page.js";
-import { createHttpServer, type HealthAnswer, hostAndPort } from "./http.js";
+import { edgeAccess, edgeLimits } from "./edge-settings.js";
+import type { HealthAnswer } from "./http.js";
 import { clusterLeaseMsMin, leaseLimits } from "./lease-limits.js";
 import { leaveEdge } from "./leave-edge.js";
+import { openEdge } from "./open-edge.js";
 import { openInboxStore } from "./open-inbox-store.js";
 import { type Journalling, openJournal } from "./open-journal.js";
 import type { Settings } from "./settings.js";
@@ -50,10 +52,6 @@ export interface RunningNode {
 }
 
 const stopDeadlineMs = 20_000;
-const connectPath = "/connect";
-/** Beside the connections: handshakes, refusals, health. */
-const spareSockets = 2_000;
-const dropsToldMs = 1_000;
 
 /** What a start was told and has decided, for each of its steps. */
 interface Start {
@@ -61,6 +59,7 @@ interface Start {
   readonly incarnation: string;
   readonly settings: Settings;
   readonly limits: Limits;
+  readonly socketsMax: number;
   readonly log: Log;
   readonly onFatal: (reason: string) => void;
 }
@@ -80,9 +79,18 @@ export async function startNode(
     log.warn("the lease is shorter than an election of a cluster may take", { ...leases });
   }
   const { attemptSpacingMs = defaultLimits.attemptSpacingMs } = settings;
-  const limits = { ...defaultLimits, ...leases, attemptSpacingMs, ...limitChanges };
+  const set = { attemptSpacingMs, ...edgeLimits(settings) };
+  const wanted = { ...defaultLimits, ...leases, ...set, ...limitChanges };
+  const { connectionsMax, socketsMax } = socketBudget(wanted.connectionsMax, descriptorsMax());
+  if (connectionsMax < wanted.connectionsMax) {
+    log.warn("fewer connections than wanted: the process may have too few descriptors", {
+      ...{ connectionsMax, wanted: wanted.connectionsMax },
+    });
+  }
+  const limits = { ...wanted, connectionsMax };
+  const start = { nodeId, incarnation, settings, limits, socketsMax, log, onFatal };
   try {
-    return await startOn(connection, { nodeId, incarnation, settings, limits, log, onFatal });
+    return await startOn(connection, start);
   } catch (error) {
     await connection.close();
     throw error;
@@ -90,7 +98,7 @@ export async function startNode(
 }
 
 async function startOn(connection: NatsConnection, start: Start): Promise<RunningNode> {
-  const { nodeId, incarnation, settings, limits, log, onFatal } = start;
+  const { nodeId, incarnation, settings, limits, socketsMax, log, onFatal } = start;
   const bus = new NatsBus(connection);
   await checkNats(connection, bus);
   const replicas: Replicas = {
@@ -114,6 +122,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const apps = await KvAppDirectory.follow(await openKeyValue(connection, "apps", replicas), log);
   const events = await openEvents(connection, replicas);
   const lanes = await startLanes(connection, replicas, log);
+  const edgeConditions = await KvEdgeConditions.follow(placement, log);
   const tokens = new JwtTokens(apps, systemClock, (error) => {
     log.error("a token could not be checked", {
       error: error instanceof Error ? error.stack : String(error),
@@ -121,37 +130,27 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   });
   const view = new PlacementView();
   const dispatcher = new Dispatcher({
-    nodeId,
-    idc: settings.idc,
-    view,
-    clock: systemClock,
-    limits,
+    ...{ nodeId, idc: settings.idc, view, clock: systemClock, limits },
   });
-  const server = createHttpServer({
+  const edge = await openEdge(settings, limits, log, {
     health: () => healthOf(view),
     dispatch: (search, request, response) =>
       sendDispatch(dispatcher, settings.idc, search, request, response),
     ...(settings.demo ? { pages: demoPages(apps, tokens) } : {}),
-    socketsMax: limits.connectionsMax + spareSockets,
+    socketsMax,
   });
-  logDrops(server, log);
-  const { closeDeadlineMs } = limits;
-  const transport = new WsEdge({ server, path: connectPath, closeDeadlineMs });
-  const place = await listen(server, settings);
-  const edgeUrls = settings.edgeUrl ?? [`ws://${place}${connectPath}`];
-  const edgeUrl = edgeUrls[0] as string;
+  const { transport, httpUrl, edgeUrl, edgeUrls } = edge;
   const journal = openJournal(settings, nodeId, connection);
   const outside = {
     ...{ bus, placement, apps, events, lanes, tokens, transport, processes, store: opened.store },
-    ...journal,
+    ...{ ...journal, edgeConditions, edgeAccess: edgeAccess(settings) },
   };
   context = contextOf(start, { ...outside, view, edgeUrl, edgeUrls });
   const system = startActors(context, onFatal);
-  const httpUrl = `http://${place}`;
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
   const stop = async () => {
     if (context !== undefined) await leaveEdge(system, context);
-    await stopNode(system, server, [apps, lanes.directory], connection, log);
+    await stopNode(system, [edge, apps, lanes.directory, edgeConditions], connection, log);
     await opened.close();
   };
   return {
@@ -191,6 +190,8 @@ type Outside = Pick<
   | "lanes"
   | "tokens"
   | "transport"
+  | "edgeAccess"
+  | "edgeConditions"
   | "processes"
   | "store"
   | "view"
@@ -244,15 +245,12 @@ function startActors(context: NodeContext, onFatal: (reason: string) => void): A
 
 async function stopNode(
   system: ActorSystem,
-  server: Server,
-  directories: readonly { close(): void }[],
+  opened: readonly { close(): void }[],
   connection: NatsConnection,
   log: Log,
 ): Promise<void> {
   await system.stop(stopDeadlineMs);
-  server.close();
-  server.closeAllConnections();
-  for (const directory of directories) directory.close();
+  for (const each of opened) each.close();
   await connection.close();
   log.info("node stopped");
 }
@@ -270,30 +268,4 @@ function natsOptions(settings: Settings, nodeId: string, log: Log): NatsOptions 
     onStatus: (status: string, detail?: string) =>
       status === "closed" ? log.info("bus", { status }) : log.warn("bus", { status, detail }),
   };
-}
-
-/** Resolves to the host and port that it listens on. */
-function listen(server: Server, { host, port }: Settings): Promise<string> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen({ host, port, backlog: 4_096 }, () => {
-      server.off("error", reject);
-      const address = server.address();
-      const given = typeof address === "object" && address !== null ? address.port : port;
-      resolve(hostAndPort(host, given));
-    });
-  });
-}
-
-/** A node at its bound of sockets drops each one more: told with their number, not one by one. */
-function logDrops(server: Server, log: Log): void {
-  let dropped = 0;
-  server.on("drop", () => {
-    dropped += 1;
-    if (dropped > 1) return;
-    setTimeout(() => {
-      log.warn("sockets dropped at the bound", { dropped, socketsMax: server.maxConnections });
-      dropped = 0;
-    }, dropsToldMs).unref();
-  });
 }

@@ -23,8 +23,13 @@ export function slotOf(connection: ConnectionId): number {
 
 export interface EdgeTransport {
   listen(handlers: TransportHandlers): Promise<ListenAddress>;
-  /** Sends one ready frame; a text frame for clients of the JSON subprotocol. */
+  /**
+   * Sends one ready frame; a text frame for clients of the JSON subprotocol. The transport
+   * may keep `frame` until it is written: who sends it changes it no more.
+   */
   send(connection: ConnectionId, frame: Uint8Array, isText: boolean): void;
+  /** The same to each; what is around the frame on the wire is made once. */
+  sendToMany(connections: readonly ConnectionId[], frame: Uint8Array, isText: boolean): void;
   /** Bytes accepted by `send` and not yet taken by the kernel. */
   bufferedBytes(connection: ConnectionId): number;
   /**
@@ -33,20 +38,32 @@ export interface EdgeTransport {
    */
   close(connection: ConnectionId, code: number, reason: string): void;
   readonly connectionCount: number;
+  /** For operators: what it holds and counts below the protocol. */
+  figures(): Readonly<Record<string, number>>;
   /** Upgrades are refused until the next `listen`; the connections live on. */
   stopListening(): Promise<void>;
 }
 
 export interface TransportHandlers {
-  /**
-   * Returns undefined to accept, or what to refuse with. `remoteAddress` is empty where the
-   * peer is gone already; it is there for the rules by IP that admission is to have.
-   */
-  onUpgrade(remoteAddress: string): HandshakeRefusal | undefined;
+  /** Returns undefined to accept, and its `onOpen` is what comes next; or what to refuse with. */
+  onUpgrade(handshake: Handshake): HandshakeRefusal | undefined;
   onOpen(connection: ConnectionId, protocol: Subprotocol): void;
   /** `bytes` are valid during the call only. */
   onMessage(connection: ConnectionId, bytes: Uint8Array, isText: boolean): void;
+  /** All that `send` took is with the kernel, after some of it had to wait. */
+  onDrain?(connection: ConnectionId): void;
+  /** `code` is of the peer's close frame: 1005 where it has none, 1006 where none came. */
   onClose(connection: ConnectionId, code: number): void;
+}
+
+/** Who wants to connect. Headers are as they came: whom to believe is the caller's affair. */
+export interface Handshake {
+  /** Of the socket, or whom a proxy said by the PROXY protocol; empty where it is gone. */
+  readonly remoteAddress: string;
+  /** Browsers say here whose page it is. */
+  readonly origin: string | undefined;
+  /** `X-Forwarded-For`. */
+  readonly forwardedFor: string | undefined;
 }
 
 export type Subprotocol = "belfry.v1" | "belfry.v1.json";

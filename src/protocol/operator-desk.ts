@@ -9,6 +9,7 @@ import {
   dispatcherRequestKinds,
   readDispatcherRequest,
 } from "./dispatcher-request.js";
+import { isPercent } from "./edge-switch.js";
 import type { ErrorAnswer } from "./errors.js";
 import { isLaneWeight, isLaneWorkers } from "./lane-record.js";
 import { isLaneName } from "./lanes.js";
@@ -34,9 +35,16 @@ export type DeskRequest =
     }
   /** What one app uses of this node; by name, not token. */
   | { readonly kind: "usage"; readonly app: string }
+  | EdgeRequest
   | PlacementRequest
   | LaneRequest
   | DispatcherRequest;
+
+/** The share of handshakes that all edges let in; any node answers. */
+export interface EdgeRequest {
+  readonly kind: "let-in";
+  readonly percent: number;
+}
 
 /** Of durable lanes; any node answers. */
 export type LaneRequest =
@@ -149,6 +157,9 @@ export function decodeDeskRequest(
     case "usage":
       if (typeof map.app !== "string" || map.app === "") break;
       return accepted({ kind: "usage", app: map.app });
+    case "let-in":
+      if (!isPercent(map.percent)) break;
+      return accepted({ kind: "let-in", percent: map.percent });
     case "placement":
     case "rebalance-plan":
       return accepted({ kind: map.kind });

@@ -182,6 +182,8 @@ export class FakeFleet implements Fleet {
         return errorAnswer("UNSUPPORTED");
       case "usage":
         return { ok: true, value: usageOf(node) };
+      case "let-in":
+        return { ok: true, value: { letInPercent: request.percent } };
       default:
         return this.askPlacement(node, request);
     }
@@ -381,7 +383,12 @@ function statusOf({ nodeId, incarnation }: NodeName) {
     counters: { crashes: 1, restarts: 1, deadLetters: { stopped: 2, expired: 1 } },
     membership: { isLeaseHeld: true },
     shards: { groups: [0], admission: { refused: { RATE_LIMITED: 2, OVERLOADED: 1 } } },
-    edge: { connections: 5 },
+    edge: {
+      ...{ connections: 5, connectionsMax: 18_000, opened: 9, letInPercent: 20, lagMs: 3 },
+      refused: { full: 0, letIn: 4, origin: 1 },
+      closed: { HEARTBEAT_LOST: 2 },
+      sockets: { handshakes: 0, socketsDropped: 0 },
+    },
   };
 }
 

@@ -26,6 +26,8 @@ const calls: readonly string[] = [
   "undrain dc1-b",
   "rebalance plan",
   "rebalance commit n0-2",
+  "edges",
+  "edges let-in 20",
 ];
 
 const words = (call: string) => call.split(" ").filter((word) => word !== "");

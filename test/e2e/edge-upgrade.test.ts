@@ -45,7 +45,7 @@ test("a node is upgraded under its clients: nothing lost, each connects once mor
   await platform.killNode("a", "SIGTERM");
   const stoppedMs = performance.now() - startMs;
   await clients.untilAttached();
-  await platform.startNode("a", {}, program);
+  await platform.startNode("a", {}, process.execPath, program);
   await until("it has its record", async () => {
     const record = await platform.nodeRecord("dc1-a").catch(() => undefined);
     return record?.version === newer;

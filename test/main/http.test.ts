@@ -9,7 +9,7 @@ import { type AddressInfo, connect, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { WebSocket } from "ws";
-import { WsEdge } from "../../src/drivers/ws-edge.js";
+import { NetEdge } from "../../src/drivers/net-edge.js";
 import { createHttpServer, type HttpOptions, type Pages } from "../../src/main/http.js";
 import { until } from "../support/until.js";
 
@@ -131,7 +131,8 @@ describe("HTTP server", () => {
 
   test("leaves an upgraded connection alone, however long it says nothing", async () => {
     const closeDeadlineMs = requestDeadlineMs;
-    const edge = new WsEdge({ server, path: "/connect", closeDeadlineMs });
+    const deadlines = { closeDeadlineMs, handshakeDeadlineMs: requestDeadlineMs };
+    const edge = new NetEdge({ server, path: "/connect", ...deadlines });
     const quiet = { onOpen: () => undefined, onMessage: () => undefined };
     const { port } = await edge.listen({
       ...quiet,

@@ -1,6 +1,7 @@
 /** What a node takes as settings, and what follows from them. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { edgeAccess, edgeLimits, tlsFiles } from "../../src/main/edge-settings.js";
 import { leaseLimits } from "../../src/main/lease-limits.js";
 import { BadSettings, readSettings } from "../../src/main/settings.js";
 
@@ -37,6 +38,32 @@ describe("settings", () => {
     }
   });
 
+  test("the edge's settings become its limits and whom it lets in", () => {
+    assert.deepEqual(
+      [edgeLimits(read({})), edgeAccess(read({})), tlsFiles(read({}))],
+      [{}, {}, undefined],
+    );
+    const settings = read({
+      ...{ BELFRY_CONNECTIONS_MAX: "500", BELFRY_ACCEPTS_PER_SECOND: "50" },
+      ...{ BELFRY_HANDSHAKE_DEADLINE_MS: "2000", BELFRY_CONNECTIONS_PER_ADDRESS: "9" },
+      ...{ BELFRY_DENY: "10.0.0.0/8, 2001:db8::/32", BELFRY_TRUSTED_PROXIES: "::1" },
+      BELFRY_ORIGINS: "https://App.example.com, http://localhost:8080",
+      ...{ BELFRY_TLS_CERT_FILE: "cert.pem", BELFRY_TLS_KEY_FILE: "key.pem" },
+    });
+    assert.deepEqual(edgeLimits(settings), {
+      ...{ connectionsMax: 500, handshakeDeadlineMs: 2_000 },
+      ...{ acceptsPerSecond: 50, acceptsBurst: 50 },
+    });
+    const { deny, allow, trusted, origins, connectionsPerAddressMax } = edgeAccess(settings);
+    assert.deepEqual(
+      [deny?.has("10.1.2.3"), deny?.has("192.0.2.1"), allow],
+      [true, false, undefined],
+    );
+    assert.deepEqual([trusted?.has("::1"), connectionsPerAddressMax], [true, 9]);
+    assert.deepEqual([...(origins ?? [])], ["https://app.example.com", "http://localhost:8080"]);
+    assert.deepEqual(tlsFiles(settings), { certFile: "cert.pem", keyFile: "key.pem" });
+  });
+
   test("one NATS server or several are taken, with or without a scheme", () => {
     for (const url of ["127.0.0.1:4222", "nats://a:4222,nats://b:4222", "a, b:4223 ,tls://c"]) {
       assert.equal(read({ BELFRY_NATS_URL: url }).natsUrl, url);
@@ -65,6 +92,17 @@ describe("settings", () => {
     ["BELFRY_JOURNAL", "sample 65", /journal/],
     ["BELFRY_JOURNAL", "sample 0", /journal/],
     ["BELFRY_JOURNAL_BYTES", "1000", /journalBytes/],
+    ["BELFRY_CONNECTIONS_MAX", "0", /connectionsMax/],
+    ["BELFRY_ACCEPTS_PER_SECOND", "0.5", /acceptsPerSecond/],
+    ["BELFRY_HANDSHAKE_DEADLINE_MS", "99", /handshakeDeadlineMs/],
+    ["BELFRY_DENY", "10.0.0.0/33", /deny \(BELFRY_DENY\): is addresses, or address\/bits/],
+    ["BELFRY_ALLOW", "localhost", /allow/],
+    ["BELFRY_ORIGINS", "https://app.example.com/", /origins/],
+    ["BELFRY_ORIGINS", "app.example.com", /origins/],
+    ["BELFRY_TRUSTED_PROXIES", "10.0.0.1 10.0.0.2", /trustedProxies/],
+    ["BELFRY_PROXY_PROTOCOL", "true", /needs trustedProxies \(BELFRY_TRUSTED_PROXIES\)/],
+    ["BELFRY_TLS_CERT_FILE", "cert.pem", /both or none/],
+    ["BELFRY_TLS_KEY_FILE", "key.pem", /both or none/],
   ];
   for (const [name, value, said] of wrong) {
     test(`${name}=${value} is refused by name`, () => {

@@ -92,6 +92,10 @@ export class SimTransport implements EdgeTransport {
     return this.count;
   }
 
+  figures(): Readonly<Record<string, number>> {
+    return {};
+  }
+
   async listen(handlers: TransportHandlers): Promise<ListenAddress> {
     this.handlers = handlers;
     this.isListening = true;
@@ -108,6 +112,10 @@ export class SimTransport implements EdgeTransport {
     this.onSent(connection, frame);
     const bytes = new Uint8Array(frame);
     socket.toClient("frame down", (end) => end.onFrame(bytes));
+  }
+
+  sendToMany(connections: readonly ConnectionId[], frame: Uint8Array): void {
+    for (const connection of connections) this.send(connection, frame);
   }
 
   bufferedBytes(): number {
@@ -179,7 +187,8 @@ export class SimTransport implements EdgeTransport {
 
   private onConnect(socket: SimSocket): void {
     const { handlers } = this;
-    const isTaken = this.isListening && handlers?.onUpgrade("10.0.0.1") === undefined;
+    const handshake = { remoteAddress: "10.0.0.1", origin: undefined, forwardedFor: undefined };
+    const isTaken = this.isListening && handlers?.onUpgrade(handshake) === undefined;
     if (!isTaken || handlers === undefined) {
       this.refuse(socket);
       return;

@@ -18,6 +18,10 @@ export class BenchEdge implements EdgeTransport {
 
   constructor(private readonly process: StoppableProcess) {}
 
+  figures(): Readonly<Record<string, number>> {
+    return {};
+  }
+
   async listen(handlers: TransportHandlers): Promise<ListenAddress> {
     this.handlers = handlers;
     return { host: "", port: 0 };
@@ -25,6 +29,10 @@ export class BenchEdge implements EdgeTransport {
 
   send(connection: ConnectionId, frame: Uint8Array): void {
     this.clients.get(connection)?.onFrame(frame);
+  }
+
+  sendToMany(connections: readonly ConnectionId[], frame: Uint8Array): void {
+    for (const connection of connections) this.send(connection, frame);
   }
 
   bufferedBytes(): number {

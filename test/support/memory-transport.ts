@@ -21,6 +21,10 @@ export class MemoryTransport implements EdgeTransport {
     return this.sent.size - this.closed.size;
   }
 
+  figures(): Readonly<Record<string, number>> {
+    return {};
+  }
+
   async listen(handlers: TransportHandlers): Promise<ListenAddress> {
     this.handlers = handlers;
     return { host: "memory", port: 1 };
@@ -46,6 +50,10 @@ export class MemoryTransport implements EdgeTransport {
 
   send(connection: ConnectionId, frame: Uint8Array): void {
     this.sent.get(connection)?.push(unpackValue(frame) as unknown[]);
+  }
+
+  sendToMany(connections: readonly ConnectionId[], frame: Uint8Array): void {
+    for (const connection of connections) this.send(connection, frame);
   }
 
   bufferedBytes(): number {

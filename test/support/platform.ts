@@ -115,10 +115,11 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
     await apps.create(record.app, encodeAppRecord(record));
   }
 
-  /** `environment` is this start's alone; `program` may be that of another version. */
+  /** `environment`, `execPath` (what is run in place of Node) and `program` are this start's alone. */
   async startNode(
     name: string,
     environment: Readonly<Record<string, string>> = {},
+    execPath = process.execPath,
     program = nodeProgram,
   ): Promise<PlatformNode> {
     const passwordFile = join(this.folder, "node.password");
@@ -126,6 +127,7 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
     await writeFile(passwordFile, pass, { mode: 0o600 });
     const { onLog } = this;
     const child = fork(program, [], {
+      execPath,
       execArgv: ["--enable-source-maps"],
       stdio: ["inherit", "inherit", onLog === undefined ? "inherit" : "pipe", "ipc"],
       env: {

@@ -1,5 +1,6 @@
 /**
- * The edge's sockets over `ws`, on an HTTP server that others share.
+ * The edge's sockets over `ws`, on an HTTP server that others share: the contract's second
+ * opinion (test/contract/edge-transport.ts), by a library that many others trust.
  *
  *   upgrade ──┬─ refused, here or by ws ──────────────── closeDeadlineMs ─▶ gone
  *             └─ adopted (onOpen) ─┬─ close ──────────── closeDeadlineMs ─▶ gone (onClose)
@@ -25,7 +26,7 @@ import {
   slotOf,
   slotsMax,
   type TransportHandlers,
-} from "../ports/edge-transport.js";
+} from "../../src/ports/edge-transport.js";
 
 export interface WsEdgeOptions {
   readonly server: Server;
@@ -51,6 +52,7 @@ interface Peer {
   readonly socket: Duplex;
   readonly id: ConnectionId;
   isCorked: boolean;
+  isAwaitingDrain: boolean;
   isClosing: boolean;
 }
 
@@ -82,6 +84,10 @@ export class WsEdge implements EdgeTransport {
     return this.count;
   }
 
+  figures(): Readonly<Record<string, number>> {
+    return {};
+  }
+
   async listen(handlers: TransportHandlers): Promise<ListenAddress> {
     this.handlers = handlers;
     this.isListening = true;
@@ -103,6 +109,20 @@ export class WsEdge implements EdgeTransport {
       if (this.corked.push(peer) === 1) setImmediate(this.uncorkAll);
     }
     peer.ws.send(frame, { binary: !isText });
+    if (peer.socket.writableNeedDrain) this.awaitDrain(peer);
+  }
+
+  sendToMany(connections: readonly ConnectionId[], frame: Uint8Array, isText: boolean): void {
+    for (const connection of connections) this.send(connection, frame, isText);
+  }
+
+  private awaitDrain(peer: Peer): void {
+    if (peer.isAwaitingDrain) return;
+    peer.isAwaitingDrain = true;
+    peer.socket.once("drain", () => {
+      peer.isAwaitingDrain = false;
+      if (!peer.isClosing) this.handlers?.onDrain?.(peer.id);
+    });
   }
 
   bufferedBytes(connection: ConnectionId): number {
@@ -149,7 +169,12 @@ export class WsEdge implements EdgeTransport {
       return { status: 404, reason: "no such path" };
     }
     if (this.handlers === undefined || !this.isListening) return notListening;
-    return this.handlers.onUpgrade(request.socket.remoteAddress ?? "");
+    const { origin, "x-forwarded-for": forwardedFor } = request.headers;
+    return this.handlers.onUpgrade({
+      remoteAddress: request.socket.remoteAddress ?? "",
+      origin,
+      forwardedFor: forwardedFor?.toString(),
+    });
   }
 
   private destroyByDeadline(socket: Duplex): void {
@@ -166,7 +191,14 @@ export class WsEdge implements EdgeTransport {
     const generation = ((this.generations[slot] ?? 0) + 1) % 2 ** 30;
     this.generations[slot] = generation;
     const id = connectionId(slot, generation);
-    const peer: Peer = { ws, socket, id, isCorked: false, isClosing: false };
+    const peer: Peer = {
+      ws,
+      socket,
+      id,
+      isCorked: false,
+      isAwaitingDrain: false,
+      isClosing: false,
+    };
     this.peers[slot] = peer;
     this.bySocket.set(ws, peer);
     this.count++;

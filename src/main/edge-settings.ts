@@ -1,0 +1,88 @@
+/** What a node is told of its edge: whom it lets in, and how many. */
+import { z } from "zod";
+import type { Limits } from "../../actors/limits.js";
+import { AddressRanges } from "../base/address-ranges.js";
+import type { EdgeAccess } from "../ports/edge-conditions.js";
+
+const rangesShape = z
+  .string()
+  .refine((list) => AddressRanges.parse(list) !== undefined, "is addresses, or address/bits")
+  .transform((list) => AddressRanges.parse(list));
+
+const countShape = z.coerce.number().int().min(1);
+
+const originsShape = z
+  .string()
+  .transform((list) => list.split(",").map((origin) => origin.trim().toLowerCase()))
+  .refine((origins) => origins.every(isOrigin), "is origins such as https://app.example.com");
+
+export const edgeFields = {
+  connectionsMax: countShape.optional(),
+  acceptsPerSecond: countShape.optional(),
+  connectionsPerAddress: countShape.optional(),
+  handshakeDeadlineMs: z.coerce.number().int().min(100).max(60_000).optional(),
+  /** Of clients; all where absent. `deny` goes before it. */
+  allow: rangesShape.optional(),
+  deny: rangesShape.optional(),
+  /** Of pages whose browsers may connect; any where absent. */
+  origins: originsShape.optional(),
+  /** Of proxies that are believed. */
+  trustedProxies: rangesShape.optional(),
+  /** Each socket of theirs begins with whose it is. */
+  proxyProtocol: z.stringbool().default(false),
+  /** PEM, both or none. */
+  tlsCertFile: z.string().min(1).optional(),
+  tlsKeyFile: z.string().min(1).optional(),
+};
+
+type EdgeSettings = z.infer<z.ZodObject<typeof edgeFields>>;
+
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+/** As browsers write it: nothing behind the port. */
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && new URL(text).origin === text;
+}
+
+/** What no single field tells; undefined where nothing is wrong. */
+export function wrongTogether(settings: EdgeSettings): string | undefined {
+  const { tlsCertFile, tlsKeyFile, proxyProtocol, trustedProxies } = settings;
+  if ((tlsCertFile === undefined) !== (tlsKeyFile === undefined)) {
+    return "tlsCertFile (BELFRY_TLS_CERT_FILE) and tlsKeyFile (BELFRY_TLS_KEY_FILE): both or none";
+  }
+  if (proxyProtocol && trustedProxies === undefined) {
+    return "proxyProtocol (BELFRY_PROXY_PROTOCOL): needs trustedProxies (BELFRY_TRUSTED_PROXIES)";
+  }
+  return undefined;
+}
+
+export function tlsFiles({ tlsCertFile, tlsKeyFile }: EdgeSettings): TlsFiles | undefined {
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  return { certFile: tlsCertFile, keyFile: tlsKeyFile };
+}
+
+export function edgeLimits(settings: EdgeSettings): Partial<Limits> {
+  const { connectionsMax, acceptsPerSecond, handshakeDeadlineMs } = settings;
+  return {
+    ...(connectionsMax === undefined ? {} : { connectionsMax }),
+    // One second's worth may come at once.
+    ...(acceptsPerSecond === undefined ? {} : { acceptsPerSecond, acceptsBurst: acceptsPerSecond }),
+    ...(handshakeDeadlineMs === undefined ? {} : { handshakeDeadlineMs }),
+  };
+}
+
+export function edgeAccess(settings: EdgeSettings): EdgeAccess {
+  const { allow, deny, origins, trustedProxies, connectionsPerAddress } = settings;
+  return {
+    ...(allow === undefined ? {} : { allow }),
+    ...(deny === undefined ? {} : { deny }),
+    ...(origins === undefined ? {} : { origins: new Set(origins) }),
+    ...(trustedProxies === undefined ? {} : { trusted: trustedProxies }),
+    ...(connectionsPerAddress === undefined
+      ? {}
+      : { connectionsPerAddressMax: connectionsPerAddress }),
+  };
+}

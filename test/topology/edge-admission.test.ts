@@ -1,0 +1,118 @@
+/** Whom an edge lets in, rule by rule and in their order; and who a client is behind proxies. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { AddressRanges } from "../../src/base/address-ranges.js";
+import { clientAddress } from "../../topology/client-address.js";
+import {
+  type EdgeFacts,
+  type EdgeRules,
+  edgeRefusals,
+  refusalOf,
+} from "../../topology/edge-admission.js";
+
+function ranges(list: string): AddressRanges {
+  const parsed = AddressRanges.parse(list);
+  assert.ok(parsed !== undefined);
+  return parsed;
+}
+
+const nowMs = 50_000;
+const good: EdgeFacts = {
+  ...{ connections: 9, fullAtMs: 0, nowMs, address: "192.0.2.7", connectionsOfAddress: 1 },
+  ...{ origin: "https://app.example.com", letInPercent: 50, draw: 49.9, lagMs: 20 },
+};
+const rules: EdgeRules = {
+  ...{ connectionsMax: 10, accepts: { perSecond: 10, burst: 2 }, lagMaxMs: 20 },
+  ...{ allow: ranges("192.0.2.0/24"), deny: ranges("192.0.2.66") },
+  ...{ connectionsPerAddressMax: 2, origins: new Set(["https://app.example.com"]) },
+};
+
+describe("an edge", () => {
+  test("lets in whom no rule refuses, at the very bounds", () => {
+    assert.equal(refusalOf(good, rules), undefined);
+    assert.equal(refusalOf({ ...good, fullAtMs: nowMs + 100 }, rules), undefined);
+    assert.equal(refusalOf({ ...good, origin: undefined }, rules), undefined);
+    assert.equal(refusalOf({ ...good, origin: "HTTPS://App.Example.com" }, rules), undefined);
+    assert.equal(refusalOf({ ...good, letInPercent: 100, draw: 0 }, rules), undefined);
+  });
+
+  const each: readonly (readonly [keyof typeof edgeRefusals, Partial<EdgeFacts>])[] = [
+    ["full", { connections: 10 }],
+    ["rate", { fullAtMs: nowMs + 101 }],
+    ["address", { address: "192.0.2.66" }],
+    ["address", { address: "192.0.3.1" }],
+    ["address", { address: "" }],
+    ["perAddress", { connectionsOfAddress: 2 }],
+    ["origin", { origin: "https://evil.example.com" }],
+    ["origin", { origin: "null" }],
+    ["letIn", { draw: 50 }],
+    ["letIn", { letInPercent: 0, draw: 0 }],
+    ["lag", { lagMs: 20.1 }],
+  ];
+  for (const [refusal, facts] of each) {
+    test(`refuses for ${refusal}: ${JSON.stringify(facts)}`, () => {
+      assert.equal(refusalOf({ ...good, ...facts }, rules), refusal);
+    });
+  }
+
+  test("asks its rules in their order", () => {
+    let facts = good;
+    const order: string[] = [];
+    for (const [refusal, bad] of [...each].reverse()) {
+      facts = { ...facts, ...bad };
+      assert.equal(refusalOf(facts, rules), refusal);
+      if (order[0] !== refusal) order.unshift(refusal);
+    }
+    assert.deepEqual(order, Object.keys(edgeRefusals));
+  });
+
+  test("without rules of access lets anybody in", () => {
+    const { connectionsMax, accepts, lagMaxMs } = rules;
+    const facts = { ...good, address: "", origin: "null", connectionsOfAddress: 1_000 };
+    assert.equal(refusalOf(facts, { connectionsMax, accepts, lagMaxMs }), undefined);
+  });
+
+  test("tells with each 503 and 429 when to come back", () => {
+    for (const refusal of Object.values(edgeRefusals)) {
+      const isForNow = refusal.status !== 403;
+      assert.equal("retryAfterSeconds" in refusal, isForNow);
+    }
+  });
+});
+
+describe("a client's address", () => {
+  const trusted = ranges("10.0.0.0/8, fd00::/8");
+  const cases: readonly (readonly [remote: string, header: string | undefined, client: string])[] =
+    [
+      ["192.0.2.1", undefined, "192.0.2.1"],
+      ["192.0.2.1", "203.0.113.9", "192.0.2.1"],
+      ["10.0.0.1", undefined, "10.0.0.1"],
+      ["10.0.0.1", "203.0.113.9", "203.0.113.9"],
+      ["::ffff:10.0.0.1", "203.0.113.9", "203.0.113.9"],
+      ["10.0.0.1", "1.2.3.4, 203.0.113.9", "203.0.113.9"],
+      ["10.0.0.1", "1.2.3.4, 203.0.113.9, 10.0.0.2", "203.0.113.9"],
+      ["10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"],
+      ["10.0.0.1", "unknown", "10.0.0.1"],
+      ["10.0.0.1", "1.2.3.4, unknown, 10.0.0.2", "10.0.0.2"],
+      ["10.0.0.1", "", "10.0.0.1"],
+      ["10.0.0.1", "1.2.3.4,", "10.0.0.1"],
+      ["fd00::1", "[2001:db8::5]:4711", "2001:db8::5"],
+      ["fd00::1", "2001:db8::5", "2001:db8::5"],
+      ["10.0.0.1", "203.0.113.9:4711", "203.0.113.9"],
+      ["", "203.0.113.9", ""],
+    ];
+  for (const [remote, header, client] of cases) {
+    test(`${remote} that says ${header} is ${client}`, () => {
+      assert.equal(clientAddress(remote, header, trusted), client);
+    });
+  }
+
+  test("is the socket's where nobody is trusted", () => {
+    assert.equal(clientAddress("10.0.0.1", "203.0.113.9", undefined), "10.0.0.1");
+  });
+
+  test("is found in a bounded part of a list that has no end", () => {
+    const header = `203.0.113.9, ${Array.from({ length: 1_000 }, () => "10.0.0.2").join(", ")}`;
+    assert.equal(clientAddress("10.0.0.1", header, trusted), "10.0.0.2");
+  });
+});
