@@ -15,7 +15,7 @@ export interface MovingOptions {
   readonly app: string;
   readonly secret: AppSecret;
   readonly uids: readonly string[];
-  /** In this order: all come to the first one. */
+  /** That they know themselves; where to go from there they are told. */
   readonly urls: readonly string[];
 }
 

@@ -2,7 +2,7 @@
  * Many users with a device each, pushed to all the while: how often each one connects, and
  * whether it is shown all that was accepted, once and in order.
  *
- *   const clients = await PushedClients.start(platform, 500, ["a", "b"]);
+ *   const clients = await PushedClients.start(platform, 500, ["a"]);
  *   …move them…
  *   await clients.settle();
  */
@@ -42,7 +42,7 @@ export class PushedClients {
     this.sockets = new EdgeSockets(platform, nodes);
   }
 
-  /** `nodes`: of the edges that they know themselves, the first one first. */
+  /** `nodes`: of the edges that they know themselves; of others they are told. */
   static async start(
     platform: Platform,
     count: number,
