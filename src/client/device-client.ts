@@ -16,11 +16,10 @@
 import type { Clock } from "../base/clock.js";
 import { type Random, randomToken } from "../base/random.js";
 import { mayComeBack } from "../protocol/close-codes.js";
-import { clientKinds, protocolVersion, type Start } from "../protocol/frames.js";
+import { clientKinds, protocolVersion } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import type { AckLimits } from "./ack-batcher.js";
 import { Attach } from "./attach.js";
-import { Backoff, type BackoffLimits } from "./backoff.js";
 import {
   connectionOf,
   type DeviceState,
@@ -29,9 +28,9 @@ import {
   type Phase,
 } from "./connection-phase.js";
 import { DeviceMemory } from "./device-memory.js";
-import { type DeviceMessage, deviceMessage } from "./device-message.js";
+import { deviceMessage } from "./device-message.js";
+import { type Device, DeviceError, type DeviceOptions } from "./device-options.js";
 import type { DeviceSocketConstructor } from "./device-socket.js";
-import type { DeviceStorage } from "./device-storage.js";
 import {
   type ConnectionEnd,
   clientCloseCodes,
@@ -40,87 +39,16 @@ import {
 } from "./edge-connection.js";
 import { Intake } from "./intake.js";
 import { platformClock, platformRandom, platformStorage } from "./platform.js";
+import { closeHintMs, ReconnectPace } from "./reconnect-pace.js";
 import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
 import { accountName, accountOfToken } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
 
 export type { DeviceState } from "./connection-phase.js";
 export type { DeviceMessage } from "./device-message.js";
+export { type Device, DeviceError, type DeviceOptions } from "./device-options.js";
 export type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 export type { DeviceStorage } from "./device-storage.js";
-
-export interface DeviceOptions {
-  /** Where edges listen, `ws://` or `wss://`; with several, each attempt takes the next. */
-  readonly url?: string;
-  readonly urls?: readonly string[];
-  /**
-   * A token that is good now; asked before every connect, and when the edge says that
-   * one is about to expire. No answer within 30 s counts as a failure and is retried.
-   */
-  readonly getToken: () => Promise<string>;
-  /**
-   * Takes one message; the next comes when this one returned or its promise resolved,
-   * and only then is it acknowledged. When it throws or rejects, the message and all
-   * behind it stay unacknowledged: the device reconnects after a backoff and gets them
-   * again in order, until the platform sets the message aside.
-   */
-  readonly onMessage: (message: DeviceMessage) => void | Promise<void>;
-  /** Takes an at-most-once message (QoS 0): no position, no ack, no second delivery. */
-  readonly onPassing?: (message: DeviceMessage) => void;
-  /**
-   * The service took this message back: remove it from what is shown. One that the app was
-   * not given yet it will not be given; one that it took while away is not told of.
-   */
-  readonly onRecall?: (id: string) => void;
-  readonly onState?: (state: DeviceState) => void;
-  /** What went wrong and was dealt with; for logs. */
-  readonly onError?: (error: DeviceError) => void;
-  /** Names this installation, 1 to 64 bytes; made once and stored unless given. */
-  readonly device?: string;
-  /** What it runs on, such as `ios` or `web`, 1 to 64 bytes; pushes may target it. */
-  readonly platform?: string;
-  /** Where a device that was never seen starts: with what comes (default), all, or the last n. */
-  readonly start?: Start;
-  /** Default: localStorage where there is one, else memory, which a restart forgets. */
-  readonly storage?: DeviceStorage;
-  /** Stands before each key in the storage (`device`, `connect`, `position`, `seen`). */
-  readonly storagePrefix?: string;
-  /** Default: the global WebSocket. Node 20 has none: pass the one of the package `ws`. */
-  readonly socket?: DeviceSocketConstructor;
-  /** Binary by default; the JSON form is for looking at it. */
-  readonly protocol?: "belfry.v1" | "belfry.v1.json";
-  /** Default: after 32 messages, or 50 ms after the first. The edge's window is 64. */
-  readonly acks?: Partial<AckLimits>;
-  /** Default: the first wait is in [0, 500 ms), doubling to at most 30 s. */
-  readonly backoff?: Partial<BackoffLimits>;
-  readonly clock?: Clock;
-  readonly random?: Random;
-}
-
-export interface Device {
-  /** Connects now, from every state that does not already; returns at once. */
-  connect(): void;
-  /** Acknowledges what was taken, ends the connection and stays away until `connect()`. */
-  close(): void;
-  readonly state: DeviceState;
-  /** The last position that the app took; undefined before the first attach. */
-  readonly position: Position | undefined;
-}
-
-/** - TOKEN: `getToken` failed. CONNECTION: a connection ended or could not be made.
- *  - HANDLER: `onMessage`, `onPassing` or `onState` threw. STORAGE: it could not be
- *    read or written. REFUSED: the edge refused a token or the attach. */
-export class DeviceError extends Error {
-  override readonly name = "DeviceError";
-
-  constructor(
-    readonly code: "TOKEN" | "CONNECTION" | "HANDLER" | "STORAGE" | "REFUSED",
-    message: string,
-    options?: { cause?: unknown },
-  ) {
-    super(message, options);
-  }
-}
 
 /** Throws when no URL or no WebSocket is there to use; connects only by `connect()`. */
 export function createDevice(options: DeviceOptions): Device {
@@ -140,7 +68,7 @@ class DeviceClient implements Device {
   private readonly clock: Clock;
   private readonly random: Random;
   private readonly ackLimits: AckLimits;
-  private readonly backoff: Backoff;
+  private readonly pace: ReconnectPace;
   private readonly memory: DeviceMemory;
   private readonly intake: Intake;
   private attempts = 0;
@@ -157,7 +85,7 @@ class DeviceClient implements Device {
     this.clock = options.clock ?? platformClock;
     this.random = options.random ?? platformRandom;
     this.ackLimits = { messagesMax: 32, delayMs: 50, ...options.acks };
-    this.backoff = new Backoff(this.random, { baseMs: 500, capMs: 30_000, ...options.backoff });
+    this.pace = new ReconnectPace(this.clock, this.random, options.backoff);
     const storage = options.storage ?? platformStorage();
     this.memory = new DeviceMemory(storage, options.storagePrefix ?? "belfry.", (cause) => {
       this.report("STORAGE", "the storage failed", cause);
@@ -175,7 +103,10 @@ class DeviceClient implements Device {
 
   connect(): void {
     const { name } = this.phase;
-    if (name === "idle" || name === "waiting" || name === "stopped") void this.prepare();
+    if (name !== "idle" && name !== "waiting" && name !== "stopped") return;
+    // An app may be impatient, but not with a server that asked for time.
+    if (this.pace.heldMs === 0) void this.prepare();
+    else if (name !== "waiting") this.wait("a server asked to wait");
   }
 
   close(): void {
@@ -184,7 +115,7 @@ class DeviceClient implements Device {
     this.enter({ name: "idle" });
     connection?.end(clientCloseCodes.DONE, "");
     this.intake.drop();
-    this.backoff.reset();
+    this.pace.reset();
   }
 
   private async prepare(): Promise<void> {
@@ -287,7 +218,7 @@ class DeviceClient implements Device {
       attach.stop();
       return;
     }
-    const cancelStable = this.clock.after(stableAfterMs, () => this.backoff.reset());
+    const cancelStable = this.clock.after(stableAfterMs, () => this.pace.reset());
     this.enter({ name: "attached", connection, attach, info: frame.info, cancelStable });
   }
 
@@ -325,15 +256,17 @@ class DeviceClient implements Device {
     }
   }
 
-  private onEnd(connection: EdgeConnection, { code, reason }: ConnectionEnd): void {
+  private onEnd(connection: EdgeConnection, end: ConnectionEnd): void {
+    const { code, reason, retryAfterMs } = end;
     if (connectionOf(this.phase) !== connection) return;
     this.report("CONNECTION", `the connection ended with ${code} ${reason}`.trimEnd());
+    this.pace.hold(Math.max(closeHintMs(code, reason), retryAfterMs ?? 0));
     if (mayComeBack(code)) this.wait(reason || `closed with ${code}`);
     else this.enter({ name: "stopped", code, reason });
   }
 
   private wait(reason: string): void {
-    const retryInMs = Math.ceil(this.backoff.nextMs());
+    const retryInMs = Math.ceil(this.pace.nextMs());
     const cancelRetry = this.clock.after(retryInMs, () => void this.prepare());
     this.enter({ name: "waiting", retryInMs, reason, cancelRetry });
   }

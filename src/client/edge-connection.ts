@@ -42,6 +42,8 @@ export type SessionFrame = Exclude<ServerFrame, { kind: "welcome" | "ping" | "un
 export interface ConnectionEnd {
   readonly code: number;
   readonly reason: string;
+  /** A server that refused the handshake asks to stay away for so long. */
+  readonly retryAfterMs?: number;
 }
 
 export class EdgeConnection {
@@ -60,7 +62,7 @@ export class EdgeConnection {
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => this.onOpen();
     this.socket.onmessage = ({ data }) => this.onData(data);
-    this.socket.onclose = ({ code, reason }) => this.finish({ code, reason });
+    this.socket.onclose = (end) => this.finish(end);
     // A close always follows; without a listener `ws` would throw.
     this.socket.onerror = () => {};
     this.heardAtMs = clock.monotonicMs();

@@ -1,0 +1,84 @@
+/** What an app gives the SDK for devices, and what it gets back. */
+import type { Clock } from "../base/clock.js";
+import type { Random } from "../base/random.js";
+import type { Start } from "../protocol/frames.js";
+import type { Position } from "../protocol/position.js";
+import type { AckLimits } from "./ack-batcher.js";
+import type { BackoffLimits } from "./backoff.js";
+import type { DeviceState } from "./connection-phase.js";
+import type { DeviceMessage } from "./device-message.js";
+import type { DeviceSocketConstructor } from "./device-socket.js";
+import type { DeviceStorage } from "./device-storage.js";
+
+export interface DeviceOptions {
+  /** Where edges listen, `ws://` or `wss://`; with several, each attempt takes the next. */
+  readonly url?: string;
+  readonly urls?: readonly string[];
+  /**
+   * A token that is good now; asked before every connect, and when the edge says that
+   * one is about to expire. No answer within 30 s counts as a failure and is retried.
+   */
+  readonly getToken: () => Promise<string>;
+  /**
+   * Takes one message; the next comes when this one returned or its promise resolved,
+   * and only then is it acknowledged. When it throws or rejects, the message and all
+   * behind it stay unacknowledged: the device reconnects after a backoff and gets them
+   * again in order, until the platform sets the message aside.
+   */
+  readonly onMessage: (message: DeviceMessage) => void | Promise<void>;
+  /** Takes an at-most-once message (QoS 0): no position, no ack, no second delivery. */
+  readonly onPassing?: (message: DeviceMessage) => void;
+  /**
+   * The service took this message back: remove it from what is shown. One that the app was
+   * not given yet it will not be given; one that it took while away is not told of.
+   */
+  readonly onRecall?: (id: string) => void;
+  readonly onState?: (state: DeviceState) => void;
+  /** What went wrong and was dealt with; for logs. */
+  readonly onError?: (error: DeviceError) => void;
+  /** Names this installation, 1 to 64 bytes; made once and stored unless given. */
+  readonly device?: string;
+  /** What it runs on, such as `ios` or `web`, 1 to 64 bytes; pushes may target it. */
+  readonly platform?: string;
+  /** Where a device that was never seen starts: with what comes (default), all, or the last n. */
+  readonly start?: Start;
+  /** Default: localStorage where there is one, else memory, which a restart forgets. */
+  readonly storage?: DeviceStorage;
+  /** Stands before each key in the storage (`device`, `connect`, `position`, `seen`). */
+  readonly storagePrefix?: string;
+  /** Default: the global WebSocket. Node 20 has none: pass the one of the package `ws`. */
+  readonly socket?: DeviceSocketConstructor;
+  /** Binary by default; the JSON form is for looking at it. */
+  readonly protocol?: "belfry.v1" | "belfry.v1.json";
+  /** Default: after 32 messages, or 50 ms after the first. The edge's window is 64. */
+  readonly acks?: Partial<AckLimits>;
+  /** Default: the first wait is in [0, 500 ms), doubling to at most 30 s. */
+  readonly backoff?: Partial<BackoffLimits>;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+export interface Device {
+  /** Connects now, from every state that does not already; returns at once. */
+  connect(): void;
+  /** Acknowledges what was taken, ends the connection and stays away until `connect()`. */
+  close(): void;
+  readonly state: DeviceState;
+  /** The last position that the app took; undefined before the first attach. */
+  readonly position: Position | undefined;
+}
+
+/** - TOKEN: `getToken` failed. CONNECTION: a connection ended or could not be made.
+ *  - HANDLER: `onMessage`, `onPassing` or `onState` threw. STORAGE: it could not be
+ *    read or written. REFUSED: the edge refused a token or the attach. */
+export class DeviceError extends Error {
+  override readonly name = "DeviceError";
+
+  constructor(
+    readonly code: "TOKEN" | "CONNECTION" | "HANDLER" | "STORAGE" | "REFUSED",
+    message: string,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+  }
+}
