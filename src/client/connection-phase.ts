@@ -18,14 +18,20 @@ import type { Cancel } from "../base/clock.js";
 import type { AttachedInfo } from "../protocol/frames.js";
 import type { Attach } from "./attach.js";
 import type { EdgeConnection } from "./edge-connection.js";
+import type { EdgePlace } from "./edge-finder.js";
 
 export type Phase =
   | { readonly name: "idle" }
   | { readonly name: "preparing" }
-  | { readonly name: "greeting"; readonly connection: EdgeConnection }
+  | {
+      readonly name: "greeting";
+      readonly connection: EdgeConnection;
+      readonly place: EdgePlace;
+    }
   | {
       readonly name: "attached";
       readonly connection: EdgeConnection;
+      readonly place: EdgePlace;
       readonly attach: Attach;
       readonly info: AttachedInfo;
       readonly cancelStable: Cancel;

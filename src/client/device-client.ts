@@ -13,12 +13,13 @@
  *
  * Invariant: at most one connection is alive, and it is the phase's.
  */
-import type { Clock } from "../base/clock.js";
+import type { Cancel, Clock } from "../base/clock.js";
 import { type Random, randomToken } from "../base/random.js";
 import { mayComeBack } from "../protocol/close-codes.js";
 import { clientKinds, protocolVersion } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import type { AckLimits } from "./ack-batcher.js";
+import { AddressBook } from "./address-book.js";
 import { Attach } from "./attach.js";
 import {
   connectionOf,
@@ -37,9 +38,17 @@ import {
   EdgeConnection,
   type SessionFrame,
 } from "./edge-connection.js";
+import { EdgeFinder, type EdgePlace } from "./edge-finder.js";
 import { Intake } from "./intake.js";
-import { platformClock, platformRandom, platformStorage } from "./platform.js";
-import { closeHintMs, ReconnectPace } from "./reconnect-pace.js";
+import type { NetworkSource, NetworkType } from "./network-source.js";
+import {
+  platformClock,
+  platformFetch,
+  platformNetwork,
+  platformRandom,
+  platformStorage,
+} from "./platform.js";
+import { closeHintMs, ReconnectPace, sendsElsewhere } from "./reconnect-pace.js";
 import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
 import { accountName, accountOfToken } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
@@ -49,6 +58,7 @@ export type { DeviceMessage } from "./device-message.js";
 export { type Device, DeviceError, type DeviceOptions } from "./device-options.js";
 export type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 export type { DeviceStorage } from "./device-storage.js";
+export type { NetworkSource, NetworkType } from "./network-source.js";
 
 /** Throws when no URL or no WebSocket is there to use; connects only by `connect()`. */
 export function createDevice(options: DeviceOptions): Device {
@@ -60,10 +70,11 @@ const attachTimeoutMs = 15_000;
 /** An attach that lasted so long ends the backoff. */
 const stableAfterMs = 10_000;
 const deviceIdLength = 20;
+/** A network that comes and goes hurries nobody more often. */
+const hurryEveryMs = 5_000;
 
 class DeviceClient implements Device {
   private phase: Phase = { name: "idle" };
-  private readonly urls: readonly string[];
   private readonly socket: DeviceSocketConstructor;
   private readonly clock: Clock;
   private readonly random: Random;
@@ -71,12 +82,20 @@ class DeviceClient implements Device {
   private readonly pace: ReconnectPace;
   private readonly memory: DeviceMemory;
   private readonly intake: Intake;
-  private attempts = 0;
+  private readonly network: NetworkSource;
+  private readonly finder: EdgeFinder;
+  /** What the platform said last; a change is what differs from it. */
+  private networkNow: NetworkType = "unknown";
+  private ignoreNetwork: Cancel | undefined;
+  private hurriedAtMs = Number.NEGATIVE_INFINITY;
   private isFetchingToken = false;
 
   constructor(private readonly options: DeviceOptions) {
-    this.urls = options.urls ?? (options.url === undefined ? [] : [options.url]);
-    if (this.urls.length === 0) throw new TypeError("createDevice needs a url, or urls");
+    const urls = options.urls ?? (options.url === undefined ? [] : [options.url]);
+    const { dispatcher } = options;
+    if (urls.length === 0 && dispatcher === undefined) {
+      throw new TypeError("createDevice needs a url, urls or a dispatcher");
+    }
     const socket = options.socket ?? globalThis.WebSocket;
     if (socket === undefined) {
       throw new TypeError("no global WebSocket here: pass `socket`, in Node the one of `ws`");
@@ -87,8 +106,21 @@ class DeviceClient implements Device {
     this.ackLimits = { messagesMax: 32, delayMs: 50, ...options.acks };
     this.pace = new ReconnectPace(this.clock, this.random, options.backoff);
     const storage = options.storage ?? platformStorage();
-    this.memory = new DeviceMemory(storage, options.storagePrefix ?? "belfry.", (cause) => {
-      this.report("STORAGE", "the storage failed", cause);
+    const prefix = options.storagePrefix ?? "belfry.";
+    const onStorageFailed = (cause: unknown) => this.report("STORAGE", "the storage failed", cause);
+    this.memory = new DeviceMemory(storage, prefix, onStorageFailed);
+    this.network = options.network ?? platformNetwork();
+    const isSecure =
+      dispatcher?.startsWith("https:") ?? urls.every((url) => url.startsWith("wss:"));
+    this.finder = new EdgeFinder({
+      clock: this.clock,
+      random: this.random,
+      book: new AddressBook(storage, prefix, urls, isSecure, onStorageFailed),
+      pace: this.pace,
+      network: this.network,
+      dispatcher,
+      fetch: options.fetch ?? platformFetch,
+      onFailed: (reason) => this.report("DISPATCHER", reason),
     });
     this.intake = new Intake(this.memory, options.onMessage, (cause) => this.onRejected(cause));
   }
@@ -102,6 +134,10 @@ class DeviceClient implements Device {
   }
 
   connect(): void {
+    if (this.ignoreNetwork === undefined) {
+      this.networkNow = this.network.current();
+      this.ignoreNetwork = this.network.onChange(() => this.onNetwork());
+    }
     const { name } = this.phase;
     if (name !== "idle" && name !== "waiting" && name !== "stopped") return;
     // An app may be impatient, but not with a server that asked for time.
@@ -110,6 +146,8 @@ class DeviceClient implements Device {
   }
 
   close(): void {
+    this.ignoreNetwork?.();
+    this.ignoreNetwork = undefined;
     if (this.phase.name === "attached") this.phase.attach.flush();
     const connection = connectionOf(this.phase);
     this.enter({ name: "idle" });
@@ -131,11 +169,15 @@ class DeviceClient implements Device {
       this.report("TOKEN", "getToken failed", cause);
       return this.wait("no token");
     }
-    if (this.phase === phase) this.open(token);
+    if (this.phase !== phase) return;
+    const place = await this.finder.find(token, this.nameDevice());
+    if (this.phase !== phase) return;
+    if ("wait" in place) this.wait(place.wait);
+    else this.open(token, place);
   }
 
-  private open(token: string): void {
-    const url = this.urls[this.attempts++ % this.urls.length] as string;
+  private open(token: string, place: EdgePlace): void {
+    const { url } = place;
     try {
       const connection: EdgeConnection = new EdgeConnection({
         url,
@@ -147,19 +189,21 @@ class DeviceClient implements Device {
         onFrame: (frame) => this.onFrame(connection, frame),
         onEnd: (end) => this.onEnd(connection, end),
       });
-      this.enter({ name: "greeting", connection });
+      this.enter({ name: "greeting", connection, place });
     } catch (cause) {
       this.report("CONNECTION", `no connection to ${url}`, cause);
       this.wait("no connection");
     }
   }
 
-  private hello(token: string): Record<string, unknown> {
+  private nameDevice(): string {
     const { options, memory } = this;
     if (options.device !== undefined) memory.device = options.device;
-    else if (memory.device === undefined) {
-      memory.nameDevice(randomToken(this.random, deviceIdLength));
-    }
+    return memory.device ?? memory.nameDevice(randomToken(this.random, deviceIdLength));
+  }
+
+  private hello(token: string): Record<string, unknown> {
+    const { options, memory } = this;
     const position = memory.positionOf(accountOfToken(token));
     return {
       v: protocolVersion,
@@ -203,6 +247,8 @@ class DeviceClient implements Device {
 
   private onAttached(connection: EdgeConnection, frame: AttachedFrame): void {
     const { phase } = this;
+    if (phase.name !== "greeting" && phase.name !== "attached") return;
+    const { place } = phase;
     const earlier = phase.name === "attached" ? phase.attach : undefined;
     const account = accountName(frame.info.app, frame.info.uid);
     const context = {
@@ -219,7 +265,9 @@ class DeviceClient implements Device {
       return;
     }
     const cancelStable = this.clock.after(stableAfterMs, () => this.pace.reset());
-    this.enter({ name: "attached", connection, attach, info: frame.info, cancelStable });
+    if (earlier === undefined) this.finder.worked(place);
+    const { info } = frame;
+    this.enter({ name: "attached", connection, place, attach, info, cancelStable });
   }
 
   private onPassing(frame: PassingFrame): void {
@@ -258,15 +306,35 @@ class DeviceClient implements Device {
 
   private onEnd(connection: EdgeConnection, end: ConnectionEnd): void {
     const { code, reason, retryAfterMs } = end;
-    if (connectionOf(this.phase) !== connection) return;
+    const { phase } = this;
+    if (connectionOf(phase) !== connection) return;
+    if ("place" in phase && sendsElsewhere(code)) this.finder.leave(phase.place.network);
     this.report("CONNECTION", `the connection ended with ${code} ${reason}`.trimEnd());
     this.pace.hold(Math.max(closeHintMs(code, reason), retryAfterMs ?? 0));
     if (mayComeBack(code)) this.wait(reason || `closed with ${code}`);
     else this.enter({ name: "stopped", code, reason });
   }
 
-  private wait(reason: string): void {
-    const retryInMs = Math.ceil(this.pace.nextMs());
+  /** The device's way to the edges changed; at most one hurry in five seconds. */
+  private onNetwork(): void {
+    const before = this.networkNow;
+    const now = this.network.current();
+    this.networkNow = now;
+    if (now === before) return;
+    const isOther = before !== "none" && before !== "unknown" && now !== "unknown";
+    if (now === "none" || isOther) {
+      connectionOf(this.phase)?.end(clientCloseCodes.NETWORK_CHANGED, `network ${now}`);
+    }
+    const nowMs = this.clock.monotonicMs();
+    if (now === "none" || nowMs - this.hurriedAtMs < hurryEveryMs) return;
+    const { phase } = this;
+    if (phase.name !== "waiting") return;
+    this.hurriedAtMs = nowMs;
+    this.wait(phase.reason, this.pace.soonMs());
+  }
+
+  private wait(reason: string, waitMs = this.pace.nextMs()): void {
+    const retryInMs = Math.ceil(waitMs);
     const cancelRetry = this.clock.after(retryInMs, () => void this.prepare());
     this.enter({ name: "waiting", retryInMs, reason, cancelRetry });
   }

@@ -54,9 +54,10 @@ export class DeviceMemory {
     return this.taken;
   }
 
-  nameDevice(device: string): void {
+  nameDevice(device: string): string {
     this.device = device;
     this.write("device", device);
+    return device;
   }
 
   /** A number above all before it, on this installation and, by the clock, on a restored one. */

@@ -9,11 +9,21 @@ import type { DeviceState } from "./connection-phase.js";
 import type { DeviceMessage } from "./device-message.js";
 import type { DeviceSocketConstructor } from "./device-socket.js";
 import type { DeviceStorage } from "./device-storage.js";
+import type { HttpFetch } from "./dispatcher.js";
+import type { NetworkSource } from "./network-source.js";
 
 export interface DeviceOptions {
-  /** Where edges listen, `ws://` or `wss://`; with several, each attempt takes the next. */
+  /**
+   * Where edges listen, `ws://` or `wss://`. Of several each user has an order of its own,
+   * the one that worked last comes first, and each failed attempt takes the next.
+   */
   readonly url?: string;
   readonly urls?: readonly string[];
+  /**
+   * Where to ask for edges, `https://` or `http://`; `urls` are then for when it cannot be
+   * asked. Its answers are kept for each type of network, over a reload.
+   */
+  readonly dispatcher?: string;
   /**
    * A token that is good now; asked before every connect, and when the edge says that
    * one is about to expire. No answer within 30 s counts as a failure and is retried.
@@ -48,6 +58,10 @@ export interface DeviceOptions {
   readonly storagePrefix?: string;
   /** Default: the global WebSocket. Node 20 has none: pass the one of the package `ws`. */
   readonly socket?: DeviceSocketConstructor;
+  /** Default: what a browser's window tells, elsewhere one network that is always there. */
+  readonly network?: NetworkSource;
+  /** Default: the global one. */
+  readonly fetch?: HttpFetch;
   /** Binary by default; the JSON form is for looking at it. */
   readonly protocol?: "belfry.v1" | "belfry.v1.json";
   /** Default: after 32 messages, or 50 ms after the first. The edge's window is 64. */
@@ -70,12 +84,12 @@ export interface Device {
 
 /** - TOKEN: `getToken` failed. CONNECTION: a connection ended or could not be made.
  *  - HANDLER: `onMessage`, `onPassing` or `onState` threw. STORAGE: it could not be
- *    read or written. REFUSED: the edge refused a token or the attach. */
+ *    read or written. DISPATCHER: it gave no usable answer. REFUSED: the edge refused a token or the attach. */
 export class DeviceError extends Error {
   override readonly name = "DeviceError";
 
   constructor(
-    readonly code: "TOKEN" | "CONNECTION" | "HANDLER" | "STORAGE" | "REFUSED",
+    readonly code: "TOKEN" | "CONNECTION" | "HANDLER" | "STORAGE" | "DISPATCHER" | "REFUSED",
     message: string,
     options?: { cause?: unknown },
   ) {

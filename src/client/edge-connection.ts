@@ -18,6 +18,7 @@ export const clientCloseCodes = {
   ATTACH_TIMEOUT: 3004,
   ATTACH_REFUSED: 3005,
   RECEIVING_BROKEN: 3006,
+  NETWORK_CHANGED: 3007,
 } as const;
 
 /** Heartbeats without a sign of the edge until it counts as gone. */

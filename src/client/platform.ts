@@ -5,6 +5,8 @@
 import type { Clock } from "../base/clock.js";
 import type { Random } from "../base/random.js";
 import type { DeviceStorage } from "./device-storage.js";
+import type { HttpFetch } from "./dispatcher.js";
+import { browserNetwork, type NetworkSource, unknownNetwork } from "./network-source.js";
 
 export const platformClock: Clock = {
   wallMs: () => Date.now(),
@@ -40,4 +42,12 @@ export function memoryStorage(): DeviceStorage {
     get: (key) => values.get(key) ?? null,
     set: (key, value) => void values.set(key, value),
   };
+}
+
+export const platformFetch: HttpFetch = (url, init) => fetch(url, init);
+
+export function platformNetwork(): NetworkSource {
+  const { window } = globalThis;
+  const isBrowser = window !== undefined && window.navigator?.onLine !== undefined;
+  return isBrowser ? browserNetwork(window) : unknownNetwork;
 }

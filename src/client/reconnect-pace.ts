@@ -26,6 +26,11 @@ export function closeHintMs(code: number, reason: string): number {
   return Math.min(hintMsMax, said === undefined ? (floorsMs[code] ?? 0) : Number(said));
 }
 
+/** An edge that goes, sheds or is full: another one is asked first. */
+export function sendsElsewhere(code: number): boolean {
+  return code === 1012 || code === 1013 || code === 4000 || code === 4005;
+}
+
 /** Milliseconds of a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date; 0 for what is neither. */
 export function retryAfterMs(header: string | null | undefined, wallMs: number): number {
   if (!header) return 0;
