@@ -59,6 +59,11 @@ export class AddressBook {
     }
   }
 
+  /** Attempts since an attach came. */
+  get failures(): number {
+    return this.attempts;
+  }
+
   /** Whose edges are looked for; another user's list has another order. */
   signIn(account: string | undefined): void {
     if (account === this.account) return;

@@ -38,6 +38,12 @@ export function rendezvousOrder(key: string, urls: readonly string[]): EdgeAddre
   return weighed.map(({ url }) => ({ url }));
 }
 
+/** 64 bits that name a user to a dispatcher. */
+export function userKey(user: string): string {
+  const half = (text: string): string => weight(text).toString(16).padStart(8, "0");
+  return half(user) + half(`\n${user}`);
+}
+
 /** FNV-1a over UTF-16 units, and a last mixing, without which similar texts weigh alike. */
 function weight(text: string): number {
   let hash = 0x811c9dc5;

@@ -1,13 +1,13 @@
 /** Asks a dispatcher where to connect: with a deadline, and a bound on what it answers. */
 import type { Clock } from "../base/clock.js";
+import { userKey } from "./address-order.js";
 import { type DispatcherAnswer, readDispatcherAnswer } from "./dispatcher-answer.js";
-import type { NetworkType } from "./network-source.js";
 import { retryAfterMs } from "./reconnect-pace.js";
 
 /** The part of `fetch` that is used; a redirect (307) is followed by it. */
 export type HttpFetch = (
   url: string,
-  init: { readonly signal: AbortSignal; readonly cache: "no-store" },
+  init: { readonly signal: AbortSignal; readonly cache: "no-cache" },
 ) => Promise<HttpAnswer>;
 
 export interface HttpAnswer {
@@ -25,19 +25,14 @@ export type DispatcherOutcome =
 const timeoutMs = 5_000;
 const answerCharactersMax = 64 * 1024;
 
-export interface Asker {
-  readonly app: string;
-  readonly uid: string;
-}
-
-/** `GET <url>?app=…&uid=…&network=…`; who asks without a readable token is not named. */
-export function dispatcherUrl(url: string, asker: Asker | undefined, network: NetworkType): string {
+/**
+ * `GET <url>?key=…&attempt=…`: the same user is given the same edge again, and others after
+ * failures. The key is a hash: users' names have no business in the logs of caches.
+ */
+export function dispatcherUrl(url: string, user: string, attempt: number): string {
   const full = new URL(url);
-  if (asker !== undefined) {
-    full.searchParams.set("app", asker.app);
-    full.searchParams.set("uid", asker.uid);
-  }
-  if (network !== "unknown") full.searchParams.set("network", network);
+  full.searchParams.set("key", userKey(user));
+  full.searchParams.set("attempt", String(attempt));
   return full.href;
 }
 
@@ -70,7 +65,7 @@ async function ask(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<DispatcherOutcome> {
-  const response = await fetch(url, { signal, cache: "no-store" });
+  const response = await fetch(url, { signal, cache: "no-cache" });
   if (!response.ok) {
     const waitMs = retryAfterMs(response.headers.get("retry-after"), clock.wallMs());
     return failed(`HTTP ${response.status}`, waitMs);

@@ -9,7 +9,7 @@ import { askDispatcher, dispatcherUrl, type HttpFetch } from "./dispatcher.js";
 import type { EdgeAddress } from "./dispatcher-answer.js";
 import type { NetworkSource, NetworkType } from "./network-source.js";
 import type { ReconnectPace } from "./reconnect-pace.js";
-import { accountOfToken, readAccount } from "./token-account.js";
+import { accountOfToken } from "./token-account.js";
 
 export interface FinderParts {
   readonly clock: Clock;
@@ -43,7 +43,7 @@ export class EdgeFinder {
     const network = source.current();
     const { dispatcher } = this.parts;
     if (dispatcher !== undefined && book.wantsAnswer(network, this.parts.clock.wallMs())) {
-      const isHeld = await this.ask(dispatcher, account, network);
+      const isHeld = await this.ask(dispatcher, account ?? device, network);
       if (isHeld) return { wait: "the dispatcher asked to wait" };
     }
     if (!this.isLetIn(network)) return { wait: "not all are let in now" };
@@ -65,14 +65,10 @@ export class EdgeFinder {
   }
 
   /** True when the dispatcher asked for time. */
-  private async ask(
-    dispatcher: string,
-    account: string | undefined,
-    network: NetworkType,
-  ): Promise<boolean> {
+  private async ask(dispatcher: string, user: string, network: NetworkType): Promise<boolean> {
     const { fetch, clock, book, pace, onFailed } = this.parts;
-    const asker = account === undefined ? undefined : readAccount(account);
-    const outcome = await askDispatcher(fetch, dispatcherUrl(dispatcher, asker, network), clock);
+    const url = dispatcherUrl(dispatcher, user, book.failures);
+    const outcome = await askDispatcher(fetch, url, clock);
     if (outcome.kind === "failed") {
       onFailed(outcome.reason);
       pace.hold(outcome.retryAfterMs);

@@ -25,9 +25,3 @@ export function accountOfToken(token: string): string | undefined {
 export function accountName(app: string, uid: string): string {
   return JSON.stringify([app, uid]);
 }
-
-/** The other way round. */
-export function readAccount(name: string): { readonly app: string; readonly uid: string } {
-  const [app, uid] = JSON.parse(name) as [string, string];
-  return { app, uid };
-}

@@ -1,5 +1,5 @@
 /** Where a device goes: orders of addresses, dispatchers and networks. */
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { AddressBook } from "../../src/client/address-book.js";
@@ -156,7 +156,9 @@ const urlsOf = ({ edge }: Stage) => edge.sockets.map(({ url }) => url).join(" ")
 describe("a device with a dispatcher", () => {
   test("asks for whom, and takes the answer's edges in their order", async () => {
     const made = await dispatched({ edges: edgesOf("ws://a", "ws://b"), ttlMs: 60_000 });
-    deepEqual(made.asked, ["http://dispatcher/edges?app=demo&uid=alice"]);
+    const [question] = made.asked.map((url) => new URL(url).searchParams);
+    match(question?.get("key") ?? "", /^[0-9a-f]{16}$/);
+    equal(question?.get("attempt"), "0");
     made.edge.socket.drop();
     await made.clock.advanceAndSettle(1_000);
     equal(urlsOf(made), "ws://a ws://b");
@@ -170,6 +172,7 @@ describe("a device with a dispatcher", () => {
     made.edge.socket.drop();
     await made.clock.advanceAndSettle(1_000);
     equal(urlsOf(made), "ws://a ws://b");
+    equal(new URL(made.asked[1] ?? "").searchParams.get("attempt"), "1");
     made.edge.socket.accept();
     made.answer = { edges: edgesOf("ws://c"), ttlMs: 60_000 };
     await made.clock.advanceAndSettle(20_000);
@@ -265,10 +268,7 @@ describe("a device and its network", () => {
     network.become("wifi");
     await made.clock.advanceAndSettle(6_000);
     equal(urlsOf(made), "ws://w ws://c ws://w");
-    deepEqual(
-      made.asked.map((url) => new URL(url).searchParams.get("network")),
-      ["wifi", "cellular"],
-    );
+    equal(made.asked.length, 2);
     made.device.close();
     equal(network.listeners.size, 0);
   });
