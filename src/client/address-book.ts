@@ -7,7 +7,12 @@
 import { isMap } from "../protocol/codec.js";
 import { addressAt, rendezvousOrder } from "./address-order.js";
 import type { DeviceStorage } from "./device-storage.js";
-import { type DispatcherAnswer, type EdgeAddress, readEdges } from "./dispatcher-answer.js";
+import {
+  type DispatcherAnswer,
+  type EdgeAddress,
+  edgesMax,
+  readEdges,
+} from "./dispatcher-answer.js";
 import { LatestWriter } from "./latest-writer.js";
 import type { NetworkType } from "./network-source.js";
 
@@ -123,12 +128,17 @@ export class AddressBook {
   }
 
   /** An edge says where to go instead; first these, then what was known. */
-  move(network: NetworkType, edges: readonly EdgeAddress[], wallMs: number): void {
+  move(network: NetworkType, given: readonly EdgeAddress[], wallMs: number): void {
+    const edges = given.filter(({ url }) => !this.isSecure || url.startsWith("wss://"));
+    if (edges.length === 0) {
+      this.leave(network);
+      return;
+    }
     const page = this.pages.get(network) ?? emptyPage(wallMs);
     const rest = page.edges.filter(({ url }) => edges.every((edge) => edge.url !== url));
     const { good: _left, ...kept } = page;
     this.attempts = 0;
-    this.write(network, { ...kept, edges: [...edges, ...rest].slice(0, 32) });
+    this.write(network, { ...kept, edges: [...edges, ...rest].slice(0, edgesMax) });
   }
 
   /** The edge sent us away: another one is tried before it. */

@@ -13,13 +13,10 @@
  *
  * Invariant: at most one connection is alive, and it is the phase's.
  */
-import type { Cancel, Clock } from "../base/clock.js";
-import { type Random, randomToken } from "../base/random.js";
+import { randomToken } from "../base/random.js";
 import { mayComeBack } from "../protocol/close-codes.js";
 import { clientKinds, protocolVersion } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
-import type { AckLimits } from "./ack-batcher.js";
-import { AddressBook } from "./address-book.js";
 import { Attach } from "./attach.js";
 import {
   connectionOf,
@@ -28,31 +25,27 @@ import {
   leavePhase,
   type Phase,
 } from "./connection-phase.js";
-import { DeviceMemory } from "./device-memory.js";
 import { deviceMessage } from "./device-message.js";
 import { type Device, DeviceError, type DeviceOptions } from "./device-options.js";
-import type { DeviceSocketConstructor } from "./device-socket.js";
+import { type DeviceParts, makeParts } from "./device-parts.js";
+import type { Directive } from "./directive.js";
 import {
   type ConnectionEnd,
   clientCloseCodes,
   EdgeConnection,
   type SessionFrame,
+  type SilenceWatch,
 } from "./edge-connection.js";
-import { EdgeFinder, type EdgePlace } from "./edge-finder.js";
+import type { EdgePlace } from "./edge-finder.js";
 import { Intake } from "./intake.js";
-import type { NetworkSource, NetworkType } from "./network-source.js";
-import {
-  platformClock,
-  platformFetch,
-  platformNetwork,
-  platformRandom,
-  platformStorage,
-} from "./platform.js";
-import { closeHintMs, ReconnectPace, sendsElsewhere } from "./reconnect-pace.js";
+import type { NetworkType } from "./network-source.js";
+import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
 import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
+import { isWayGone, type Seen } from "./surroundings.js";
 import { accountName, accountOfToken } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
 
+export type { AppState, AppStateSource } from "./app-state.js";
 export type { DeviceState } from "./connection-phase.js";
 export type { DeviceMessage } from "./device-message.js";
 export { type Device, DeviceError, type DeviceOptions } from "./device-options.js";
@@ -75,54 +68,19 @@ const hurryEveryMs = 5_000;
 
 class DeviceClient implements Device {
   private phase: Phase = { name: "idle" };
-  private readonly socket: DeviceSocketConstructor;
-  private readonly clock: Clock;
-  private readonly random: Random;
-  private readonly ackLimits: AckLimits;
-  private readonly pace: ReconnectPace;
-  private readonly memory: DeviceMemory;
+  private readonly parts: DeviceParts;
   private readonly intake: Intake;
-  private readonly network: NetworkSource;
-  private readonly finder: EdgeFinder;
-  /** What the platform said last; a change is what differs from it. */
-  private networkNow: NetworkType = "unknown";
-  private ignoreNetwork: Cancel | undefined;
-  private hurriedAtMs = Number.NEGATIVE_INFINITY;
   private isFetchingToken = false;
+  private saidAtHello: Seen | undefined;
+  private hurriedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: DeviceOptions) {
-    const urls = options.urls ?? (options.url === undefined ? [] : [options.url]);
-    const { dispatcher } = options;
-    if (urls.length === 0 && dispatcher === undefined) {
-      throw new TypeError("createDevice needs a url, urls or a dispatcher");
-    }
-    const socket = options.socket ?? globalThis.WebSocket;
-    if (socket === undefined) {
-      throw new TypeError("no global WebSocket here: pass `socket`, in Node the one of `ws`");
-    }
-    this.socket = socket;
-    this.clock = options.clock ?? platformClock;
-    this.random = options.random ?? platformRandom;
-    this.ackLimits = { messagesMax: 32, delayMs: 50, ...options.acks };
-    this.pace = new ReconnectPace(this.clock, this.random, options.backoff);
-    const storage = options.storage ?? platformStorage();
-    const prefix = options.storagePrefix ?? "belfry.";
-    const onStorageFailed = (cause: unknown) => this.report("STORAGE", "the storage failed", cause);
-    this.memory = new DeviceMemory(storage, prefix, onStorageFailed);
-    this.network = options.network ?? platformNetwork();
-    const isSecure =
-      dispatcher?.startsWith("https:") ?? urls.every((url) => url.startsWith("wss:"));
-    this.finder = new EdgeFinder({
-      clock: this.clock,
-      random: this.random,
-      book: new AddressBook(storage, prefix, urls, isSecure, onStorageFailed),
-      pace: this.pace,
-      network: this.network,
-      dispatcher,
-      fetch: options.fetch ?? platformFetch,
-      onFailed: (reason) => this.report("DISPATCHER", reason),
+    this.parts = makeParts(options, {
+      report: (code, message, cause) => this.report(code, message, cause),
+      onSurroundings: (now, before) => this.onSurroundings(now, before),
     });
-    this.intake = new Intake(this.memory, options.onMessage, (cause) => this.onRejected(cause));
+    const { memory } = this.parts;
+    this.intake = new Intake(memory, options.onMessage, (cause) => this.onRejected(cause));
   }
 
   get state(): DeviceState {
@@ -130,47 +88,43 @@ class DeviceClient implements Device {
   }
 
   get position(): Position | undefined {
-    return this.memory.position;
+    return this.parts.memory.position;
   }
 
   connect(): void {
-    if (this.ignoreNetwork === undefined) {
-      this.networkNow = this.network.current();
-      this.ignoreNetwork = this.network.onChange(() => this.onNetwork());
-    }
+    this.parts.surroundings.start();
     const { name } = this.phase;
     if (name !== "idle" && name !== "waiting" && name !== "stopped") return;
     // An app may be impatient, but not with a server that asked for time.
-    if (this.pace.heldMs === 0) void this.prepare();
+    if (this.parts.pace.heldMs === 0) void this.prepare();
     else if (name !== "waiting") this.wait("a server asked to wait");
   }
 
   close(): void {
-    this.ignoreNetwork?.();
-    this.ignoreNetwork = undefined;
+    this.parts.surroundings.stop();
     if (this.phase.name === "attached") this.phase.attach.flush();
     const connection = connectionOf(this.phase);
     this.enter({ name: "idle" });
     connection?.end(clientCloseCodes.DONE, "");
     this.intake.drop();
-    this.pace.reset();
+    this.parts.pace.reset();
   }
 
   private async prepare(): Promise<void> {
     const phase: Phase = { name: "preparing" };
     this.enter(phase);
-    await this.memory.load();
+    await Promise.all([this.parts.memory.load(), this.parts.heartbeats.load()]);
     if (this.phase !== phase) return;
     let token: string;
     try {
-      token = await fetchToken(this.options.getToken, this.clock, tokenTimeoutMs);
+      token = await fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs);
     } catch (cause) {
       if (this.phase !== phase) return;
       this.report("TOKEN", "getToken failed", cause);
       return this.wait("no token");
     }
     if (this.phase !== phase) return;
-    const place = await this.finder.find(token, this.nameDevice());
+    const place = await this.parts.finder.find(token, this.nameDevice());
     if (this.phase !== phase) return;
     if ("wait" in place) this.wait(place.wait);
     else this.open(token, place);
@@ -181,11 +135,12 @@ class DeviceClient implements Device {
     try {
       const connection: EdgeConnection = new EdgeConnection({
         url,
-        socket: this.socket,
+        socket: this.parts.socket,
         protocol: this.options.protocol ?? "belfry.v1",
-        clock: this.clock,
+        clock: this.parts.clock,
         attachTimeoutMs,
         hello: () => this.hello(token),
+        silence: this.silenceWatch(place.network),
         onFrame: (frame) => this.onFrame(connection, frame),
         onEnd: (end) => this.onEnd(connection, end),
       });
@@ -196,21 +151,40 @@ class DeviceClient implements Device {
     }
   }
 
+  private silenceWatch(network: NetworkType): SilenceWatch {
+    const { heartbeats, surroundings } = this.parts;
+    return {
+      onPing: (silenceMs, intervalMs) => {
+        const isNew = heartbeats.onPing(network, silenceMs, intervalMs);
+        const connection = connectionOf(this.phase);
+        if (isNew && connection !== undefined) this.tell(connection, this.told(surroundings.now));
+      },
+      onSilence: (intervalMs) => {
+        if (surroundings.now.network !== "none") heartbeats.onSilence(network, intervalMs);
+      },
+    };
+  }
+
   private nameDevice(): string {
-    const { options, memory } = this;
+    const { options, parts } = this;
+    const { memory } = parts;
     if (options.device !== undefined) memory.device = options.device;
-    return memory.device ?? memory.nameDevice(randomToken(this.random, deviceIdLength));
+    return memory.device ?? memory.nameDevice(randomToken(this.parts.random, deviceIdLength));
   }
 
   private hello(token: string): Record<string, unknown> {
-    const { options, memory } = this;
+    const { options, parts } = this;
+    const { memory } = parts;
+    const { now } = parts.surroundings;
+    this.saidAtHello = now;
     const position = memory.positionOf(accountOfToken(token));
     return {
       v: protocolVersion,
       token,
       device: memory.device,
-      connect: memory.nextConnect(Math.floor(this.clock.wallMs())),
+      connect: memory.nextConnect(Math.floor(this.parts.clock.wallMs())),
       start: options.start ?? "new",
+      ...this.told(now),
       ...(options.platform === undefined ? {} : { platform: options.platform }),
       ...(position === undefined ? {} : { position: [position.generation, position.seq] }),
     };
@@ -234,6 +208,9 @@ class DeviceClient implements Device {
       case "recalled":
         this.onRecalled(frame);
         return;
+      case "directive":
+        this.onDirective(connection, frame.directive);
+        return;
       case "tokenWanted":
         return void this.sendToken(connection, frame.session);
       case "refused":
@@ -252,11 +229,11 @@ class DeviceClient implements Device {
     const earlier = phase.name === "attached" ? phase.attach : undefined;
     const account = accountName(frame.info.app, frame.info.uid);
     const context = {
-      clock: this.clock,
-      ackLimits: this.ackLimits,
+      clock: this.parts.clock,
+      ackLimits: this.parts.ackLimits,
       intake: this.intake,
       send: (ack: readonly unknown[]) => connection.send(ack),
-      onAck: () => this.memory.saveSeen(),
+      onAck: () => this.parts.memory.saveSeen(),
       onBroken: (reason: string) => connection.end(clientCloseCodes.RECEIVING_BROKEN, reason),
     };
     const attach = new Attach(frame.session, frame.base, account, context, earlier);
@@ -264,22 +241,30 @@ class DeviceClient implements Device {
       attach.stop();
       return;
     }
-    const cancelStable = this.clock.after(stableAfterMs, () => this.pace.reset());
-    if (earlier === undefined) this.finder.worked(place);
+    const cancelStable = this.parts.clock.after(stableAfterMs, () => this.parts.pace.reset());
+    if (earlier === undefined) {
+      this.parts.finder.worked(place);
+      const { now } = this.parts.surroundings;
+      if (now !== this.saidAtHello) this.tell(connection, this.told(now));
+    }
     const { info } = frame;
     this.enter({ name: "attached", connection, place, attach, info, cancelStable });
   }
 
+  private onDirective(connection: EdgeConnection, directive: Directive): void {
+    if (directive.do === "heartbeat") connection.beatEvery(directive.heartbeatMs);
+  }
+
   private onPassing(frame: PassingFrame): void {
-    if (this.memory.hasSeen(frame.id)) return;
-    this.memory.see(frame.id);
+    if (this.parts.memory.hasSeen(frame.id)) return;
+    this.parts.memory.see(frame.id);
     this.callApp(() => this.options.onPassing?.(deviceMessage(frame)));
   }
 
   /** What still waits for the app is passed over when its turn comes. */
   private onRecalled({ ids }: RecalledFrame): void {
     for (const id of ids) {
-      this.memory.see(id);
+      this.parts.memory.see(id);
       this.callApp(() => this.options.onRecall?.(id));
     }
   }
@@ -294,7 +279,7 @@ class DeviceClient implements Device {
     if (this.isFetchingToken) return;
     this.isFetchingToken = true;
     try {
-      const token = await fetchToken(this.options.getToken, this.clock, tokenTimeoutMs);
+      const token = await fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs);
       connection.send([clientKinds.token, session, token]);
     } catch (cause) {
       // The edge closes when the old one expires, and the reconnect asks again.
@@ -308,34 +293,50 @@ class DeviceClient implements Device {
     const { code, reason, retryAfterMs } = end;
     const { phase } = this;
     if (connectionOf(phase) !== connection) return;
-    if ("place" in phase && sendsElsewhere(code)) this.finder.leave(phase.place.network);
+    if ("place" in phase && sendsElsewhere(code)) this.parts.finder.leave(phase.place.network);
     this.report("CONNECTION", `the connection ended with ${code} ${reason}`.trimEnd());
-    this.pace.hold(Math.max(closeHintMs(code, reason), retryAfterMs ?? 0));
+    this.parts.pace.hold(Math.max(closeHintMs(code, reason), retryAfterMs ?? 0));
     if (mayComeBack(code)) this.wait(reason || `closed with ${code}`);
     else this.enter({ name: "stopped", code, reason });
   }
 
-  /** The device's way to the edges changed; at most one hurry in five seconds. */
-  private onNetwork(): void {
-    const before = this.networkNow;
-    const now = this.network.current();
-    this.networkNow = now;
-    if (now === before) return;
-    const isOther = before !== "none" && before !== "unknown" && now !== "unknown";
-    if (now === "none" || isOther) {
-      connectionOf(this.phase)?.end(clientCloseCodes.NETWORK_CHANGED, `network ${now}`);
+  /** The network changed, or somebody looks or looks away. */
+  private onSurroundings(now: Seen, before: Seen): void {
+    if (isWayGone(now.network, before.network)) {
+      const reason = `network ${now.network}`;
+      connectionOf(this.phase)?.end(clientCloseCodes.NETWORK_CHANGED, reason);
     }
-    const nowMs = this.clock.monotonicMs();
-    if (now === "none" || nowMs - this.hurriedAtMs < hurryEveryMs) return;
-    const { phase } = this;
-    if (phase.name !== "waiting") return;
-    this.hurriedAtMs = nowMs;
-    this.wait(phase.reason, this.pace.soonMs());
+    if (now.network !== before.network && now.network !== "none") this.hurry();
+    const connection = connectionOf(this.phase);
+    if (connection !== undefined) this.tell(connection, this.told(now));
   }
 
-  private wait(reason: string, waitMs = this.pace.nextMs()): void {
+  /** At most once in five seconds, however often the network comes and goes. */
+  private hurry(): void {
+    const { phase } = this;
+    const nowMs = this.parts.clock.monotonicMs();
+    if (phase.name !== "waiting" || nowMs - this.hurriedAtMs < hurryEveryMs) return;
+    this.hurriedAtMs = nowMs;
+    this.wait(phase.reason, this.parts.pace.soonMs());
+  }
+
+  /** What an edge is told of the surroundings, with hello and when they change. */
+  private told({ network, app }: Seen): Record<string, unknown> {
+    const heartbeatMs = this.parts.heartbeats.wantedMs(network, app === "front");
+    return {
+      app,
+      ...(network === "unknown" || network === "none" ? {} : { network }),
+      ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
+    };
+  }
+
+  private tell(connection: EdgeConnection, what: Record<string, unknown>): void {
+    if (connection.canTake(clientKinds.tell)) connection.send([clientKinds.tell, what]);
+  }
+
+  private wait(reason: string, waitMs = this.parts.pace.nextMs()): void {
     const retryInMs = Math.ceil(waitMs);
-    const cancelRetry = this.clock.after(retryInMs, () => void this.prepare());
+    const cancelRetry = this.parts.clock.after(retryInMs, () => void this.prepare());
     this.enter({ name: "waiting", retryInMs, reason, cancelRetry });
   }
 

@@ -4,12 +4,14 @@ import type { Random } from "../base/random.js";
 import type { Start } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import type { AckLimits } from "./ack-batcher.js";
+import type { AppStateSource } from "./app-state.js";
 import type { BackoffLimits } from "./backoff.js";
 import type { DeviceState } from "./connection-phase.js";
 import type { DeviceMessage } from "./device-message.js";
 import type { DeviceSocketConstructor } from "./device-socket.js";
 import type { DeviceStorage } from "./device-storage.js";
 import type { HttpFetch } from "./dispatcher.js";
+import type { HeartbeatLimits } from "./heartbeat-plan.js";
 import type { NetworkSource } from "./network-source.js";
 
 export interface DeviceOptions {
@@ -60,11 +62,15 @@ export interface DeviceOptions {
   readonly socket?: DeviceSocketConstructor;
   /** Default: what a browser's window tells, elsewhere one network that is always there. */
   readonly network?: NetworkSource;
+  /** Default: the visibility of a browser's document, elsewhere always in front. */
+  readonly appState?: AppStateSource;
+  /** How far apart heartbeats may be; default 15 s to 4 min, and 1 min while in front. */
+  readonly heartbeat?: Partial<HeartbeatLimits>;
   /** Default: the global one. */
   readonly fetch?: HttpFetch;
   /** Binary by default; the JSON form is for looking at it. */
   readonly protocol?: "belfry.v1" | "belfry.v1.json";
-  /** Default: after 32 messages, or 50 ms after the first. The edge's window is 64. */
+  /** Default: after 32 messages (at most 64, the edge's window), or 50 ms (at most 5 s) after the first. */
   readonly acks?: Partial<AckLimits>;
   /** Default: the first wait is in [0, 500 ms), doubling to at most 30 s. */
   readonly backoff?: Partial<BackoffLimits>;

@@ -24,6 +24,10 @@ export const clientCloseCodes = {
 /** Heartbeats without a sign of the edge until it counts as gone. */
 const heartbeatsMissed = 2.5;
 const heartbeatMsUntilTold = 30_000;
+/** A timer later than this was held up by the platform. */
+const lateMs = 2_000;
+/** Then what waits to be read gets so long to show itself. */
+const graceMs = 5_000;
 const openState = 1;
 
 export interface ConnectionOptions {
@@ -34,11 +38,20 @@ export interface ConnectionOptions {
   readonly attachTimeoutMs: number;
   /** The hello's map, made when the socket is open. */
   readonly hello: () => Record<string, unknown>;
+  readonly silence: SilenceWatch;
   readonly onFrame: (frame: SessionFrame) => void;
   readonly onEnd: (end: ConnectionEnd) => void;
 }
 
 export type SessionFrame = Exclude<ServerFrame, { kind: "welcome" | "ping" | "unknown" }>;
+
+/** How the link bears its silences; each is told the interval that the edge keeps. */
+export interface SilenceWatch {
+  /** A ping came, `silenceMs` after what came before it. */
+  onPing(silenceMs: number, intervalMs: number): void;
+  /** Nothing came by the deadline; the connection ends. */
+  onSilence(intervalMs: number): void;
+}
 
 export interface ConnectionEnd {
   readonly code: number;
@@ -51,8 +64,12 @@ export class EdgeConnection {
   private readonly socket: DeviceSocket;
   private readonly isText: boolean;
   private isEnded = false;
+  private isWatching = false;
   private heartbeatMs = heartbeatMsUntilTold;
   private heardAtMs: number;
+  private dueAtMs = 0;
+  private isGraced = false;
+  private takes: readonly number[] = [];
   private cancelTimer: Cancel;
 
   /** Throws what the socket's constructor throws: for a URL that is none. */
@@ -77,6 +94,17 @@ export class EdgeConnection {
     this.socket.send(encodeClientFrame(frame, this.isText));
   }
 
+  /** Whether this edge reads a kind of frame that not every edge reads. */
+  canTake(kind: number): boolean {
+    return this.takes.includes(kind);
+  }
+
+  /** The edge beats so from now on. */
+  beatEvery(heartbeatMs: number): void {
+    this.heartbeatMs = heartbeatMs;
+    if (this.isWatching) this.watch();
+  }
+
   /** Does not wait for the edge's answer: a dead path would never give it. */
   end(code: number, reason: string): void {
     if (this.isEnded) return;
@@ -90,7 +118,10 @@ export class EdgeConnection {
 
   private onData(data: unknown): void {
     if (this.isEnded) return;
-    this.heardAtMs = this.options.clock.monotonicMs();
+    const nowMs = this.options.clock.monotonicMs();
+    const silenceMs = nowMs - this.heardAtMs;
+    this.heardAtMs = nowMs;
+    this.isGraced = false;
     const frame = decodeServerFrame(data);
     if (frame === undefined) {
       this.end(clientCloseCodes.BAD_SERVER_FRAME, "a frame does not decode");
@@ -99,13 +130,16 @@ export class EdgeConnection {
     switch (frame.kind) {
       case "welcome":
         this.heartbeatMs = frame.welcome.heartbeatMs;
+        this.takes = frame.welcome.takes ?? [];
         return;
       case "ping":
         this.send([clientKinds.pong, frame.nonce]);
+        this.options.silence.onPing(silenceMs, this.heartbeatMs);
         return;
       case "unknown":
         return;
       case "attached":
+        this.isWatching = true;
         this.watch();
         this.options.onFrame(frame);
         return;
@@ -118,13 +152,27 @@ export class EdgeConnection {
   /** One timer for the whole connection: it looks when the silence could be long enough. */
   private watch(): void {
     this.cancelTimer();
-    const { clock } = this.options;
-    const leftMs = this.heardAtMs + heartbeatsMissed * this.heartbeatMs - clock.monotonicMs();
-    if (leftMs <= 0) {
-      this.end(clientCloseCodes.EDGE_SILENT, "nothing heard from the edge");
+    const { clock, silence } = this.options;
+    const nowMs = clock.monotonicMs();
+    const leftMs = this.heardAtMs + heartbeatsMissed * this.heartbeatMs - nowMs;
+    if (leftMs > 0) {
+      this.lookIn(leftMs);
       return;
     }
-    this.cancelTimer = clock.after(leftMs, () => this.watch());
+    // Late: the page was frozen, or the machine slept, and what came meanwhile is not read yet.
+    if (nowMs - this.dueAtMs > lateMs && !this.isGraced) {
+      this.isGraced = true;
+      this.lookIn(graceMs);
+      return;
+    }
+    silence.onSilence(this.heartbeatMs);
+    this.end(clientCloseCodes.EDGE_SILENT, "nothing heard from the edge");
+  }
+
+  private lookIn(delayMs: number): void {
+    const { clock } = this.options;
+    this.dueAtMs = clock.monotonicMs() + delayMs;
+    this.cancelTimer = clock.after(delayMs, () => this.watch());
   }
 
   private finish(end: ConnectionEnd): void {

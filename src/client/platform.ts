@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../base/clock.js";
 import type { Random } from "../base/random.js";
+import { type AppStateSource, alwaysInFront, documentAppState } from "./app-state.js";
 import type { DeviceStorage } from "./device-storage.js";
 import type { HttpFetch } from "./dispatcher.js";
 import { browserNetwork, type NetworkSource, unknownNetwork } from "./network-source.js";
@@ -45,6 +46,11 @@ export function memoryStorage(): DeviceStorage {
 }
 
 export const platformFetch: HttpFetch = (url, init) => fetch(url, init);
+
+export function platformAppState(): AppStateSource {
+  const { document } = globalThis;
+  return document?.visibilityState === undefined ? alwaysInFront : documentAppState(document);
+}
 
 export function platformNetwork(): NetworkSource {
   const { window } = globalThis;

@@ -24,6 +24,7 @@ describe("connecting", () => {
       connect: clock.wallMs(),
       start: "tail:5",
       platform: "web",
+      app: "front",
     });
   });
 

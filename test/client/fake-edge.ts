@@ -68,8 +68,9 @@ export class FakeSocket {
     return frame[1] as Record<string, unknown>;
   }
 
-  welcome(heartbeatMs = 10_000): void {
-    this.reply([serverKinds.welcome, { v: 1, node: "n", connection: 1, heartbeatMs }]);
+  welcome(heartbeatMs = 10_000, takes?: readonly number[]): void {
+    const more = takes === undefined ? {} : { takes };
+    this.reply([serverKinds.welcome, { v: 1, node: "n", connection: 1, heartbeatMs, ...more }]);
   }
 
   attached(generation: number, seq: number, uid = "alice"): void {
