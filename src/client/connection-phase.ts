@@ -34,6 +34,7 @@ export type Phase =
       readonly place: EdgePlace;
       readonly attach: Attach;
       readonly info: AttachedInfo;
+      readonly isResumed: boolean;
       readonly cancelStable: Cancel;
     }
   | {
@@ -50,8 +51,12 @@ export type DeviceState =
   | { readonly name: "idle" }
   /** Fetching a token, opening the socket or waiting for the session. */
   | { readonly name: "connecting" }
-  /** The session is bound; pushes come. `tokenExpiresAt` is in seconds since the epoch. */
-  | ({ readonly name: "attached" } & AttachedInfo)
+  /**
+   * The session is bound; pushes come. `tokenExpiresAt` is in seconds since the epoch.
+   * `isResumed`: it goes on behind what the app took last; otherwise what the app shows may
+   * be of another time, and it had better load its own state anew.
+   */
+  | ({ readonly name: "attached"; readonly isResumed: boolean } & AttachedInfo)
   /** Comes back by itself after `retryInMs` milliseconds, or at once by `connect()`. */
   | { readonly name: "waiting"; readonly retryInMs: number; readonly reason: string }
   /** The edge closed with a code (4500-4999) that says not to come back unchanged. */
@@ -65,7 +70,7 @@ export function deviceState(phase: Phase): DeviceState {
     case "greeting":
       return { name: "connecting" };
     case "attached":
-      return { ...phase.info, name: "attached" };
+      return { ...phase.info, name: "attached", isResumed: phase.isResumed };
     case "waiting":
       return { name: "waiting", retryInMs: phase.retryInMs, reason: phase.reason };
     case "stopped":

@@ -29,6 +29,7 @@ import { deviceMessage } from "./device-message.js";
 import { type Device, DeviceError, type DeviceOptions } from "./device-options.js";
 import { type DeviceParts, makeParts } from "./device-parts.js";
 import type { Directive } from "./directive.js";
+import type { EdgeAddress } from "./dispatcher-answer.js";
 import {
   type ConnectionEnd,
   clientCloseCodes,
@@ -102,12 +103,17 @@ class DeviceClient implements Device {
 
   close(): void {
     this.parts.surroundings.stop();
-    if (this.phase.name === "attached") this.phase.attach.flush();
-    const connection = connectionOf(this.phase);
-    this.enter({ name: "idle" });
-    connection?.end(clientCloseCodes.DONE, "");
+    this.replace({ name: "idle" });
     this.intake.drop();
     this.parts.pace.reset();
+  }
+
+  isNew(id: string): boolean {
+    const { memory } = this.parts;
+    if (memory.hasSeen(id)) return false;
+    memory.see(id);
+    memory.saveSeen();
+    return true;
   }
 
   private async prepare(): Promise<void> {
@@ -227,6 +233,8 @@ class DeviceClient implements Device {
     if (phase.name !== "greeting" && phase.name !== "attached") return;
     const { place } = phase;
     const earlier = phase.name === "attached" ? phase.attach : undefined;
+    // Before the new attach moves the position.
+    const isResumed = phase.name === "attached" ? phase.isResumed : this.resumes(frame);
     const account = accountName(frame.info.app, frame.info.uid);
     const context = {
       clock: this.parts.clock,
@@ -248,11 +256,55 @@ class DeviceClient implements Device {
       if (now !== this.saidAtHello) this.tell(connection, this.told(now));
     }
     const { info } = frame;
-    this.enter({ name: "attached", connection, place, attach, info, cancelStable });
+    this.enter({ name: "attached", connection, place, attach, info, isResumed, cancelStable });
+  }
+
+  /** What it has goes on: the same user, and the same count of positions. */
+  private resumes({ base, info }: AttachedFrame): boolean {
+    const position = this.parts.memory.positionOf(accountName(info.app, info.uid));
+    return position?.generation === base.generation;
   }
 
   private onDirective(connection: EdgeConnection, directive: Directive): void {
-    if (directive.do === "heartbeat") connection.beatEvery(directive.heartbeatMs);
+    switch (directive.do) {
+      case "heartbeat":
+        connection.beatEvery(directive.heartbeatMs);
+        return;
+      case "reconnect": {
+        const { afterMs, spreadMs, edges } = directive;
+        const delayMs = afterMs + this.parts.random.next() * spreadMs;
+        connection.planIn(delayMs, () => this.moveOn(connection, edges));
+        return;
+      }
+      case "kick":
+        this.replace({ name: "stopped", code: clientCloseCodes.KICKED, reason: directive.reason });
+        return;
+      case "config":
+        return;
+    }
+  }
+
+  /** Acknowledges what was taken, and is back at once: nothing failed. */
+  private moveOn(connection: EdgeConnection, edges: readonly EdgeAddress[]): void {
+    if (connectionOf(this.phase) !== connection) return;
+    const { finder, pace } = this.parts;
+    finder.move(edges);
+    // Again before an attach has lasted: two edges that send clients to each other.
+    const isFirst = pace.attempts === 0;
+    const waitMs = pace.nextMs();
+    if (this.phase.name === "attached") this.phase.attach.flush();
+    if (isFirst) void this.prepare();
+    else this.wait("told to move again", waitMs);
+    connection.end(clientCloseCodes.TOLD_TO_MOVE, "told to move");
+  }
+
+  /** Leaves a connection for `phase`; its end is no news then. */
+  private replace(phase: Phase): void {
+    const connection = connectionOf(this.phase);
+    if (this.phase.name === "attached") this.phase.attach.flush();
+    this.enter(phase);
+    if (phase.name !== "stopped") connection?.end(clientCloseCodes.DONE, "");
+    else connection?.end(phase.code, phase.reason);
   }
 
   private onPassing(frame: PassingFrame): void {
@@ -309,6 +361,8 @@ class DeviceClient implements Device {
     if (now.network !== before.network && now.network !== "none") this.hurry();
     const connection = connectionOf(this.phase);
     if (connection !== undefined) this.tell(connection, this.told(now));
+    // A page in the background may be gone without a word.
+    if (now.app === "background" && this.phase.name === "attached") this.phase.attach.flush();
   }
 
   /** At most once in five seconds, however often the network comes and goes. */

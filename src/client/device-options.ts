@@ -83,6 +83,12 @@ export interface Device {
   connect(): void;
   /** Acknowledges what was taken, ends the connection and stays away until `connect()`. */
   close(): void;
+  /**
+   * For what also comes by another way, such as a vendor's push: true the first time that
+   * this MsgID is seen on either; from then on it counts as taken. The last 4,096 are known,
+   * the last 256 over a reload.
+   */
+  isNew(id: string): boolean;
   readonly state: DeviceState;
   /** The last position that the app took; undefined before the first attach. */
   readonly position: Position | undefined;

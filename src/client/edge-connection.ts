@@ -19,6 +19,8 @@ export const clientCloseCodes = {
   ATTACH_REFUSED: 3005,
   RECEIVING_BROKEN: 3006,
   NETWORK_CHANGED: 3007,
+  TOLD_TO_MOVE: 3008,
+  KICKED: 3009,
 } as const;
 
 /** Heartbeats without a sign of the edge until it counts as gone. */
@@ -69,6 +71,7 @@ export class EdgeConnection {
   private heardAtMs: number;
   private dueAtMs = 0;
   private isGraced = false;
+  private cancelPlan: Cancel = () => {};
   private takes: readonly number[] = [];
   private cancelTimer: Cancel;
 
@@ -103,6 +106,12 @@ export class EdgeConnection {
   beatEvery(heartbeatMs: number): void {
     this.heartbeatMs = heartbeatMs;
     if (this.isWatching) this.watch();
+  }
+
+  /** Unless the connection ends before; a later plan takes an earlier one's place. */
+  planIn(delayMs: number, plan: () => void): void {
+    this.cancelPlan();
+    if (!this.isEnded) this.cancelPlan = this.options.clock.after(delayMs, plan);
   }
 
   /** Does not wait for the edge's answer: a dead path would never give it. */
@@ -179,6 +188,7 @@ export class EdgeConnection {
     if (this.isEnded) return;
     this.isEnded = true;
     this.cancelTimer();
+    this.cancelPlan();
     this.options.onEnd(end);
   }
 }

@@ -7,14 +7,10 @@ import { addressAt, rendezvousOrder } from "../../src/client/address-order.js";
 import type { DeviceOptions } from "../../src/client/device-client.js";
 import type { HttpAnswer, HttpFetch } from "../../src/client/dispatcher.js";
 import { edgesMax, readDispatcherAnswer } from "../../src/client/dispatcher-answer.js";
-import {
-  type BrowserNetwork,
-  browserNetwork,
-  type NetworkSource,
-  type NetworkType,
-} from "../../src/client/network-source.js";
+import { type BrowserNetwork, browserNetwork } from "../../src/client/network-source.js";
 import { memoryStorage } from "../../src/client/platform.js";
 import { connected, type Stage, stage } from "./device-stage.js";
+import { FakeSurroundings } from "./fake-surroundings.js";
 
 describe("the order of addresses", () => {
   const edges = [
@@ -92,27 +88,6 @@ describe("a dispatcher's answer", () => {
     );
   });
 });
-
-/** A platform that says what it is connected by when a test says so. */
-class FakeNetwork implements NetworkSource {
-  readonly listeners = new Set<() => void>();
-
-  constructor(private type: NetworkType = "wifi") {}
-
-  current(): NetworkType {
-    return this.type;
-  }
-
-  onChange(listener: () => void): () => void {
-    this.listeners.add(listener);
-    return () => void this.listeners.delete(listener);
-  }
-
-  become(type: NetworkType): void {
-    this.type = type;
-    for (const listener of this.listeners) listener();
-  }
-}
 
 interface Dispatched extends Stage {
   readonly asked: string[];
@@ -258,40 +233,43 @@ function refusing(retryAfter: string): HttpFetch {
 
 describe("a device and its network", () => {
   test("remembers addresses for each type of network", async () => {
-    const network = new FakeNetwork("wifi");
+    const around = new FakeSurroundings("wifi");
+    const { network } = around;
     const made = await dispatched({ edges: edgesOf("ws://w"), ttlMs: 3_600_000 }, { network });
     made.edge.socket.accept();
     made.answer = { edges: edgesOf("ws://c"), ttlMs: 3_600_000 };
-    network.become("cellular");
+    around.become({ network: "cellular" });
     await made.clock.advanceAndSettle(1_000);
     made.edge.socket.accept();
-    network.become("wifi");
+    around.become({ network: "wifi" });
     await made.clock.advanceAndSettle(6_000);
     equal(urlsOf(made), "ws://w ws://c ws://w");
     equal(made.asked.length, 2);
     made.device.close();
-    equal(network.listeners.size, 0);
+    equal(around.listeners.size, 0);
   });
 
   test("leaves a connection whose network is gone, and comes back with the network", async () => {
-    const network = new FakeNetwork("unknown");
+    const around = new FakeSurroundings("unknown");
+    const { network } = around;
     const made = await connected({ network, backoff: { baseMs: 1_000_000, capMs: 1_000_000 } });
-    network.become("none");
+    around.become({ network: "none" });
     equal(made.edge.socket.closedWith, 3007);
     equal(made.device.state.name, "waiting");
-    network.become("unknown");
+    around.become({ network: "unknown" });
     const { state } = made.device;
     equal(state.name === "waiting" && state.retryInMs, 500_000);
     made.device.close();
   });
 
   test("is hurried by a network that flaps once in five seconds, and never past a hint", async () => {
-    const network = new FakeNetwork("none");
+    const around = new FakeSurroundings("none");
+    const { network } = around;
     const made = await connected({ network });
     made.edge.socket.drop(4007);
     for (let flap = 0; flap < 10; flap++) {
-      network.become("wifi");
-      network.become("none");
+      around.become({ network: "wifi" });
+      around.become({ network: "none" });
     }
     await made.clock.advanceAndSettle(29_999);
     equal(made.edge.sockets.length, 1);

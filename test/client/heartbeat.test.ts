@@ -2,7 +2,6 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import type { AppState, AppStateSource } from "../../src/client/app-state.js";
 import { Heartbeats } from "../../src/client/heartbeat-memory.js";
 import {
   afterBorne,
@@ -16,6 +15,7 @@ import { memoryStorage } from "../../src/client/platform.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import { VirtualClock } from "../support/virtual-clock.js";
 import { connected, stage } from "./device-stage.js";
+import { FakeSurroundings } from "./fake-surroundings.js";
 
 /** A network that forgets a connection after a silence of `forgetsMs`, and an edge that obeys. */
 function settle(forgetsMs: number, silences: number): { tried: number[]; memory: HeartbeatMemory } {
@@ -114,26 +114,6 @@ describe("what is remembered of heartbeats", () => {
   });
 });
 
-class FakeAppState implements AppStateSource {
-  private listener: (() => void) | undefined;
-
-  constructor(private state: AppState = "front") {}
-
-  current(): AppState {
-    return this.state;
-  }
-
-  onChange(listener: () => void): () => void {
-    this.listener = listener;
-    return () => {};
-  }
-
-  become(state: AppState): void {
-    this.state = state;
-    this.listener?.();
-  }
-}
-
 const network = { current: () => "wifi" as const, onChange: () => () => {} };
 
 describe("a device", () => {
@@ -157,7 +137,8 @@ describe("a device", () => {
   });
 
   test("asks an edge that listens for longer ones on the live connection, and in the background for more", async () => {
-    const appState = new FakeAppState();
+    const around = new FakeSurroundings();
+    const { appState } = around;
     const { edge, clock, device } = stage({ network, appState });
     device.connect();
     await clock.settle();
@@ -170,7 +151,7 @@ describe("a device", () => {
     }
     const asked = { app: "front", network: "wifi", heartbeatMs: 60_000 };
     deepEqual(edge.socket.ofKind(clientKinds.tell).at(-1), [6, asked]);
-    appState.become("background");
+    around.become({ app: "background" });
     const more = { app: "background", network: "wifi", heartbeatMs: 90_000 };
     deepEqual(edge.socket.ofKind(clientKinds.tell).at(-1), [6, more]);
     edge.socket.reply([serverKinds.directive, { do: "heartbeat", heartbeatMs: 90_000 }]);
@@ -182,12 +163,13 @@ describe("a device", () => {
   });
 
   test("tells at the attach what changed since its hello", async () => {
-    const appState = new FakeAppState();
+    const around = new FakeSurroundings();
+    const { appState } = around;
     const { edge, clock, device } = stage({ appState });
     device.connect();
     await clock.settle();
     edge.socket.open();
-    appState.become("background");
+    around.become({ app: "background" });
     edge.socket.welcome(60_000, [clientKinds.tell]);
     edge.socket.attached(1, 0);
     edge.socket.attached(1, 1);
