@@ -25,7 +25,7 @@ import {
   leavePhase,
   type Phase,
 } from "./connection-phase.js";
-import { deviceMessage } from "./device-message.js";
+import { type DeviceMessage, deviceMessage } from "./device-message.js";
 import { type Device, DeviceError, type DeviceOptions } from "./device-options.js";
 import { type DeviceParts, makeParts } from "./device-parts.js";
 import type { Directive } from "./directive.js";
@@ -35,11 +35,11 @@ import {
   clientCloseCodes,
   EdgeConnection,
   type SessionFrame,
-  type SilenceWatch,
 } from "./edge-connection.js";
 import type { EdgePlace } from "./edge-finder.js";
+import { EdgeTelling } from "./edge-telling.js";
 import { Intake } from "./intake.js";
-import type { NetworkType } from "./network-source.js";
+import { Presenter } from "./presenter.js";
 import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
 import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
 import { isWayGone, type Seen } from "./surroundings.js";
@@ -53,6 +53,7 @@ export { type Device, DeviceError, type DeviceOptions } from "./device-options.j
 export type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 export type { DeviceStorage } from "./device-storage.js";
 export type { NetworkSource, NetworkType } from "./network-source.js";
+export type { Notifier, ShownNotification } from "./notifier.js";
 
 /** Throws when no URL or no WebSocket is there to use; connects only by `connect()`. */
 export function createDevice(options: DeviceOptions): Device {
@@ -71,8 +72,9 @@ class DeviceClient implements Device {
   private phase: Phase = { name: "idle" };
   private readonly parts: DeviceParts;
   private readonly intake: Intake;
+  private readonly presenter: Presenter;
+  private readonly telling: EdgeTelling;
   private isFetchingToken = false;
-  private saidAtHello: Seen | undefined;
   private hurriedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: DeviceOptions) {
@@ -80,8 +82,19 @@ class DeviceClient implements Device {
       report: (code, message, cause) => this.report(code, message, cause),
       onSurroundings: (now, before) => this.onSurroundings(now, before),
     });
-    const { memory } = this.parts;
-    this.intake = new Intake(memory, options.onMessage, (cause) => this.onRejected(cause));
+    const { memory, clock, held, notifier, surroundings } = this.parts;
+    this.presenter = new Presenter({
+      clock,
+      held,
+      notifier,
+      app: () => surroundings.now.app,
+      toApp: (message) => options.onMessage(message),
+      onTapped: (message) => this.callApp(() => options.onTap?.(message)),
+      onError: (code, cause) => this.report(code, "a notification or its message failed", cause),
+    });
+    this.telling = new EdgeTelling(this.parts.heartbeats, surroundings);
+    const take = (message: DeviceMessage) => this.presenter.take(message);
+    this.intake = new Intake(memory, take, (cause) => this.onRejected(cause));
   }
 
   get state(): DeviceState {
@@ -94,6 +107,7 @@ class DeviceClient implements Device {
 
   connect(): void {
     this.parts.surroundings.start();
+    this.presenter.open();
     const { name } = this.phase;
     if (name !== "idle" && name !== "waiting" && name !== "stopped") return;
     // An app may be impatient, but not with a server that asked for time.
@@ -103,6 +117,7 @@ class DeviceClient implements Device {
 
   close(): void {
     this.parts.surroundings.stop();
+    this.presenter.close();
     this.replace({ name: "idle" });
     this.intake.drop();
     this.parts.pace.reset();
@@ -129,6 +144,7 @@ class DeviceClient implements Device {
       this.report("TOKEN", "getToken failed", cause);
       return this.wait("no token");
     }
+    await this.presenter.load(accountOfToken(token));
     if (this.phase !== phase) return;
     const place = await this.parts.finder.find(token, this.nameDevice());
     if (this.phase !== phase) return;
@@ -146,7 +162,7 @@ class DeviceClient implements Device {
         clock: this.parts.clock,
         attachTimeoutMs,
         hello: () => this.hello(token),
-        silence: this.silenceWatch(place.network),
+        silence: this.telling.watch(place.network, () => connectionOf(this.phase)),
         onFrame: (frame) => this.onFrame(connection, frame),
         onEnd: (end) => this.onEnd(connection, end),
       });
@@ -155,20 +171,6 @@ class DeviceClient implements Device {
       this.report("CONNECTION", `no connection to ${url}`, cause);
       this.wait("no connection");
     }
-  }
-
-  private silenceWatch(network: NetworkType): SilenceWatch {
-    const { heartbeats, surroundings } = this.parts;
-    return {
-      onPing: (silenceMs, intervalMs) => {
-        const isNew = heartbeats.onPing(network, silenceMs, intervalMs);
-        const connection = connectionOf(this.phase);
-        if (isNew && connection !== undefined) this.tell(connection, this.told(surroundings.now));
-      },
-      onSilence: (intervalMs) => {
-        if (surroundings.now.network !== "none") heartbeats.onSilence(network, intervalMs);
-      },
-    };
   }
 
   private nameDevice(): string {
@@ -181,8 +183,6 @@ class DeviceClient implements Device {
   private hello(token: string): Record<string, unknown> {
     const { options, parts } = this;
     const { memory } = parts;
-    const { now } = parts.surroundings;
-    this.saidAtHello = now;
     const position = memory.positionOf(accountOfToken(token));
     return {
       v: protocolVersion,
@@ -190,7 +190,7 @@ class DeviceClient implements Device {
       device: memory.device,
       connect: memory.nextConnect(Math.floor(this.parts.clock.wallMs())),
       start: options.start ?? "new",
-      ...this.told(now),
+      ...this.telling.hello(),
       ...(options.platform === undefined ? {} : { platform: options.platform }),
       ...(position === undefined ? {} : { position: [position.generation, position.seq] }),
     };
@@ -252,8 +252,7 @@ class DeviceClient implements Device {
     const cancelStable = this.parts.clock.after(stableAfterMs, () => this.parts.pace.reset());
     if (earlier === undefined) {
       this.parts.finder.worked(place);
-      const { now } = this.parts.surroundings;
-      if (now !== this.saidAtHello) this.tell(connection, this.told(now));
+      this.telling.onAttached(connection);
     }
     const { info } = frame;
     this.enter({ name: "attached", connection, place, attach, info, isResumed, cancelStable });
@@ -317,6 +316,7 @@ class DeviceClient implements Device {
   private onRecalled({ ids }: RecalledFrame): void {
     for (const id of ids) {
       this.parts.memory.see(id);
+      this.presenter.recall(id);
       this.callApp(() => this.options.onRecall?.(id));
     }
   }
@@ -358,9 +358,10 @@ class DeviceClient implements Device {
       const reason = `network ${now.network}`;
       connectionOf(this.phase)?.end(clientCloseCodes.NETWORK_CHANGED, reason);
     }
+    if (now.app === "front") this.presenter.onFront();
     if (now.network !== before.network && now.network !== "none") this.hurry();
     const connection = connectionOf(this.phase);
-    if (connection !== undefined) this.tell(connection, this.told(now));
+    if (connection !== undefined) this.telling.tell(connection);
     // A page in the background may be gone without a word.
     if (now.app === "background" && this.phase.name === "attached") this.phase.attach.flush();
   }
@@ -372,20 +373,6 @@ class DeviceClient implements Device {
     if (phase.name !== "waiting" || nowMs - this.hurriedAtMs < hurryEveryMs) return;
     this.hurriedAtMs = nowMs;
     this.wait(phase.reason, this.parts.pace.soonMs());
-  }
-
-  /** What an edge is told of the surroundings, with hello and when they change. */
-  private told({ network, app }: Seen): Record<string, unknown> {
-    const heartbeatMs = this.parts.heartbeats.wantedMs(network, app === "front");
-    return {
-      app,
-      ...(network === "unknown" || network === "none" ? {} : { network }),
-      ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
-    };
-  }
-
-  private tell(connection: EdgeConnection, what: Record<string, unknown>): void {
-    if (connection.canTake(clientKinds.tell)) connection.send([clientKinds.tell, what]);
   }
 
   private wait(reason: string, waitMs = this.parts.pace.nextMs()): void {

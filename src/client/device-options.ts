@@ -13,6 +13,7 @@ import type { DeviceStorage } from "./device-storage.js";
 import type { HttpFetch } from "./dispatcher.js";
 import type { HeartbeatLimits } from "./heartbeat-plan.js";
 import type { NetworkSource } from "./network-source.js";
+import type { Notifier } from "./notifier.js";
 
 export interface DeviceOptions {
   /**
@@ -45,6 +46,11 @@ export interface DeviceOptions {
    * not given yet it will not be given; one that it took while away is not told of.
    */
   readonly onRecall?: (id: string) => void;
+  /**
+   * Somebody tapped on the notification of this message, which was shown while the app was in
+   * the background; `onMessage` has taken it just before.
+   */
+  readonly onTap?: (message: DeviceMessage) => void;
   readonly onState?: (state: DeviceState) => void;
   /** What went wrong and was dealt with; for logs. */
   readonly onError?: (error: DeviceError) => void;
@@ -64,6 +70,12 @@ export interface DeviceOptions {
   readonly network?: NetworkSource;
   /** Default: the visibility of a browser's document, elsewhere always in front. */
   readonly appState?: AppStateSource;
+  /**
+   * Shows messages of kind `notification` while the app is in the background. Default: the
+   * page's service worker where there is one and the person allowed it, else nothing is shown
+   * and the app gets them at once, as with `false`.
+   */
+  readonly notifier?: Notifier | false;
   /** How far apart heartbeats may be; default 15 s to 4 min, and 1 min while in front. */
   readonly heartbeat?: Partial<HeartbeatLimits>;
   /** Default: the global one. */
@@ -95,13 +107,23 @@ export interface Device {
 }
 
 /** - TOKEN: `getToken` failed. CONNECTION: a connection ended or could not be made.
- *  - HANDLER: `onMessage`, `onPassing` or `onState` threw. STORAGE: it could not be
- *    read or written. DISPATCHER: it gave no usable answer. REFUSED: the edge refused a token or the attach. */
+ *  - HANDLER: `onMessage`, `onPassing` `onTap` or `onState` threw. STORAGE: it could not be
+ *    read or written. DISPATCHER: it gave no usable answer.
+ *  - REFUSED: the edge refused a token or the attach. NOTIFIER: nothing could be shown. */
+export type DeviceErrorCode =
+  | "TOKEN"
+  | "CONNECTION"
+  | "HANDLER"
+  | "STORAGE"
+  | "DISPATCHER"
+  | "REFUSED"
+  | "NOTIFIER";
+
 export class DeviceError extends Error {
   override readonly name = "DeviceError";
 
   constructor(
-    readonly code: "TOKEN" | "CONNECTION" | "HANDLER" | "STORAGE" | "DISPATCHER" | "REFUSED",
+    readonly code: DeviceErrorCode,
     message: string,
     options?: { cause?: unknown },
   ) {

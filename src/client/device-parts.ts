@@ -9,11 +9,14 @@ import type { DeviceSocketConstructor } from "./device-socket.js";
 import { EdgeFinder } from "./edge-finder.js";
 import { Heartbeats } from "./heartbeat-memory.js";
 import { heartbeatLimits } from "./heartbeat-plan.js";
+import { HeldMessages } from "./held-messages.js";
+import { type Notifier, noNotifier } from "./notifier.js";
 import {
   platformAppState,
   platformClock,
   platformFetch,
   platformNetwork,
+  platformNotifier,
   platformRandom,
   platformStorage,
 } from "./platform.js";
@@ -30,6 +33,8 @@ export interface DeviceParts {
   readonly surroundings: Surroundings;
   readonly finder: EdgeFinder;
   readonly heartbeats: Heartbeats;
+  readonly held: HeldMessages;
+  readonly notifier: Notifier;
 }
 
 export interface PartsContext {
@@ -77,6 +82,8 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
       onFailed: (reason) => context.report("DISPATCHER", reason),
     }),
     heartbeats: new Heartbeats(clock, limits, storage, prefix, onFailed),
+    held: new HeldMessages(storage, prefix),
+    notifier: options.notifier === false ? noNotifier : (options.notifier ?? platformNotifier()),
   };
 }
 

@@ -8,6 +8,12 @@ import { type AppStateSource, alwaysInFront, documentAppState } from "./app-stat
 import type { DeviceStorage } from "./device-storage.js";
 import type { HttpFetch } from "./dispatcher.js";
 import { browserNetwork, type NetworkSource, unknownNetwork } from "./network-source.js";
+import {
+  type Notifier,
+  noNotifier,
+  serviceWorkerNotifier,
+  type WorkerContainer,
+} from "./notifier.js";
 
 export const platformClock: Clock = {
   wallMs: () => Date.now(),
@@ -50,6 +56,14 @@ export const platformFetch: HttpFetch = (url, init) => fetch(url, init);
 export function platformAppState(): AppStateSource {
   const { document } = globalThis;
   return document?.visibilityState === undefined ? alwaysInFront : documentAppState(document);
+}
+
+/** Off where there is no service worker to show anything. */
+export function platformNotifier(): Notifier {
+  const { navigator, Notification } = globalThis;
+  const workers = navigator?.serviceWorker as WorkerContainer | undefined;
+  if (workers === undefined || Notification === undefined) return noNotifier;
+  return serviceWorkerNotifier(workers, () => Notification.permission);
 }
 
 export function platformNetwork(): NetworkSource {
