@@ -15,8 +15,15 @@
  */
 import { randomToken } from "../base/random.js";
 import { mayComeBack } from "../protocol/close-codes.js";
-import { clientKinds, protocolVersion } from "../protocol/frames.js";
+import { clientKinds } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
+import {
+  AppHandlers,
+  type DeviceEvents,
+  type DeviceListener,
+  type MessageHandler,
+  type Unsubscribe,
+} from "./app-handlers.js";
 import { Attach } from "./attach.js";
 import {
   connectionOf,
@@ -26,7 +33,7 @@ import {
   type Phase,
 } from "./connection-phase.js";
 import { type DeviceMessage, deviceMessage } from "./device-message.js";
-import { type Device, DeviceError, type DeviceOptions } from "./device-options.js";
+import type { Device, DeviceOptions } from "./device-options.js";
 import { type DeviceParts, makeParts } from "./device-parts.js";
 import type { Directive } from "./directive.js";
 import type { EdgeAddress } from "./dispatcher-answer.js";
@@ -38,6 +45,7 @@ import {
 } from "./edge-connection.js";
 import type { EdgePlace } from "./edge-finder.js";
 import { EdgeTelling } from "./edge-telling.js";
+import { helloOf } from "./hello.js";
 import { Intake } from "./intake.js";
 import { Presenter } from "./presenter.js";
 import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
@@ -45,7 +53,9 @@ import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames
 import { isWayGone, type Seen } from "./surroundings.js";
 import { accountName, accountOfToken } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
+import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
 
+export type { DeviceEvents, Unsubscribe } from "./app-handlers.js";
 export type { AppState, AppStateSource } from "./app-state.js";
 export type { DeviceState } from "./connection-phase.js";
 export type { DeviceMessage } from "./device-message.js";
@@ -54,6 +64,7 @@ export type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 export type { DeviceStorage } from "./device-storage.js";
 export type { NetworkSource, NetworkType } from "./network-source.js";
 export type { Notifier, ShownNotification } from "./notifier.js";
+export { CallError, type CallOptions } from "./uplink-calls.js";
 
 /** Throws when no URL or no WebSocket is there to use; connects only by `connect()`. */
 export function createDevice(options: DeviceOptions): Device {
@@ -71,6 +82,8 @@ const hurryEveryMs = 5_000;
 class DeviceClient implements Device {
   private phase: Phase = { name: "idle" };
   private readonly parts: DeviceParts;
+  private readonly app: AppHandlers;
+  private readonly calls: UplinkCalls;
   private readonly intake: Intake;
   private readonly presenter: Presenter;
   private readonly telling: EdgeTelling;
@@ -78,8 +91,9 @@ class DeviceClient implements Device {
   private hurriedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: DeviceOptions) {
+    this.app = new AppHandlers(options);
     this.parts = makeParts(options, {
-      report: (code, message, cause) => this.report(code, message, cause),
+      report: (code, message, cause) => this.app.report(code, message, cause),
       onSurroundings: (now, before) => this.onSurroundings(now, before),
     });
     const { memory, clock, held, notifier, surroundings } = this.parts;
@@ -88,10 +102,12 @@ class DeviceClient implements Device {
       held,
       notifier,
       app: () => surroundings.now.app,
-      toApp: (message) => options.onMessage(message),
-      onTapped: (message) => this.callApp(() => options.onTap?.(message)),
-      onError: (code, cause) => this.report(code, "a notification or its message failed", cause),
+      toApp: (message) => this.app.take(message),
+      onTapped: (message) => this.app.tell("tap", message),
+      onError: (code, cause) =>
+        this.app.report(code, "a notification or its message failed", cause),
     });
+    this.calls = new UplinkCalls(clock);
     this.telling = new EdgeTelling(this.parts.heartbeats, surroundings);
     const take = (message: DeviceMessage) => this.presenter.take(message);
     this.intake = new Intake(memory, take, (cause) => this.onRejected(cause));
@@ -120,6 +136,7 @@ class DeviceClient implements Device {
     this.presenter.close();
     this.replace({ name: "idle" });
     this.intake.drop();
+    this.calls.close();
     this.parts.pace.reset();
   }
 
@@ -129,6 +146,18 @@ class DeviceClient implements Device {
     memory.see(id);
     memory.saveSeen();
     return true;
+  }
+
+  on<Name extends keyof DeviceEvents>(name: Name, listener: DeviceListener<Name>): Unsubscribe {
+    return this.app.on(name, listener);
+  }
+
+  onType(type: string, handler: MessageHandler): Unsubscribe {
+    return this.app.onType(type, handler);
+  }
+
+  call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
+    return this.calls.call(route, body, options);
   }
 
   private async prepare(): Promise<void> {
@@ -141,7 +170,7 @@ class DeviceClient implements Device {
       token = await fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs);
     } catch (cause) {
       if (this.phase !== phase) return;
-      this.report("TOKEN", "getToken failed", cause);
+      this.app.report("TOKEN", "getToken failed", cause);
       return this.wait("no token");
     }
     await this.presenter.load(accountOfToken(token));
@@ -154,21 +183,22 @@ class DeviceClient implements Device {
 
   private open(token: string, place: EdgePlace): void {
     const { url } = place;
+    const { memory, clock } = this.parts;
     try {
       const connection: EdgeConnection = new EdgeConnection({
         url,
         socket: this.parts.socket,
         protocol: this.options.protocol ?? "belfry.v1",
-        clock: this.parts.clock,
+        clock,
         attachTimeoutMs,
-        hello: () => this.hello(token),
+        hello: () => ({ ...helloOf(token, this.options, memory, clock), ...this.telling.hello() }),
         silence: this.telling.watch(place.network, () => connectionOf(this.phase)),
         onFrame: (frame) => this.onFrame(connection, frame),
         onEnd: (end) => this.onEnd(connection, end),
       });
       this.enter({ name: "greeting", connection, place });
     } catch (cause) {
-      this.report("CONNECTION", `no connection to ${url}`, cause);
+      this.app.report("CONNECTION", `no connection to ${url}`, cause);
       this.wait("no connection");
     }
   }
@@ -178,22 +208,6 @@ class DeviceClient implements Device {
     const { memory } = parts;
     if (options.device !== undefined) memory.device = options.device;
     return memory.device ?? memory.nameDevice(randomToken(this.parts.random, deviceIdLength));
-  }
-
-  private hello(token: string): Record<string, unknown> {
-    const { options, parts } = this;
-    const { memory } = parts;
-    const position = memory.positionOf(accountOfToken(token));
-    return {
-      v: protocolVersion,
-      token,
-      device: memory.device,
-      connect: memory.nextConnect(Math.floor(this.parts.clock.wallMs())),
-      start: options.start ?? "new",
-      ...this.telling.hello(),
-      ...(options.platform === undefined ? {} : { platform: options.platform }),
-      ...(position === undefined ? {} : { position: [position.generation, position.seq] }),
-    };
   }
 
   private onFrame(connection: EdgeConnection, frame: SessionFrame): void {
@@ -217,10 +231,14 @@ class DeviceClient implements Device {
       case "directive":
         this.onDirective(connection, frame.directive);
         return;
+      case "answer":
+        this.calls.onAnswer(frame.call, frame.code, frame.value);
+        return;
       case "tokenWanted":
-        return void this.sendToken(connection, frame.session);
+        this.refreshToken(connection, frame.session);
+        return;
       case "refused":
-        this.report("REFUSED", `${frame.code}: ${frame.message}`);
+        this.app.report("REFUSED", `${frame.code}: ${frame.message}`);
         if (phase.name === "greeting") {
           connection.end(clientCloseCodes.ATTACH_REFUSED, frame.code);
         }
@@ -253,6 +271,7 @@ class DeviceClient implements Device {
     if (earlier === undefined) {
       this.parts.finder.worked(place);
       this.telling.onAttached(connection);
+      this.calls.onAttached(connection, frame.session);
     }
     const { info } = frame;
     this.enter({ name: "attached", connection, place, attach, info, isResumed, cancelStable });
@@ -279,6 +298,7 @@ class DeviceClient implements Device {
         this.replace({ name: "stopped", code: clientCloseCodes.KICKED, reason: directive.reason });
         return;
       case "config":
+        this.app.tell("config", directive.config);
         return;
     }
   }
@@ -309,7 +329,7 @@ class DeviceClient implements Device {
   private onPassing(frame: PassingFrame): void {
     if (this.parts.memory.hasSeen(frame.id)) return;
     this.parts.memory.see(frame.id);
-    this.callApp(() => this.options.onPassing?.(deviceMessage(frame)));
+    this.app.tell("passing", deviceMessage(frame));
   }
 
   /** What still waits for the app is passed over when its turn comes. */
@@ -317,28 +337,26 @@ class DeviceClient implements Device {
     for (const id of ids) {
       this.parts.memory.see(id);
       this.presenter.recall(id);
-      this.callApp(() => this.options.onRecall?.(id));
+      this.app.tell("recall", id);
     }
   }
 
   /** The app did not take a message: come back for it, and for all behind it. */
   private onRejected(cause: unknown): void {
-    this.report("HANDLER", "onMessage failed; the message will be delivered again", cause);
+    this.app.report("HANDLER", "onMessage failed; the message will be delivered again", cause);
     connectionOf(this.phase)?.end(clientCloseCodes.HANDLER_FAILED, "the app took it not");
   }
 
-  private async sendToken(connection: EdgeConnection, session: number): Promise<void> {
+  private refreshToken(connection: EdgeConnection, session: number): void {
     if (this.isFetchingToken) return;
     this.isFetchingToken = true;
-    try {
-      const token = await fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs);
-      connection.send([clientKinds.token, session, token]);
-    } catch (cause) {
+    fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs)
+      .then((token) => connection.send([clientKinds.token, session, token]))
       // The edge closes when the old one expires, and the reconnect asks again.
-      this.report("TOKEN", "getToken failed on a live connection", cause);
-    } finally {
-      this.isFetchingToken = false;
-    }
+      .catch((cause) => this.app.report("TOKEN", "getToken failed on a live connection", cause))
+      .finally(() => {
+        this.isFetchingToken = false;
+      });
   }
 
   private onEnd(connection: EdgeConnection, end: ConnectionEnd): void {
@@ -346,7 +364,7 @@ class DeviceClient implements Device {
     const { phase } = this;
     if (connectionOf(phase) !== connection) return;
     if ("place" in phase && sendsElsewhere(code)) this.parts.finder.leave(phase.place.network);
-    this.report("CONNECTION", `the connection ended with ${code} ${reason}`.trimEnd());
+    this.app.report("CONNECTION", `the connection ended with ${code} ${reason}`.trimEnd());
     this.parts.pace.hold(Math.max(closeHintMs(code, reason), retryAfterMs ?? 0));
     if (mayComeBack(code)) this.wait(reason || `closed with ${code}`);
     else this.enter({ name: "stopped", code, reason });
@@ -384,25 +402,10 @@ class DeviceClient implements Device {
   private enter(phase: Phase): void {
     const { name } = this.phase;
     leavePhase(this.phase);
+    if (phase.name !== "attached") this.calls.onLost();
     this.phase = phase;
     // The app sees `preparing` and `greeting` as one.
     if (name === "preparing" && phase.name === "greeting") return;
-    this.callApp(() => this.options.onState?.(deviceState(phase)));
-  }
-
-  private callApp(call: () => void): void {
-    try {
-      call();
-    } catch (cause) {
-      this.report("HANDLER", "a handler of the app threw", cause);
-    }
-  }
-
-  private report(code: DeviceError["code"], message: string, cause?: unknown): void {
-    try {
-      this.options.onError?.(new DeviceError(code, message, { cause }));
-    } catch {
-      // A handler of errors that throws has nobody left to tell.
-    }
+    this.app.tell("state", deviceState(phase));
   }
 }

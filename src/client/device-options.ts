@@ -4,6 +4,7 @@ import type { Random } from "../base/random.js";
 import type { Start } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import type { AckLimits } from "./ack-batcher.js";
+import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./app-handlers.js";
 import type { AppStateSource } from "./app-state.js";
 import type { BackoffLimits } from "./backoff.js";
 import type { DeviceState } from "./connection-phase.js";
@@ -14,6 +15,7 @@ import type { HttpFetch } from "./dispatcher.js";
 import type { HeartbeatLimits } from "./heartbeat-plan.js";
 import type { NetworkSource } from "./network-source.js";
 import type { Notifier } from "./notifier.js";
+import type { CallOptions } from "./uplink-calls.js";
 
 export interface DeviceOptions {
   /**
@@ -51,6 +53,8 @@ export interface DeviceOptions {
    * the background; `onMessage` has taken it just before.
    */
   readonly onTap?: (message: DeviceMessage) => void;
+  /** An edge says that something which the app follows has changed. */
+  readonly onConfig?: (config: unknown) => void;
   readonly onState?: (state: DeviceState) => void;
   /** What went wrong and was dealt with; for logs. */
   readonly onError?: (error: DeviceError) => void;
@@ -101,6 +105,18 @@ export interface Device {
    * the last 256 over a reload.
    */
   isNew(id: string): boolean;
+  /** Listens besides the options' own handlers, until the returned function is called. */
+  on<Name extends keyof DeviceEvents>(name: Name, listener: DeviceListener<Name>): Unsubscribe;
+  /**
+   * Messages of this type (`head.type`) go to `handler` in the place of `onMessage`, and to
+   * all that were given for it; what holds for `onMessage` holds for each.
+   */
+  onType(type: string, handler: MessageHandler): Unsubscribe;
+  /**
+   * Calls a service (`uplink.<app>.<route>`) and resolves to its answer. Waits for a connection
+   * where there is none; rejects with a CallError by the deadline at the latest.
+   */
+  call(route: string, body: unknown, options?: CallOptions): Promise<unknown>;
   readonly state: DeviceState;
   /** The last position that the app took; undefined before the first attach. */
   readonly position: Position | undefined;

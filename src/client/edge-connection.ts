@@ -5,7 +5,7 @@
  * Invariant: `onEnd` comes exactly once, and no frame after it.
  */
 import type { Cancel, Clock } from "../base/clock.js";
-import { clientKinds } from "../protocol/frames.js";
+import { clientFrameBytesMax, clientKinds } from "../protocol/frames.js";
 import type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 import { decodeServerFrame, encodeClientFrame, type ServerFrame } from "./server-frames.js";
 
@@ -31,6 +31,7 @@ const lateMs = 2_000;
 /** Then what waits to be read gets so long to show itself. */
 const graceMs = 5_000;
 const openState = 1;
+const utf8 = new TextEncoder();
 
 export interface ConnectionOptions {
   readonly socket: DeviceSocketConstructor;
@@ -72,6 +73,7 @@ export class EdgeConnection {
   private dueAtMs = 0;
   private isGraced = false;
   private cancelPlan: Cancel = () => {};
+  private frameBytesMax = clientFrameBytesMax;
   private takes: readonly number[] = [];
   private cancelTimer: Cancel;
 
@@ -92,9 +94,14 @@ export class EdgeConnection {
     });
   }
 
-  send(frame: readonly unknown[]): void {
-    if (this.isEnded || this.socket.readyState !== openState) return;
-    this.socket.send(encodeClientFrame(frame, this.isText));
+  /** `too-large`: above what the edge takes, which would end the connection. */
+  send(frame: readonly unknown[]): "sent" | "closed" | "too-large" {
+    if (this.isEnded || this.socket.readyState !== openState) return "closed";
+    const data = encodeClientFrame(frame, this.isText);
+    const bytes = typeof data === "string" ? utf8.encode(data).length : data.length;
+    if (bytes > this.frameBytesMax) return "too-large";
+    this.socket.send(data);
+    return "sent";
   }
 
   /** Whether this edge reads a kind of frame that not every edge reads. */
@@ -139,6 +146,7 @@ export class EdgeConnection {
     switch (frame.kind) {
       case "welcome":
         this.heartbeatMs = frame.welcome.heartbeatMs;
+        this.frameBytesMax = frame.welcome.frameBytesMax ?? this.frameBytesMax;
         this.takes = frame.welcome.takes ?? [];
         return;
       case "ping":

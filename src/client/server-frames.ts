@@ -49,6 +49,15 @@ export interface RecalledFrame {
   readonly ids: readonly string[];
 }
 
+export interface AnswerFrame {
+  readonly kind: "answer";
+  readonly session: number;
+  readonly call: number;
+  /** Null: `value` is the service's answer; else why there is none, and `value` is for people. */
+  readonly code: string | null;
+  readonly value: unknown;
+}
+
 export type ServerFrame =
   | { readonly kind: "welcome"; readonly welcome: Welcome }
   | AttachedFrame
@@ -59,6 +68,7 @@ export type ServerFrame =
   | { readonly kind: "tokenWanted"; readonly session: number; readonly expiresInMs: number }
   | RecalledFrame
   | { readonly kind: "directive"; readonly directive: Directive }
+  | AnswerFrame
   /** Of a later version; to be ignored. */
   | { readonly kind: "unknown" };
 
@@ -115,6 +125,11 @@ function readServerFrame(frame: readonly unknown[]): ServerFrame | undefined {
       if (!isSequence(first) || !Array.isArray(second)) return undefined;
       if (!second.every((id) => typeof id === "string")) return undefined;
       return { kind: "recalled", session: first, ids: second };
+    case serverKinds.answer: {
+      const isWellFormed = isSequence(first) && isSequence(second);
+      if (!isWellFormed || !(third === null || typeof third === "string")) return undefined;
+      return { kind: "answer", session: first, call: second, code: third, value: fourth };
+    }
     case serverKinds.directive: {
       if (!isMap(first)) return undefined;
       const directive = readDirective(first);
