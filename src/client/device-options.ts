@@ -125,7 +125,8 @@ export interface Device {
 /** - TOKEN: `getToken` failed. CONNECTION: a connection ended or could not be made.
  *  - HANDLER: `onMessage`, `onPassing` `onTap` or `onState` threw. STORAGE: it could not be
  *    read or written. DISPATCHER: it gave no usable answer.
- *  - REFUSED: the edge refused a token or the attach. NOTIFIER: nothing could be shown. */
+ *  - REFUSED: the edge refused a token or the attach. NOTIFIER: nothing could be shown.
+ *  - TABS: other tabs could not be told. */
 export type DeviceErrorCode =
   | "TOKEN"
   | "CONNECTION"
@@ -133,7 +134,8 @@ export type DeviceErrorCode =
   | "STORAGE"
   | "DISPATCHER"
   | "REFUSED"
-  | "NOTIFIER";
+  | "NOTIFIER"
+  | "TABS";
 
 export class DeviceError extends Error {
   override readonly name = "DeviceError";

@@ -6,7 +6,6 @@
  */
 import type { Cancel, Clock } from "../base/clock.js";
 import { clientKinds } from "../protocol/frames.js";
-import type { EdgeConnection } from "./edge-connection.js";
 
 export const callsMax = 64;
 const deadlineMsDefault = 10_000;
@@ -33,6 +32,12 @@ export interface CallOptions {
   readonly deadlineMs?: number;
 }
 
+/** What calls leave by: a connection to an edge, or the tab that has one. */
+export interface CallWay {
+  canTake(kind: number): boolean;
+  send(frame: readonly unknown[]): "sent" | "closed" | "too-large";
+}
+
 interface Call {
   readonly route: string;
   readonly body: unknown;
@@ -46,7 +51,7 @@ interface Call {
 export class UplinkCalls {
   private readonly calls = new Map<number, Call>();
   private last = 0;
-  private way: { readonly connection: EdgeConnection; readonly session: number } | undefined;
+  private way: { readonly connection: CallWay; readonly session: number } | undefined;
 
   constructor(private readonly clock: Clock) {}
 
@@ -67,7 +72,7 @@ export class UplinkCalls {
   }
 
   /** There is a way now: what waited for one leaves, in order. */
-  onAttached(connection: EdgeConnection, session: number): void {
+  onAttached(connection: CallWay, session: number): void {
     this.way = { connection, session };
     for (const number of [...this.calls.keys()]) this.send(number);
   }
@@ -91,6 +96,11 @@ export class UplinkCalls {
     call?.resolve(value);
   }
 
+  /** It ended on the way, as `error` says. */
+  onError(number: number, error: CallError): void {
+    this.end(number)?.reject(error);
+  }
+
   /** The app leaves: nothing is waited for any more. */
   close(): void {
     this.onLost();
@@ -101,7 +111,7 @@ export class UplinkCalls {
 
   private send(number: number): void {
     const call = this.calls.get(number);
-    if (call === undefined || call.isSent || this.way === undefined) return;
+    if (call === undefined || this.way === undefined) return;
     const { connection, session } = this.way;
     if (!connection.canTake(clientKinds.call)) {
       this.fail(number, "UNSUPPORTED", "not-done", "this edge takes no calls");
