@@ -2,27 +2,11 @@
  * The app's side of a device: who is told of what, and who takes which message. A handler
  * that throws is reported and changes nothing, except where it refuses a message.
  */
-import type { DeviceState } from "./connection-phase.js";
+
+import { DeviceError, type DeviceErrorCode } from "./device-error.js";
+import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import type { DeviceMessage } from "./device-message.js";
-import { DeviceError, type DeviceErrorCode, type DeviceOptions } from "./device-options.js";
-
-/** What listeners are given, by the name of what happened. */
-export interface DeviceEvents {
-  readonly state: DeviceState;
-  /** An at-most-once message. */
-  readonly passing: DeviceMessage;
-  /** The MsgID of a message that was taken back. */
-  readonly recall: string;
-  /** Somebody tapped on the notification of this message. */
-  readonly tap: DeviceMessage;
-  /** An edge says that something which the app follows has changed. */
-  readonly config: unknown;
-  readonly error: DeviceError;
-}
-
-export type DeviceListener<Name extends keyof DeviceEvents> = (value: DeviceEvents[Name]) => void;
-export type MessageHandler = (message: DeviceMessage) => void | Promise<void>;
-export type Unsubscribe = () => void;
+import type { DeviceOptions } from "./device-options.js";
 
 type Listeners = { readonly [Name in keyof DeviceEvents]: Set<DeviceListener<Name>> };
 

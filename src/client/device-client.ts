@@ -17,13 +17,7 @@ import { randomToken } from "../base/random.js";
 import { mayComeBack } from "../protocol/close-codes.js";
 import { clientKinds } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
-import {
-  AppHandlers,
-  type DeviceEvents,
-  type DeviceListener,
-  type MessageHandler,
-  type Unsubscribe,
-} from "./app-handlers.js";
+import { AppHandlers } from "./app-handlers.js";
 import { Attach } from "./attach.js";
 import {
   connectionOf,
@@ -32,6 +26,7 @@ import {
   leavePhase,
   type Phase,
 } from "./connection-phase.js";
+import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import { type DeviceMessage, deviceMessage } from "./device-message.js";
 import type { Device, DeviceOptions } from "./device-options.js";
 import { type DeviceParts, makeParts } from "./device-parts.js";
@@ -55,11 +50,12 @@ import { accountName, accountOfToken } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
 import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
 
-export type { DeviceEvents, Unsubscribe } from "./app-handlers.js";
 export type { AppState, AppStateSource } from "./app-state.js";
 export type { DeviceState } from "./connection-phase.js";
+export { DeviceError } from "./device-error.js";
+export type { DeviceEvents, Unsubscribe } from "./device-events.js";
 export type { DeviceMessage } from "./device-message.js";
-export { type Device, DeviceError, type DeviceOptions } from "./device-options.js";
+export type { Device, DeviceOptions } from "./device-options.js";
 export type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 export type { DeviceStorage } from "./device-storage.js";
 export type { NetworkSource, NetworkType } from "./network-source.js";

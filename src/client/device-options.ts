@@ -4,10 +4,11 @@ import type { Random } from "../base/random.js";
 import type { Start } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import type { AckLimits } from "./ack-batcher.js";
-import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./app-handlers.js";
 import type { AppStateSource } from "./app-state.js";
 import type { BackoffLimits } from "./backoff.js";
 import type { DeviceState } from "./connection-phase.js";
+import type { DeviceError } from "./device-error.js";
+import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import type { DeviceMessage } from "./device-message.js";
 import type { DeviceSocketConstructor } from "./device-socket.js";
 import type { DeviceStorage } from "./device-storage.js";
@@ -120,31 +121,4 @@ export interface Device {
   readonly state: DeviceState;
   /** The last position that the app took; undefined before the first attach. */
   readonly position: Position | undefined;
-}
-
-/** - TOKEN: `getToken` failed. CONNECTION: a connection ended or could not be made.
- *  - HANDLER: `onMessage`, `onPassing` `onTap` or `onState` threw. STORAGE: it could not be
- *    read or written. DISPATCHER: it gave no usable answer.
- *  - REFUSED: the edge refused a token or the attach. NOTIFIER: nothing could be shown.
- *  - TABS: other tabs could not be told. */
-export type DeviceErrorCode =
-  | "TOKEN"
-  | "CONNECTION"
-  | "HANDLER"
-  | "STORAGE"
-  | "DISPATCHER"
-  | "REFUSED"
-  | "NOTIFIER"
-  | "TABS";
-
-export class DeviceError extends Error {
-  override readonly name = "DeviceError";
-
-  constructor(
-    readonly code: DeviceErrorCode,
-    message: string,
-    options?: { cause?: unknown },
-  ) {
-    super(message, options);
-  }
 }

@@ -3,8 +3,9 @@ import type { Clock } from "../base/clock.js";
 import type { Random } from "../base/random.js";
 import type { AckLimits } from "./ack-batcher.js";
 import { AddressBook } from "./address-book.js";
+import type { DeviceErrorCode } from "./device-error.js";
 import { DeviceMemory } from "./device-memory.js";
-import type { DeviceError, DeviceOptions } from "./device-options.js";
+import type { DeviceOptions } from "./device-options.js";
 import type { DeviceSocketConstructor } from "./device-socket.js";
 import { EdgeFinder } from "./edge-finder.js";
 import { Heartbeats } from "./heartbeat-memory.js";
@@ -38,7 +39,7 @@ export interface DeviceParts {
 }
 
 export interface PartsContext {
-  readonly report: (code: DeviceError["code"], message: string, cause?: unknown) => void;
+  readonly report: (code: DeviceErrorCode, message: string, cause?: unknown) => void;
   readonly onSurroundings: (now: Seen, before: Seen) => void;
 }
 

@@ -14,16 +14,11 @@
 import type { Clock } from "../base/clock.js";
 import { type Random, randomToken } from "../base/random.js";
 import type { Position } from "../protocol/position.js";
-import {
-  AppHandlers,
-  type DeviceEvents,
-  type DeviceListener,
-  type MessageHandler,
-  type Unsubscribe,
-} from "./app-handlers.js";
+import { AppHandlers } from "./app-handlers.js";
 import type { AppStateSource } from "./app-state.js";
 import type { DeviceState } from "./connection-phase.js";
 import { createDevice } from "./device-client.js";
+import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import type { DeviceMessage } from "./device-message.js";
 import type { Device, DeviceOptions } from "./device-options.js";
 import { MergedAppState } from "./merged-app-state.js";
