@@ -26,6 +26,8 @@ interface Page {
   readonly good?: string;
 }
 
+/** So long what an edge said goes before what a dispatcher says. */
+const movedMs = 60_000;
 const recordVersion = 1;
 const networks: readonly NetworkType[] = ["wifi", "cellular", "ethernet", "none", "unknown"];
 
@@ -138,7 +140,9 @@ export class AddressBook {
     const rest = page.edges.filter(({ url }) => edges.every((edge) => edge.url !== url));
     const { good: _left, ...kept } = page;
     this.attempts = 0;
-    this.write(network, { ...kept, edges: [...edges, ...rest].slice(0, edgesMax) });
+    // A dispatcher that is asked on the way there would not know of it yet.
+    const untilMs = Math.max(page.untilMs, wallMs + movedMs);
+    this.write(network, { ...kept, untilMs, edges: [...edges, ...rest].slice(0, edgesMax) });
   }
 
   /** The edge sent us away: another one is tried before it. */

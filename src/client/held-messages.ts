@@ -20,6 +20,7 @@ export class HeldMessages {
   private readonly messages: Held[] = [];
   private account: string | undefined;
   private characters = 0;
+  private loading: Promise<void> = Promise.resolve();
   private readonly key: string;
 
   constructor(
@@ -30,13 +31,20 @@ export class HeldMessages {
   }
 
   /** Reads what is stored for this user; another user's is forgotten. Rejects as the storage does. */
-  async load(account: string | undefined): Promise<void> {
-    if (account === this.account) return;
-    this.account = account;
-    this.messages.length = 0;
-    this.characters = 0;
+  load(account: string | undefined): Promise<void> {
+    if (account !== this.account) {
+      this.account = account;
+      this.messages.length = 0;
+      this.characters = 0;
+      this.loading = this.read(account);
+    }
+    return this.loading;
+  }
+
+  private async read(account: string | undefined): Promise<void> {
     const record = parse((await this.storage.get(this.key)) ?? "");
-    if (account === undefined || record.account !== account) return;
+    const isOwn = account !== undefined && record.account === account;
+    if (!isOwn || account !== this.account) return;
     for (const text of Array.isArray(record.messages) ? record.messages : []) {
       const message = typeof text === "string" ? unpackMessage(text) : undefined;
       if (message !== undefined) this.add({ message, text: text as string });

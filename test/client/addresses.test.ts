@@ -9,6 +9,7 @@ import type { HttpAnswer, HttpFetch } from "../../src/client/dispatcher.js";
 import { edgesMax, readDispatcherAnswer } from "../../src/client/dispatcher-answer.js";
 import { type BrowserNetwork, browserNetwork } from "../../src/client/network-source.js";
 import { memoryStorage } from "../../src/client/platform.js";
+import { serverKinds } from "../../src/protocol/frames.js";
 import { connected, type Stage, stage } from "./device-stage.js";
 import { FakeSurroundings } from "./fake-surroundings.js";
 
@@ -209,6 +210,18 @@ describe("a device with a dispatcher", () => {
     await made.clock.advanceAndSettle(6_000);
     equal(made.asked.length, 2);
     equal(urlsOf(made), "ws://a");
+    made.device.close();
+  });
+
+  test("goes where an edge moves it to, though the dispatcher may not know of it yet", async () => {
+    const made = await dispatched({ edges: edgesOf("ws://a"), ttlMs: 1 });
+    made.edge.socket.accept();
+    await made.clock.advanceAndSettle(10);
+    const edges = edgesOf("ws://b");
+    made.edge.socket.reply([serverKinds.directive, { do: "reconnect", edges }]);
+    await made.clock.advanceAndSettle(10);
+    equal(urlsOf(made), "ws://a ws://b");
+    equal(made.asked.length, 1);
     made.device.close();
   });
 

@@ -162,6 +162,17 @@ describe("what was shown", () => {
     deepEqual(ids(second.taken), ["m3"]);
   });
 
+  test("on another channel before the device has connected is not shown again", async () => {
+    const made = stage();
+    equal(made.device.isNew("m1"), true);
+    made.device.connect();
+    equal(made.device.isNew("m2"), true);
+    await made.clock.settle();
+    made.edge.socket.accept();
+    for (const seq of [1, 2, 3]) made.edge.socket.message(seq, seq - 1);
+    deepEqual(ids(made.taken), ["m3"]);
+  });
+
   test("is remembered within a bound, of which the storage is told the newest", async () => {
     const storage = memoryStorage();
     const { device, edge } = await connected({ storage });
