@@ -24,6 +24,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
+  await browser.context.setOffline(false);
   for (const page of browser.context.pages()) await page.close();
   await edge[Symbol.asyncDispose]();
 });
