@@ -3,10 +3,12 @@
  * them; docs/protocol.md describes both. What does not decode is undefined, never
  * thrown: the connection decides what follows.
  */
+
 import { isMap, packValue, unpackValue } from "../protocol/codec.js";
 import { type AttachedInfo, serverKinds, type Welcome } from "../protocol/frames.js";
 import type { MessageHead } from "../protocol/message-record.js";
 import { isSequence, type Position } from "../protocol/position.js";
+import { type Directive, readDirective } from "./directive.js";
 
 export interface AttachedFrame {
   readonly kind: "attached";
@@ -47,10 +49,13 @@ export interface RecalledFrame {
   readonly ids: readonly string[];
 }
 
-/** The one directive that is known: to connect elsewhere, to these first. */
-export interface DirectiveFrame {
-  readonly kind: "directive";
-  readonly urls: readonly string[];
+export interface AnswerFrame {
+  readonly kind: "answer";
+  readonly session: number;
+  readonly call: number;
+  /** Null: `value` is the service's answer; else why there is none, and `value` is for people. */
+  readonly code: string | null;
+  readonly value: unknown;
 }
 
 export type ServerFrame =
@@ -62,7 +67,8 @@ export type ServerFrame =
   | RefusedFrame
   | { readonly kind: "tokenWanted"; readonly session: number; readonly expiresInMs: number }
   | RecalledFrame
-  | DirectiveFrame
+  | { readonly kind: "directive"; readonly directive: Directive }
+  | AnswerFrame
   /** Of a later version; to be ignored. */
   | { readonly kind: "unknown" };
 
@@ -119,8 +125,16 @@ function readServerFrame(frame: readonly unknown[]): ServerFrame | undefined {
       if (!isSequence(first) || !Array.isArray(second)) return undefined;
       if (!second.every((id) => typeof id === "string")) return undefined;
       return { kind: "recalled", session: first, ids: second };
-    case serverKinds.directive:
-      return isMap(first) && first.do === "reconnect" ? readReconnect(first) : { kind: "unknown" };
+    case serverKinds.answer: {
+      const isWellFormed = isSequence(first) && isSequence(second);
+      if (!isWellFormed || !(third === null || typeof third === "string")) return undefined;
+      return { kind: "answer", session: first, call: second, code: third, value: fourth };
+    }
+    case serverKinds.directive: {
+      if (!isMap(first)) return undefined;
+      const directive = readDirective(first);
+      return directive === undefined ? { kind: "unknown" } : { kind: "directive", directive };
+    }
     default:
       return typeof kind === "number" ? { kind: "unknown" } : undefined;
   }
@@ -133,23 +147,15 @@ function readMessage(frame: readonly unknown[]): MessageFrame | undefined {
   return { kind: "message", session, generation, seq, prev, id, head: head ?? {}, body };
 }
 
-const urlsMax = 32;
-
-/** Addresses that are none are left out: the client has its own. */
-function readReconnect({ edges }: Record<string, unknown>): DirectiveFrame {
-  const given = Array.isArray(edges) ? edges.slice(0, urlsMax) : [];
-  const urls = given.flatMap((edge) =>
-    isMap(edge) && typeof edge.url === "string" && /^wss?:/.test(edge.url) ? [edge.url] : [],
-  );
-  return { kind: "directive", urls };
-}
-
 function isHead(value: unknown): value is MessageHead | null {
   return value === null || isMap(value);
 }
 
 function isWelcome(value: unknown): value is Welcome {
-  return isMap(value) && typeof value.heartbeatMs === "number" && value.heartbeatMs > 0;
+  if (!isMap(value) || !(typeof value.heartbeatMs === "number" && value.heartbeatMs > 0))
+    return false;
+  const { takes } = value;
+  return takes === undefined || (Array.isArray(takes) && takes.every((kind) => isSequence(kind)));
 }
 
 function isAttachedInfo(value: unknown): value is AttachedInfo {
