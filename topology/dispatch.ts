@@ -23,12 +23,12 @@ export interface EdgeAddress {
   readonly idc: string;
 }
 
-/** What is known of the edges; `undefined` where nothing may be said of staleness. */
+/** What is known of the edges. */
 export interface EdgeKnowledge {
   readonly idc: string;
   readonly policy: EdgePolicy;
   readonly nodes: Iterable<NodeRecord>;
-  /** Of a node that has not renewed for so long, nothing is told; see freshSinceMs. */
+  /** It has not renewed for so long that clients are not to be sent there. */
   readonly isStale: (record: NodeRecord) => boolean;
 }
 
@@ -72,7 +72,10 @@ function isOpen({ nodeId, isEdgeClosed }: NodeRecord, { weights, draining }: Edg
   return isEdgeClosed !== true && !draining.has(nodeId) && weights.get(nodeId) !== 0;
 }
 
-function candidateOf({ nodeId, idc, edgeUrl, edgeUrls }: NodeRecord, { weights }: EdgePolicy) {
+function candidateOf(
+  { nodeId, idc, edgeUrl, edgeUrls }: NodeRecord,
+  { weights }: EdgePolicy,
+): EdgeCandidate {
   const weight = weights.get(nodeId) ?? plainWeight;
   return { id: nodeId, idc, urls: edgeUrls ?? [edgeUrl], weight };
 }

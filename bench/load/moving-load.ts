@@ -49,7 +49,12 @@ export class MovingLoad implements AsyncDisposable {
     const service: PublisherOptions = { url, user, password, inboxPrefix, app, uids };
     await publisher.ask("connect", service);
     const urls = nodes.map((name) => belfry.platform.node(name).edgeUrl);
-    const mine: MovingOptions = { app, secret, uids: uids.slice(0, movers), urls: urls.slice(0, 1) };
+    const mine: MovingOptions = {
+      app,
+      secret,
+      uids: uids.slice(0, movers),
+      urls: urls.slice(0, 1),
+    };
     await moving.ask("setUp", mine);
     await moving.ask("connect");
     const acks = { messagesMax: 32, delayMs: 50 };

@@ -137,7 +137,7 @@ describe("an edge in drain", () => {
     assert.equal(again.length, told);
   });
 
-  test("is still in drain when it starts again, and takes another rate", async () => {
+  test("takes another rate while it goes on, and tells nobody twice", async () => {
     const bench = await NodeBench.start(["a", "b"]);
     const a = bench.node("a");
     const clients = await attachAll(bench, a, 100);

@@ -91,6 +91,24 @@ test("empties an edge of 500 clients under pushes: nothing lost, each connects o
   assert.deepEqual(clients.failed, []);
 });
 
+test("keeps an edge in drain across its restart", async () => {
+  await using platform = await startPlatform();
+  await until("both tell of both", async () => (await told(platform, "b")).length === 2);
+  await done(platform, "drain", "dc1-a");
+  await platform.killNode("a", "SIGTERM");
+  await platform.startNode("a");
+  await until("it takes no client", async () => (await handshake(platform, "a")).status === 503);
+  await until("it has its record", () => platform.nodeRecord("dc1-a").catch(() => undefined));
+  const b = platform.node("b").edgeUrl;
+  for (const node of ["a", "b"]) {
+    await until("it is told to nobody", async () => (await told(platform, node)).join() === b);
+  }
+  await done(platform, "undrain", "dc1-a");
+  await until("it takes clients", async () => {
+    return (await handshake(platform, "a")).headers.has("upgraded");
+  });
+});
+
 test("what operators say of the edges is what clients are told", async () => {
   await using platform = await startPlatform();
   const [a, b] = ["a", "b"].map((name) => platform.node(name).edgeUrl);
