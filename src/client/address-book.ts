@@ -115,9 +115,11 @@ export class AddressBook {
   /** The address for the next attempt. */
   next(network: NetworkType, fallbackKey: string): string | undefined {
     const page = this.pages.get(network);
-    const isKnown = page !== undefined && page.edges.length > 0;
-    const own = (): EdgeAddress[] => rendezvousOrder(this.account ?? fallbackKey, this.urls);
-    const url = addressAt(isKnown ? page.edges : own(), page?.good, this.attempts);
+    const told = page?.edges ?? [];
+    // The app's own come last: who was told of one edge, which is gone, is not lost with it.
+    const own = rendezvousOrder(this.account ?? fallbackKey, this.urls);
+    const others = own.filter(({ url }) => told.every((edge) => edge.url !== url));
+    const url = addressAt([...told, ...others], page?.good, this.attempts);
     this.attempts += 1;
     return url;
   }
