@@ -116,11 +116,10 @@ export class AddressBook {
   next(network: NetworkType, fallbackKey: string): string | undefined {
     const page = this.pages.get(network);
     const told = page?.edges ?? [];
-    // Behind what was told, or a device whose told edges are all gone is away for ever.
-    const own = rendezvousOrder(this.account ?? fallbackKey, this.urls).filter(
-      (address) => !told.some(({ url }) => url === address.url),
-    );
-    const url = addressAt([...told, ...own], page?.good, this.attempts);
+    // The app's own come last: who was told of one edge, which is gone, is not lost with it.
+    const own = rendezvousOrder(this.account ?? fallbackKey, this.urls);
+    const others = own.filter(({ url }) => told.every((edge) => edge.url !== url));
+    const url = addressAt([...told, ...others], page?.good, this.attempts);
     this.attempts += 1;
     return url;
   }

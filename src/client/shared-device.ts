@@ -78,6 +78,8 @@ class SharedDevice implements Device {
   private readonly appState: AppStateSource;
   private readonly app: AppHandlers;
   private readonly shown = new SeenIds(shownMax);
+  /** What handlers are at work on: one of this tab's own, and one that was relayed. */
+  private readonly taking = new Map<string, Promise<void>>();
   private readonly queue: TabQueue;
   private readonly calls: TabCalls;
   private part: Part | undefined;
@@ -380,12 +382,19 @@ class SharedDevice implements Device {
   private take(message: DeviceMessage): void | Promise<void> {
     const { id } = message;
     if (this.shown.has(id)) return;
+    // In the app's hands from when this tab led, and relayed by the tab that leads now.
+    const earlier = this.taking.get(id);
+    if (earlier !== undefined) return earlier;
     const handling = this.app.take(message);
     if (handling === undefined) {
       this.shown.add(id);
       return;
     }
-    return handling.then(() => this.shown.add(id));
+    const taken = handling
+      .then(() => this.shown.add(id))
+      .finally(() => void this.taking.delete(id));
+    this.taking.set(id, taken);
+    return taken;
   }
 
   private hear(state: DeviceState): void {

@@ -225,6 +225,19 @@ describe("a device with a dispatcher", () => {
     made.device.close();
   });
 
+  // It went on for ever where an edge had sent it, when it had no dispatcher.
+  test("comes back to the app's own addresses when all that it was told of fails", async () => {
+    const made = await connected({ urls: ["ws://own"] });
+    const edges = [{ url: "ws://gone", idc: "a" }];
+    made.edge.socket.reply([serverKinds.directive, { do: "reconnect", edges }]);
+    for (let at = 0; at < 4; at++) {
+      await made.clock.advanceAndSettle(30_000);
+      if (made.edge.socket.readyState === 0) made.edge.socket.drop();
+    }
+    match(urlsOf(made), /^ws:..own ws:..gone ws:..gone ws:..own/);
+    made.device.close();
+  });
+
   test("takes its backoff", async () => {
     const backoff = { baseMs: 8_000, capMs: 10_000 };
     const made = await dispatched({ edges: edgesOf("ws://a", "ws://b"), ttlMs: 60_000, backoff });

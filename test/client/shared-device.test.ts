@@ -153,6 +153,28 @@ describe("tabs of one browser", () => {
     deepEqual(order, ["m1", "m2", "m3", "m4", "m5"]);
   });
 
+  // Found by tab-lives.test.ts: what was in its hands was not known as shown yet.
+  test("give a message no second time to one that fell asleep over it", async () => {
+    const stage = new Stage();
+    const started: string[] = [];
+    const first = await stage.open({
+      onMessage: ({ id }) => {
+        started.push(id);
+        return new Promise<void>((resolve) => void stage.clock.after(500, resolve));
+      },
+    });
+    await stage.accept();
+    const second = await stage.open();
+    await stage.send(1);
+    first.page.freeze();
+    await stage.clock.settle();
+    await stage.accept();
+    await stage.send(1, 2);
+    await stage.clock.advanceAndSettle(2_000);
+    deepEqual(started, ["m1", "m2"]);
+    deepEqual(ids(second.taken), ["m1", "m2"]);
+  });
+
   test("of which the connected one is frozen go on with another, and it comes back as one of them", async () => {
     const stage = new Stage();
     const first = await stage.open();
