@@ -402,6 +402,11 @@ export class Connection extends Actor<ConnectionMessage> {
     return this.session === undefined ? undefined : shardOfKey(this.session);
   }
 
+  /** Undefined before the hello. */
+  get sessionKey(): SessionKey | undefined {
+    return this.session;
+  }
+
   /** Whether it carries that session; where none is named, any. */
   isOf(key: SessionKey | undefined): boolean {
     return this.session !== undefined && (key === undefined || key === this.session);

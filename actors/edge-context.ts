@@ -79,6 +79,17 @@ export class EdgeContext {
     return true;
   }
 
+  /** Slots that were ever used; those above never were. */
+  get slotCount(): number {
+    return this.slotsUsed;
+  }
+
+  /** The open connection of a slot whose client has said hello. */
+  greetedAt(slot: number): ConnectionId | undefined {
+    const flags = this.flags[slot] ?? 0;
+    return (flags & hasHello) === 0 ? undefined : (this.connections[slot] as ConnectionId);
+  }
+
   forget(connection: ConnectionId): void {
     const slot = slotOf(connection);
     if (this.connections[slot] !== connection) return;

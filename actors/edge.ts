@@ -20,10 +20,13 @@ import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, addressOn } from "../src/runtime/address.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { drainRate } from "../topology/edge-policy.js";
 import type { ViewUsage } from "./app-usage.js";
 import { type AttachTick, type Closed, Connection, type ReceiveFrame } from "./connection.js";
+import { Dispatcher } from "./dispatcher.js";
 import { EdgeAdmission } from "./edge-admission.js";
 import { EdgeContext } from "./edge-context.js";
+import { EdgeDrain } from "./edge-drain.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 
@@ -35,7 +38,11 @@ interface PaceTick {
   readonly kind: "PaceTick";
 }
 
-export type EdgeMessage = ToEdge | PlacementChanged | SweepTick | PaceTick | ViewUsage;
+interface DrainTick {
+  readonly kind: "DrainTick";
+}
+
+export type EdgeMessage = ToEdge | PlacementChanged | SweepTick | PaceTick | DrainTick | ViewUsage;
 
 const edgeKind: ActorKind = {
   name: "edge",
@@ -45,9 +52,13 @@ const edgeKind: ActorKind = {
 };
 
 const sweepEveryMs = 1_000;
+/** Of the time that a stopping node gives its clients: the rest is for the last ones to go. */
+const tellingPart = 0.6;
 
 export class Edge extends Actor<EdgeMessage> {
   private context: EdgeContext | undefined = undefined;
+  private drain: EdgeDrain | undefined = undefined;
+  private leavePerSecond: number | undefined = undefined;
   private opened = 0;
   private readonly admission: EdgeAdmission;
   private badFrames = 0;
@@ -68,13 +79,21 @@ export class Edge extends Actor<EdgeMessage> {
       startTick: (delayMs) => this.timer(delayMs, { kind: "PaceTick" }),
     });
     this.context = context;
+    const drain = new EdgeDrain(context, {
+      dispatcher: new Dispatcher(this.node),
+      sessionOf: (connection) => this.child<Connection>(connection)?.sessionKey,
+      startTick: (delayMs) => this.timer(delayMs, { kind: "DrainTick" }),
+    });
+    this.drain = drain;
+    this.followDrain();
     await this.node.transport.listen({
-      onUpgrade: (handshake) => this.admission.admit(handshake),
+      onUpgrade: (handshake) => drain.refusal() ?? this.admission.admit(handshake),
       onOpen: (connection, protocol) => this.onOpen(context, connection, protocol),
       onMessage: (connection, bytes, isText) => this.onBytes(context, connection, bytes, isText),
       onClose: (connection) => {
         this.admission.closed(connection);
         context.forget(connection);
+        drain.forget(connection);
         const closed: Closed = { kind: "Closed" };
         if (!this.tellChild(connection, closed)) this.stopChild(connection);
       },
@@ -124,6 +143,9 @@ export class Edge extends Actor<EdgeMessage> {
         return;
       case "ViewUsage":
         from?.answer(this.context?.apps.of(decodeToken(message.appToken) ?? "") ?? null);
+        return;
+      case "DrainTick":
+        this.drain?.tick();
         return;
       case "PaceTick":
         this.context?.attaches.tick();
@@ -203,8 +225,23 @@ export class Edge extends Actor<EdgeMessage> {
     this.context?.attaches.push(connection as ConnectionId);
   }
 
+  /** By an operator's word, at that pace; before the node stops, as fast as it needs to be. */
+  private followDrain(): void {
+    const { view, nodeId, limits, transport } = this.node;
+    const wanted = view.edgePolicy.draining.get(nodeId);
+    if (!view.isEdgeClosed) {
+      this.drain?.follow(wanted);
+      return;
+    }
+    const tellingMs = limits.edgeLeaveMs * tellingPart;
+    // Once: those who have left already do not make it slower for the rest.
+    this.leavePerSecond ??= Math.ceil((transport.connectionCount * 1_000) / tellingMs);
+    this.drain?.follow(Math.max(this.leavePerSecond, wanted ?? 0, drainRate.plain));
+  }
+
   /** Connections served under an epoch that has passed go to the new owner. */
   private onPlacementChanged(): void {
+    this.followDrain();
     const { table } = this.node.view;
     this.eachConnection((connection, key) => {
       const { shard } = connection;
@@ -233,6 +270,7 @@ export class Edge extends Actor<EdgeMessage> {
       bytesSent: this.context?.bytesSent ?? 0,
       attachesQueued: this.context?.attaches.queued ?? 0,
       attachesUnanswered: this.context?.attaches.unanswered ?? 0,
+      drain: this.drain?.inspect() ?? null,
       closed: this.context?.closedByReason ?? {},
       sockets: this.node.transport.figures(),
     };

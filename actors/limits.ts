@@ -67,6 +67,10 @@ export interface Limits {
   readonly connectionFramesBurst: number;
   /** Unsent bytes of one connection; beyond, it is closed as a slow consumer. */
   readonly connectionBufferBytesMax: number;
+  /** A client that was told to move and is still there so long after is closed. */
+  readonly moveWithinMs: number;
+  /** A node that stops gives its clients so long to move, all of them. */
+  readonly edgeLeaveMs: number;
   /** Of an edge's connections, every 10 ms: sent to the owners of their shards to be attached. */
   readonly attachesPerTick: number;
   /** An attach that is not answered is sent again; each time later, up to the second. */
@@ -189,6 +193,10 @@ export const defaultLimits: Limits = {
   connectionFramesPerSecond: 2_000,
   connectionFramesBurst: 4_000,
   connectionBufferBytesMax: 1024 * 1024,
+  // A token may have to be fetched first, for which a client gives its app longer still.
+  moveWithinMs: 10 * second,
+  // Within what supervisors of processes wait between SIGTERM and SIGKILL: 10 s and up.
+  edgeLeaveMs: 6 * second,
   attachesPerTick: 200,
   attachRetryMs: 500,
   attachRetryMsMax: 5 * second,

@@ -12,13 +12,20 @@ import { unreachable } from "../src/base/assert.js";
 import { randomToken } from "../src/base/random.js";
 import { Fault } from "../src/base/result.js";
 import type { KeyValueEntry } from "../src/ports/key-value.js";
-import type { HealthJudged, PlacementChanged, ShardsReleased } from "../src/protocol/messages.js";
+import { decodeEdgeSwitch, edgeSwitchKey } from "../src/protocol/edge-switch.js";
+import type {
+  HealthJudged,
+  LeaveEdge,
+  PlacementChanged,
+  ShardsReleased,
+} from "../src/protocol/messages.js";
 import { pingSubject } from "../src/protocol/subjects.js";
 import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
 import type { StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
+import { decodeEdgePolicy, edgePolicyKey, plainPolicy } from "../topology/edge-policy.js";
 import { decodeLeader } from "../topology/election.js";
 import { decodeNodeRecord, isOfAnotherVersion, nodeKeyPrefix } from "../topology/node-record.js";
 import { PlacementTable } from "../topology/placement-table.js";
@@ -59,7 +66,8 @@ export type MembershipMessage =
   | Renewed
   | WatchOpened
   | ShardsReleased
-  | HealthJudged;
+  | HealthJudged
+  | LeaveEdge;
 
 const membershipKind: ActorKind = {
   name: "membership",
@@ -145,6 +153,9 @@ export class Membership extends Actor<MembershipMessage> {
       case "HealthJudged":
         this.onHealthJudged(message);
         return;
+      case "LeaveEdge":
+        this.onLeaveEdge();
+        return;
       default:
         unreachable(message);
     }
@@ -181,6 +192,14 @@ export class Membership extends Actor<MembershipMessage> {
     this.node.view.health = verdict;
     this.isRecordOld = true;
     if (this.hasLease) this.renew();
+  }
+
+  /** With the lease, too: from then on no dispatcher sends anybody here. */
+  private onLeaveEdge(): void {
+    this.node.view.isEdgeClosed = true;
+    this.isRecordOld = true;
+    if (this.hasLease) this.renew();
+    this.announce();
   }
 
   /** It may be past its deadline: then it is lost with the next look. */
@@ -289,6 +308,8 @@ export class Membership extends Actor<MembershipMessage> {
     if (key === tableKey) this.onTable(entry);
     else if (key === leaderKey) this.onLeader(entry);
     else if (key.startsWith(nodeKeyPrefix)) this.onNode(key, entry);
+    else if (key === edgePolicyKey) this.onEdgePolicy(entry);
+    else if (key === edgeSwitchKey) this.onEdgeSwitch(entry);
   }
 
   private onTable(entry: KeyValueEntry | undefined): void {
@@ -316,6 +337,22 @@ export class Membership extends Actor<MembershipMessage> {
     this.node.view.leader = leader?.ok ? leader.value : undefined;
     if (leader?.ok) this.node.view.floor.noteMaster(leader.value.epoch);
     if (before?.epoch !== this.node.view.leader?.epoch) this.announce();
+  }
+
+  private onEdgePolicy(entry: KeyValueEntry | undefined): void {
+    const policy = entry === undefined ? plainPolicy : decodeEdgePolicy(entry.value);
+    if (entry !== undefined && policy === undefined) {
+      this.onUnreadable(entry, false, "it is no policy of edges of a version known here");
+      return;
+    }
+    this.node.view.edgePolicy = policy ?? plainPolicy;
+    this.announce();
+  }
+
+  private onEdgeSwitch(entry: KeyValueEntry | undefined): void {
+    const read = entry === undefined ? { letInPercent: 100 } : decodeEdgeSwitch(entry.value);
+    if (read === undefined) this.node.log.error("the edges' switch is not readable");
+    else this.node.view.letInPercent = read.letInPercent;
   }
 
   private onNode(key: string, entry: KeyValueEntry | undefined): void {

@@ -30,6 +30,8 @@ export interface NodeContext {
   readonly version: string;
   /** Where clients reach this node's edge. */
   readonly edgeUrl: string;
+  /** All ways there, where there are several; the one above is the first. */
+  readonly edgeUrls?: readonly string[];
   readonly clock: Clock;
   readonly random: Random;
   readonly bus: Bus;

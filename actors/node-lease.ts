@@ -89,7 +89,7 @@ export class NodeLease {
   }
 
   private record(): Uint8Array {
-    const { nodeId, idc, version, edgeUrl, limits, processes, view } = this.node;
+    const { nodeId, idc, version, edgeUrl, edgeUrls = [], limits, processes, view } = this.node;
     const { unwell, isInDoubt, cannotServe } = view.health;
     return encodeNodeRecord({
       nodeId,
@@ -97,6 +97,8 @@ export class NodeLease {
       idc,
       version,
       edgeUrl,
+      ...(edgeUrls.length > 1 ? { edgeUrls } : {}),
+      ...(view.isEdgeClosed ? { isEdgeClosed: true } : {}),
       ...processes.own,
       leaseMs: limits.leaseMs,
       startedAtMs: this.startedAtMs,

@@ -28,6 +28,7 @@ import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import type { ActorSystem } from "../src/runtime/system.js";
 import type { ViewUsage } from "./app-usage.js";
+import { answerDispatcherRequest } from "./dispatcher-desk.js";
 import type { BackUpGroup } from "./group-backup.js";
 import { answerFromJournal } from "./journal-reader.js";
 import { answerLaneRequest } from "./lane-desk.js";
@@ -214,6 +215,15 @@ export class OperatorDesk extends Actor<DeskMessage> {
       case "rebalance-plan":
       case "rebalance-commit":
         return this.operate(request);
+      case "edges":
+      case "edges-told":
+      case "edges-other":
+      case "edges-forget":
+      case "edges-away":
+      case "edge-weigh":
+      case "edge-drain":
+      case "edge-undrain":
+        return answerDispatcherRequest(this.node, request);
       default:
         return unreachable(request);
     }

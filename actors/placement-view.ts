@@ -6,6 +6,7 @@
  */
 import type { NodeVerdict } from "../src/protocol/messages.js";
 import type { Shard } from "../src/protocol/shards.js";
+import { type EdgePolicy, plainPolicy } from "../topology/edge-policy.js";
 import type { LeaderRecord, Sighting } from "../topology/election.js";
 import { EpochFloor } from "../topology/epoch-floor.js";
 import type { NodeRecord } from "../topology/node-record.js";
@@ -40,6 +41,11 @@ export class PlacementView {
   leaseHeldSinceMs = 0;
   /** The bucket's first snapshot has been read: what is not here is not there. */
   isLoaded = false;
+  /** What operators have said about the edges, and how many of 100 handshakes are let in. */
+  edgePolicy: EdgePolicy = plainPolicy;
+  letInPercent = 100;
+  /** This node is about to stop, and its clients are leaving. */
+  isEdgeClosed = false;
   /** This node's own, by its probes. */
   health: NodeVerdict = wellNode;
 

@@ -1,6 +1,7 @@
 // Receives one user's pushes in Node and prints them until Ctrl-C.
 //   BELFRY_TOKEN=$(npx belfry token demo alice) node examples/receive.mjs
 import { createDevice } from "belfry/client";
+import { wsSocket } from "belfry/client/ws";
 import { WebSocket } from "ws";
 
 const { BELFRY_URL = "ws://127.0.0.1:8080/connect", BELFRY_TOKEN } = process.env;
@@ -8,7 +9,7 @@ if (!BELFRY_TOKEN) throw new Error("BELFRY_TOKEN is not set");
 
 const device = createDevice({
   url: BELFRY_URL,
-  socket: WebSocket,
+  socket: wsSocket(WebSocket),
   // A real app asks its own service for a fresh one here.
   getToken: async () => BELFRY_TOKEN,
   device: "receive-example",

@@ -14,6 +14,10 @@ export interface NodeRecord extends Member {
   readonly startedAtMs: number;
   /** Where clients connect, e.g. `ws://127.0.0.1:8080/connect`. */
   readonly edgeUrl: string;
+  /** All of them, the one above first, where there are several: other ports, other hosts. */
+  readonly edgeUrls?: readonly string[];
+  /** Its clients are leaving, and it takes no new one: it is about to stop. */
+  readonly isEdgeClosed?: boolean;
   /** Why it should serve no shards for now, by its own judgement; absent while it is well. */
   readonly unwell?: string;
   /** A probe of its own was bad: it may be about to be unwell, or not. */
@@ -74,10 +78,16 @@ export function decodeNodeRecord(bytes: Uint8Array): NodeRecord | undefined {
     typeof value.pid === "number" &&
     typeof value.processStart === "string" &&
     typeof value.edgeUrl === "string" &&
+    (value.edgeUrls === undefined || isTextList(value.edgeUrls)) &&
+    (value.isEdgeClosed === undefined || typeof value.isEdgeClosed === "boolean") &&
     (value.unwell === undefined || typeof value.unwell === "string") &&
     (value.isInDoubt === undefined || typeof value.isInDoubt === "boolean") &&
     (value.cannotServe === undefined || isNumberList(value.cannotServe));
   return isWhole ? (value as unknown as NodeRecord) : undefined;
+}
+
+function isTextList(value: unknown): boolean {
+  return Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string");
 }
 
 function isNumberList(value: unknown): boolean {

@@ -9,6 +9,7 @@ import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
 import { declareAppReach } from "./app-reach.js";
 import { declareBackup } from "./backup.js";
+import { declareDispatcher } from "./dispatcher.js";
 import { declareDrain } from "./drain.js";
 import { declareEdges } from "./edges.js";
 import { declareInbox } from "./inbox.js";
@@ -41,7 +42,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
     ...[declareUser, declareInbox, declareApp, declareToken, declareMigrate],
     ...[declareMessage, declareAppReach, declareBackup],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
-    ...[declareLane, declareEdges],
+    ...[declareLane, declareEdges, declareDispatcher],
   ]) {
     declare(program, invocation);
   }

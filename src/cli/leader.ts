@@ -1,6 +1,7 @@
 /** Asks whoever leads the placement, and follows when the leadership passes on meanwhile. */
 import type { Clock } from "../base/clock.js";
 import { Fault } from "../base/result.js";
+import type { DispatcherRequest } from "../protocol/dispatcher-request.js";
 import { type ErrorAnswer, errorAnswer } from "../protocol/errors.js";
 import type {
   DeskAnswer,
@@ -11,7 +12,7 @@ import type {
 import type { Fleet, Placement } from "./fleet.js";
 import { type Heard, hear } from "./fleet-status.js";
 
-export type LeaderRequest = PlacementRequest | LaneRequest | EdgeRequest;
+export type LeaderRequest = PlacementRequest | LaneRequest | EdgeRequest | DispatcherRequest;
 
 /** How long a command goes on trying, and by which clock. */
 export interface Patience {

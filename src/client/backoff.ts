@@ -12,12 +12,21 @@ export class Backoff {
 
   constructor(
     private readonly random: Random,
-    private readonly limits: BackoffLimits,
+    private limits: BackoffLimits,
   ) {}
 
   nextMs(): number {
     const { baseMs, capMs } = this.limits;
     return fullJitterMs(this.random, this.failures++, baseMs, capMs);
+  }
+
+  /** Other bounds from now on; the attempts made still count. */
+  change(limits: BackoffLimits): void {
+    this.limits = limits;
+  }
+
+  get baseMs(): number {
+    return this.limits.baseMs;
   }
 
   /** Called once things have gone well for a while. */

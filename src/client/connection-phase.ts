@@ -18,16 +18,23 @@ import type { Cancel } from "../base/clock.js";
 import type { AttachedInfo } from "../protocol/frames.js";
 import type { Attach } from "./attach.js";
 import type { EdgeConnection } from "./edge-connection.js";
+import type { EdgePlace } from "./edge-finder.js";
 
 export type Phase =
   | { readonly name: "idle" }
   | { readonly name: "preparing" }
-  | { readonly name: "greeting"; readonly connection: EdgeConnection }
+  | {
+      readonly name: "greeting";
+      readonly connection: EdgeConnection;
+      readonly place: EdgePlace;
+    }
   | {
       readonly name: "attached";
       readonly connection: EdgeConnection;
+      readonly place: EdgePlace;
       readonly attach: Attach;
       readonly info: AttachedInfo;
+      readonly isResumed: boolean;
       readonly cancelStable: Cancel;
     }
   | {
@@ -44,8 +51,12 @@ export type DeviceState =
   | { readonly name: "idle" }
   /** Fetching a token, opening the socket or waiting for the session. */
   | { readonly name: "connecting" }
-  /** The session is bound; pushes come. `tokenExpiresAt` is in seconds since the epoch. */
-  | ({ readonly name: "attached" } & AttachedInfo)
+  /**
+   * The session is bound; pushes come. `tokenExpiresAt` is in seconds since the epoch.
+   * `isResumed`: it goes on behind what the app took last; otherwise what the app shows may
+   * be of another time, and it had better load its own state anew.
+   */
+  | ({ readonly name: "attached"; readonly isResumed: boolean } & AttachedInfo)
   /** Comes back by itself after `retryInMs` milliseconds, or at once by `connect()`. */
   | { readonly name: "waiting"; readonly retryInMs: number; readonly reason: string }
   /** The edge closed with a code (4500-4999) that says not to come back unchanged. */
@@ -59,7 +70,7 @@ export function deviceState(phase: Phase): DeviceState {
     case "greeting":
       return { name: "connecting" };
     case "attached":
-      return { ...phase.info, name: "attached" };
+      return { ...phase.info, name: "attached", isResumed: phase.isResumed };
     case "waiting":
       return { name: "waiting", retryInMs: phase.retryInMs, reason: phase.reason };
     case "stopped":

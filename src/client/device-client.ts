@@ -13,14 +13,12 @@
  *
  * Invariant: at most one connection is alive, and it is the phase's.
  */
-import type { Clock } from "../base/clock.js";
-import { type Random, randomToken } from "../base/random.js";
+import { randomToken } from "../base/random.js";
 import { mayComeBack } from "../protocol/close-codes.js";
-import { clientKinds, protocolVersion, type Start } from "../protocol/frames.js";
+import { clientKinds } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
-import type { AckLimits } from "./ack-batcher.js";
+import { AppHandlers } from "./app-handlers.js";
 import { Attach } from "./attach.js";
-import { Backoff, type BackoffLimits } from "./backoff.js";
 import {
   connectionOf,
   type DeviceState,
@@ -28,99 +26,41 @@ import {
   leavePhase,
   type Phase,
 } from "./connection-phase.js";
-import { DeviceMemory } from "./device-memory.js";
+import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import { type DeviceMessage, deviceMessage } from "./device-message.js";
-import type { DeviceSocketConstructor } from "./device-socket.js";
-import type { DeviceStorage } from "./device-storage.js";
+import type { Device, DeviceOptions } from "./device-options.js";
+import { type DeviceParts, makeParts } from "./device-parts.js";
+import type { Directive } from "./directive.js";
+import type { EdgeAddress } from "./dispatcher-answer.js";
 import {
   type ConnectionEnd,
   clientCloseCodes,
   EdgeConnection,
   type SessionFrame,
 } from "./edge-connection.js";
+import type { EdgePlace } from "./edge-finder.js";
+import { EdgeTelling } from "./edge-telling.js";
+import { helloOf } from "./hello.js";
 import { Intake } from "./intake.js";
-import { platformClock, platformRandom, platformStorage } from "./platform.js";
+import { Presenter } from "./presenter.js";
+import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
 import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
+import { isWayGone, type Seen } from "./surroundings.js";
 import { accountName, accountOfToken } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
+import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
 
+export type { AppState, AppStateSource } from "./app-state.js";
 export type { DeviceState } from "./connection-phase.js";
+export { DeviceError } from "./device-error.js";
+export type { DeviceEvents, Unsubscribe } from "./device-events.js";
 export type { DeviceMessage } from "./device-message.js";
+export type { Device, DeviceOptions } from "./device-options.js";
 export type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 export type { DeviceStorage } from "./device-storage.js";
-
-export interface DeviceOptions {
-  /** Where edges listen, `ws://` or `wss://`; with several, each attempt takes the next. */
-  readonly url?: string;
-  readonly urls?: readonly string[];
-  /**
-   * A token that is good now; asked before every connect, and when the edge says that
-   * one is about to expire. No answer within 30 s counts as a failure and is retried.
-   */
-  readonly getToken: () => Promise<string>;
-  /**
-   * Takes one message; the next comes when this one returned or its promise resolved,
-   * and only then is it acknowledged. When it throws or rejects, the message and all
-   * behind it stay unacknowledged: the device reconnects after a backoff and gets them
-   * again in order, until the platform sets the message aside.
-   */
-  readonly onMessage: (message: DeviceMessage) => void | Promise<void>;
-  /** Takes an at-most-once message (QoS 0): no position, no ack, no second delivery. */
-  readonly onPassing?: (message: DeviceMessage) => void;
-  /**
-   * The service took this message back: remove it from what is shown. One that the app was
-   * not given yet it will not be given; one that it took while away is not told of.
-   */
-  readonly onRecall?: (id: string) => void;
-  readonly onState?: (state: DeviceState) => void;
-  /** What went wrong and was dealt with; for logs. */
-  readonly onError?: (error: DeviceError) => void;
-  /** Names this installation, 1 to 64 bytes; made once and stored unless given. */
-  readonly device?: string;
-  /** What it runs on, such as `ios` or `web`, 1 to 64 bytes; pushes may target it. */
-  readonly platform?: string;
-  /** Where a device that was never seen starts: with what comes (default), all, or the last n. */
-  readonly start?: Start;
-  /** Default: localStorage where there is one, else memory, which a restart forgets. */
-  readonly storage?: DeviceStorage;
-  /** Stands before each key in the storage (`device`, `connect`, `position`, `seen`). */
-  readonly storagePrefix?: string;
-  /** Default: the global WebSocket. Node 20 has none: pass the one of the package `ws`. */
-  readonly socket?: DeviceSocketConstructor;
-  /** Binary by default; the JSON form is for looking at it. */
-  readonly protocol?: "belfry.v1" | "belfry.v1.json";
-  /** Default: after 32 messages, or 50 ms after the first. The edge's window is 64. */
-  readonly acks?: Partial<AckLimits>;
-  /** Default: the first wait is in [0, 500 ms), doubling to at most 30 s. */
-  readonly backoff?: Partial<BackoffLimits>;
-  readonly clock?: Clock;
-  readonly random?: Random;
-}
-
-export interface Device {
-  /** Connects now, from every state that does not already; returns at once. */
-  connect(): void;
-  /** Acknowledges what was taken, ends the connection and stays away until `connect()`. */
-  close(): void;
-  readonly state: DeviceState;
-  /** The last position that the app took; undefined before the first attach. */
-  readonly position: Position | undefined;
-}
-
-/** - TOKEN: `getToken` failed. CONNECTION: a connection ended or could not be made.
- *  - HANDLER: `onMessage`, `onPassing` or `onState` threw. STORAGE: it could not be
- *    read or written. REFUSED: the edge refused a token or the attach. */
-export class DeviceError extends Error {
-  override readonly name = "DeviceError";
-
-  constructor(
-    readonly code: "TOKEN" | "CONNECTION" | "HANDLER" | "STORAGE" | "REFUSED",
-    message: string,
-    options?: { cause?: unknown },
-  ) {
-    super(message, options);
-  }
-}
+export type { NetworkSource, NetworkType } from "./network-source.js";
+export type { Notifier, ShownNotification } from "./notifier.js";
+export { CallError, type CallOptions } from "./uplink-calls.js";
 
 /** Throws when no URL or no WebSocket is there to use; connects only by `connect()`. */
 export function createDevice(options: DeviceOptions): Device {
@@ -132,37 +72,41 @@ const attachTimeoutMs = 15_000;
 /** An attach that lasted so long ends the backoff. */
 const stableAfterMs = 10_000;
 const deviceIdLength = 20;
+/** A network that comes and goes hurries nobody more often. */
+const hurryEveryMs = 5_000;
 
 class DeviceClient implements Device {
   private phase: Phase = { name: "idle" };
-  private readonly urls: readonly string[];
-  private readonly socket: DeviceSocketConstructor;
-  private readonly clock: Clock;
-  private readonly random: Random;
-  private readonly ackLimits: AckLimits;
-  private readonly backoff: Backoff;
-  private readonly memory: DeviceMemory;
+  private readonly parts: DeviceParts;
+  private readonly app: AppHandlers;
+  private readonly calls: UplinkCalls;
   private readonly intake: Intake;
-  private attempts = 0;
+  private readonly presenter: Presenter;
+  private readonly telling: EdgeTelling;
   private isFetchingToken = false;
+  private hurriedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: DeviceOptions) {
-    this.urls = options.urls ?? (options.url === undefined ? [] : [options.url]);
-    if (this.urls.length === 0) throw new TypeError("createDevice needs a url, or urls");
-    const socket = options.socket ?? globalThis.WebSocket;
-    if (socket === undefined) {
-      throw new TypeError("no global WebSocket here: pass `socket`, in Node the one of `ws`");
-    }
-    this.socket = socket;
-    this.clock = options.clock ?? platformClock;
-    this.random = options.random ?? platformRandom;
-    this.ackLimits = { messagesMax: 32, delayMs: 50, ...options.acks };
-    this.backoff = new Backoff(this.random, { baseMs: 500, capMs: 30_000, ...options.backoff });
-    const storage = options.storage ?? platformStorage();
-    this.memory = new DeviceMemory(storage, options.storagePrefix ?? "belfry.", (cause) => {
-      this.report("STORAGE", "the storage failed", cause);
+    this.app = new AppHandlers(options);
+    this.parts = makeParts(options, {
+      report: (code, message, cause) => this.app.report(code, message, cause),
+      onSurroundings: (now, before) => this.onSurroundings(now, before),
     });
-    this.intake = new Intake(this.memory, options.onMessage, (cause) => this.onRejected(cause));
+    const { memory, clock, held, notifier, surroundings } = this.parts;
+    this.presenter = new Presenter({
+      clock,
+      held,
+      notifier,
+      app: () => surroundings.now.app,
+      toApp: (message) => this.app.take(message),
+      onTapped: (message) => this.app.tell("tap", message),
+      onError: (code, cause) =>
+        this.app.report(code, "a notification or its message failed", cause),
+    });
+    this.calls = new UplinkCalls(clock);
+    this.telling = new EdgeTelling(this.parts.heartbeats, surroundings);
+    const take = (message: DeviceMessage) => this.presenter.take(message);
+    this.intake = new Intake(memory, take, (cause) => this.onRejected(cause));
   }
 
   get state(): DeviceState {
@@ -170,75 +114,96 @@ class DeviceClient implements Device {
   }
 
   get position(): Position | undefined {
-    return this.memory.position;
+    return this.parts.memory.position;
   }
 
   connect(): void {
+    this.parts.surroundings.start();
+    this.presenter.open();
     const { name } = this.phase;
-    if (name === "idle" || name === "waiting" || name === "stopped") void this.prepare();
+    if (name !== "idle" && name !== "waiting" && name !== "stopped") return;
+    // An app may be impatient, but not with a server that asked for time.
+    if (this.parts.pace.heldMs === 0) void this.prepare();
+    else if (name !== "waiting") this.wait("a server asked to wait");
   }
 
   close(): void {
-    if (this.phase.name === "attached") this.phase.attach.flush();
-    const connection = connectionOf(this.phase);
-    this.enter({ name: "idle" });
-    connection?.end(clientCloseCodes.DONE, "");
+    this.parts.surroundings.stop();
+    this.presenter.close();
+    this.replace({ name: "idle" });
     this.intake.drop();
-    this.backoff.reset();
+    this.calls.close();
+    this.parts.pace.reset();
+  }
+
+  isNew(id: string): boolean {
+    const { memory } = this.parts;
+    if (memory.hasSeen(id)) return false;
+    memory.see(id);
+    memory.saveSeen();
+    return true;
+  }
+
+  on<Name extends keyof DeviceEvents>(name: Name, listener: DeviceListener<Name>): Unsubscribe {
+    return this.app.on(name, listener);
+  }
+
+  onType(type: string, handler: MessageHandler): Unsubscribe {
+    return this.app.onType(type, handler);
+  }
+
+  call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
+    return this.calls.call(route, body, options);
   }
 
   private async prepare(): Promise<void> {
     const phase: Phase = { name: "preparing" };
     this.enter(phase);
-    await this.memory.load();
+    await Promise.all([this.parts.memory.load(), this.parts.heartbeats.load()]);
     if (this.phase !== phase) return;
     let token: string;
     try {
-      token = await fetchToken(this.options.getToken, this.clock, tokenTimeoutMs);
+      token = await fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs);
     } catch (cause) {
       if (this.phase !== phase) return;
-      this.report("TOKEN", "getToken failed", cause);
+      this.app.report("TOKEN", "getToken failed", cause);
       return this.wait("no token");
     }
-    if (this.phase === phase) this.open(token);
+    await this.presenter.load(accountOfToken(token));
+    if (this.phase !== phase) return;
+    const place = await this.parts.finder.find(token, this.nameDevice());
+    if (this.phase !== phase) return;
+    if ("wait" in place) this.wait(place.wait);
+    else this.open(token, place);
   }
 
-  private open(token: string): void {
-    const url = this.urls[this.attempts++ % this.urls.length] as string;
+  private open(token: string, place: EdgePlace): void {
+    const { url } = place;
+    const { memory, clock } = this.parts;
     try {
       const connection: EdgeConnection = new EdgeConnection({
         url,
-        socket: this.socket,
+        socket: this.parts.socket,
         protocol: this.options.protocol ?? "belfry.v1",
-        clock: this.clock,
+        clock,
         attachTimeoutMs,
-        hello: () => this.hello(token),
+        hello: () => ({ ...helloOf(token, this.options, memory, clock), ...this.telling.hello() }),
+        silence: this.telling.watch(place.network, () => connectionOf(this.phase)),
         onFrame: (frame) => this.onFrame(connection, frame),
         onEnd: (end) => this.onEnd(connection, end),
       });
-      this.enter({ name: "greeting", connection });
+      this.enter({ name: "greeting", connection, place });
     } catch (cause) {
-      this.report("CONNECTION", `no connection to ${url}`, cause);
+      this.app.report("CONNECTION", `no connection to ${url}`, cause);
       this.wait("no connection");
     }
   }
 
-  private hello(token: string): Record<string, unknown> {
-    const { options, memory } = this;
+  private nameDevice(): string {
+    const { options, parts } = this;
+    const { memory } = parts;
     if (options.device !== undefined) memory.device = options.device;
-    else if (memory.device === undefined) {
-      memory.nameDevice(randomToken(this.random, deviceIdLength));
-    }
-    const position = memory.positionOf(accountOfToken(token));
-    return {
-      v: protocolVersion,
-      token,
-      device: memory.device,
-      connect: memory.nextConnect(Math.floor(this.clock.wallMs())),
-      start: options.start ?? "new",
-      ...(options.platform === undefined ? {} : { platform: options.platform }),
-      ...(position === undefined ? {} : { position: [position.generation, position.seq] }),
-    };
+    return memory.device ?? memory.nameDevice(randomToken(this.parts.random, deviceIdLength));
   }
 
   private onFrame(connection: EdgeConnection, frame: SessionFrame): void {
@@ -259,10 +224,17 @@ class DeviceClient implements Device {
       case "recalled":
         this.onRecalled(frame);
         return;
+      case "directive":
+        this.onDirective(connection, frame.directive);
+        return;
+      case "answer":
+        this.calls.onAnswer(frame.call, frame.code, frame.value);
+        return;
       case "tokenWanted":
-        return void this.sendToken(connection, frame.session);
+        this.refreshToken(connection, frame.session);
+        return;
       case "refused":
-        this.report("REFUSED", `${frame.code}: ${frame.message}`);
+        this.app.report("REFUSED", `${frame.code}: ${frame.message}`);
         if (phase.name === "greeting") {
           connection.end(clientCloseCodes.ATTACH_REFUSED, frame.code);
         }
@@ -272,14 +244,18 @@ class DeviceClient implements Device {
 
   private onAttached(connection: EdgeConnection, frame: AttachedFrame): void {
     const { phase } = this;
+    if (phase.name !== "greeting" && phase.name !== "attached") return;
+    const { place } = phase;
     const earlier = phase.name === "attached" ? phase.attach : undefined;
+    // Before the new attach moves the position.
+    const isResumed = phase.name === "attached" ? phase.isResumed : this.resumes(frame);
     const account = accountName(frame.info.app, frame.info.uid);
     const context = {
-      clock: this.clock,
-      ackLimits: this.ackLimits,
+      clock: this.parts.clock,
+      ackLimits: this.parts.ackLimits,
       intake: this.intake,
       send: (ack: readonly unknown[]) => connection.send(ack),
-      onAck: () => this.memory.saveSeen(),
+      onAck: () => this.parts.memory.saveSeen(),
       onBroken: (reason: string) => connection.end(clientCloseCodes.RECEIVING_BROKEN, reason),
     };
     const attach = new Attach(frame.session, frame.base, account, context, earlier);
@@ -287,79 +263,145 @@ class DeviceClient implements Device {
       attach.stop();
       return;
     }
-    const cancelStable = this.clock.after(stableAfterMs, () => this.backoff.reset());
-    this.enter({ name: "attached", connection, attach, info: frame.info, cancelStable });
+    const cancelStable = this.parts.clock.after(stableAfterMs, () => this.parts.pace.reset());
+    if (earlier === undefined) {
+      this.parts.finder.worked(place);
+      this.telling.onAttached(connection);
+      this.calls.onAttached(connection, frame.session);
+    }
+    const { info } = frame;
+    this.enter({ name: "attached", connection, place, attach, info, isResumed, cancelStable });
+  }
+
+  /** What it has goes on: the same user, and the same count of positions. */
+  private resumes({ base, info }: AttachedFrame): boolean {
+    const position = this.parts.memory.positionOf(accountName(info.app, info.uid));
+    return position?.generation === base.generation;
+  }
+
+  private onDirective(connection: EdgeConnection, directive: Directive): void {
+    switch (directive.do) {
+      case "heartbeat":
+        connection.beatEvery(directive.heartbeatMs);
+        return;
+      case "reconnect": {
+        const { afterMs, spreadMs, edges } = directive;
+        const delayMs = afterMs + this.parts.random.next() * spreadMs;
+        connection.planIn(delayMs, () => this.moveOn(connection, edges));
+        return;
+      }
+      case "kick":
+        this.replace({ name: "stopped", code: clientCloseCodes.KICKED, reason: directive.reason });
+        return;
+      case "config":
+        this.app.tell("config", directive.config);
+        return;
+    }
+  }
+
+  /** Acknowledges what was taken, and is back at once: nothing failed. */
+  private moveOn(connection: EdgeConnection, edges: readonly EdgeAddress[]): void {
+    if (connectionOf(this.phase) !== connection) return;
+    const { finder, pace } = this.parts;
+    finder.move(edges);
+    // Again before an attach has lasted: two edges that send clients to each other.
+    const isFirst = pace.attempts === 0;
+    const waitMs = pace.nextMs();
+    if (this.phase.name === "attached") this.phase.attach.flush();
+    if (isFirst) void this.prepare();
+    else this.wait("told to move again", waitMs);
+    connection.end(clientCloseCodes.TOLD_TO_MOVE, "told to move");
+  }
+
+  /** Leaves a connection for `phase`; its end is no news then. */
+  private replace(phase: Phase): void {
+    const connection = connectionOf(this.phase);
+    if (this.phase.name === "attached") this.phase.attach.flush();
+    this.enter(phase);
+    if (phase.name !== "stopped") connection?.end(clientCloseCodes.DONE, "");
+    else connection?.end(phase.code, phase.reason);
   }
 
   private onPassing(frame: PassingFrame): void {
-    if (this.memory.hasSeen(frame.id)) return;
-    this.memory.see(frame.id);
-    this.callApp(() => this.options.onPassing?.(deviceMessage(frame)));
+    if (this.parts.memory.hasSeen(frame.id)) return;
+    this.parts.memory.see(frame.id);
+    this.app.tell("passing", deviceMessage(frame));
   }
 
   /** What still waits for the app is passed over when its turn comes. */
   private onRecalled({ ids }: RecalledFrame): void {
     for (const id of ids) {
-      this.memory.see(id);
-      this.callApp(() => this.options.onRecall?.(id));
+      this.parts.memory.see(id);
+      this.presenter.recall(id);
+      this.app.tell("recall", id);
     }
   }
 
   /** The app did not take a message: come back for it, and for all behind it. */
   private onRejected(cause: unknown): void {
-    this.report("HANDLER", "onMessage failed; the message will be delivered again", cause);
+    this.app.report("HANDLER", "onMessage failed; the message will be delivered again", cause);
     connectionOf(this.phase)?.end(clientCloseCodes.HANDLER_FAILED, "the app took it not");
   }
 
-  private async sendToken(connection: EdgeConnection, session: number): Promise<void> {
+  private refreshToken(connection: EdgeConnection, session: number): void {
     if (this.isFetchingToken) return;
     this.isFetchingToken = true;
-    try {
-      const token = await fetchToken(this.options.getToken, this.clock, tokenTimeoutMs);
-      connection.send([clientKinds.token, session, token]);
-    } catch (cause) {
+    fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs)
+      .then((token) => connection.send([clientKinds.token, session, token]))
       // The edge closes when the old one expires, and the reconnect asks again.
-      this.report("TOKEN", "getToken failed on a live connection", cause);
-    } finally {
-      this.isFetchingToken = false;
-    }
+      .catch((cause) => this.app.report("TOKEN", "getToken failed on a live connection", cause))
+      .finally(() => {
+        this.isFetchingToken = false;
+      });
   }
 
-  private onEnd(connection: EdgeConnection, { code, reason }: ConnectionEnd): void {
-    if (connectionOf(this.phase) !== connection) return;
-    this.report("CONNECTION", `the connection ended with ${code} ${reason}`.trimEnd());
+  private onEnd(connection: EdgeConnection, end: ConnectionEnd): void {
+    const { code, reason, retryAfterMs } = end;
+    const { phase } = this;
+    if (connectionOf(phase) !== connection) return;
+    if ("place" in phase && sendsElsewhere(code)) this.parts.finder.leave(phase.place.network);
+    this.app.report("CONNECTION", `the connection ended with ${code} ${reason}`.trimEnd());
+    this.parts.pace.hold(Math.max(closeHintMs(code, reason), retryAfterMs ?? 0));
     if (mayComeBack(code)) this.wait(reason || `closed with ${code}`);
     else this.enter({ name: "stopped", code, reason });
   }
 
-  private wait(reason: string): void {
-    const retryInMs = Math.ceil(this.backoff.nextMs());
-    const cancelRetry = this.clock.after(retryInMs, () => void this.prepare());
+  /** The network changed, or somebody looks or looks away. */
+  private onSurroundings(now: Seen, before: Seen): void {
+    if (isWayGone(now.network, before.network)) {
+      const reason = `network ${now.network}`;
+      connectionOf(this.phase)?.end(clientCloseCodes.NETWORK_CHANGED, reason);
+    }
+    if (now.app === "front") this.presenter.onFront();
+    if (now.network !== before.network && now.network !== "none") this.hurry();
+    const connection = connectionOf(this.phase);
+    if (connection !== undefined) this.telling.tell(connection);
+    // A page in the background may be gone without a word.
+    if (now.app === "background" && this.phase.name === "attached") this.phase.attach.flush();
+  }
+
+  /** At most once in five seconds, however often the network comes and goes. */
+  private hurry(): void {
+    const { phase } = this;
+    const nowMs = this.parts.clock.monotonicMs();
+    if (phase.name !== "waiting" || nowMs - this.hurriedAtMs < hurryEveryMs) return;
+    this.hurriedAtMs = nowMs;
+    this.wait(phase.reason, this.parts.pace.soonMs());
+  }
+
+  private wait(reason: string, waitMs = this.parts.pace.nextMs()): void {
+    const retryInMs = Math.ceil(waitMs);
+    const cancelRetry = this.parts.clock.after(retryInMs, () => void this.prepare());
     this.enter({ name: "waiting", retryInMs, reason, cancelRetry });
   }
 
   private enter(phase: Phase): void {
     const { name } = this.phase;
     leavePhase(this.phase);
+    if (phase.name !== "attached") this.calls.onLost();
     this.phase = phase;
     // The app sees `preparing` and `greeting` as one.
     if (name === "preparing" && phase.name === "greeting") return;
-    this.callApp(() => this.options.onState?.(deviceState(phase)));
-  }
-
-  private callApp(call: () => void): void {
-    try {
-      call();
-    } catch (cause) {
-      this.report("HANDLER", "a handler of the app threw", cause);
-    }
-  }
-
-  private report(code: DeviceError["code"], message: string, cause?: unknown): void {
-    try {
-      this.options.onError?.(new DeviceError(code, message, { cause }));
-    } catch {
-      // A handler of errors that throws has nobody left to tell.
-    }
+    this.app.tell("state", deviceState(phase));
   }
 }

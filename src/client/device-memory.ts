@@ -54,9 +54,10 @@ export class DeviceMemory {
     return this.taken;
   }
 
-  nameDevice(device: string): void {
+  nameDevice(device: string): string {
     this.device = device;
     this.write("device", device);
+    return device;
   }
 
   /** A number above all before it, on this installation and, by the clock, on a restored one. */
@@ -74,9 +75,10 @@ export class DeviceMemory {
   /** The edge said who is signed in; what is remembered of another user is forgotten. */
   signIn(account: string): void {
     if (account === this.account) return;
+    // What was seen before anybody was signed in is nobody else's.
+    if (this.account !== undefined) this.seen = new SeenIds(seenIdsMax);
     this.account = account;
     this.taken = undefined;
-    this.seen = new SeenIds(seenIdsMax);
   }
 
   hasTaken(id: string, position: Position): boolean {
@@ -101,8 +103,9 @@ export class DeviceMemory {
     this.write("position", JSON.stringify({ v: recordVersion, account, generation, seq }));
   }
 
-  /** Writes the newest ids. */
+  /** Writes the newest ids, once it is known whose they are. */
   saveSeen(): void {
+    if (this.account === undefined) return;
     const ids = this.seen.newest(storedIdsMax);
     const { account } = this;
     this.write("seen", JSON.stringify({ v: recordVersion, account, ids }));
@@ -115,7 +118,8 @@ export class DeviceMemory {
     if (isSequence(generation) && isSequence(seq)) this.taken = { generation, seq };
     if (seen.account !== this.account || !Array.isArray(seen.ids)) return;
     const ids = seen.ids.filter((id) => typeof id === "string");
-    this.seen = new SeenIds(seenIdsMax, ids);
+    // What was seen while the storage was being read is newer.
+    this.seen = new SeenIds(seenIdsMax, [...ids, ...this.seen.newest(seenIdsMax)]);
   }
 
   private async read(name: string): Promise<string | undefined> {

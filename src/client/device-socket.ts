@@ -8,7 +8,8 @@ export interface DeviceSocket {
   readonly readyState: number;
   onopen: Listener<unknown> | null;
   onmessage: Listener<{ data: unknown }> | null;
-  onclose: Listener<{ code: number; reason: string }> | null;
+  /** `retryAfterMs` of a handshake that was refused, where the platform tells: browsers do not. */
+  onclose: Listener<{ code: number; reason: string; retryAfterMs?: number }> | null;
   onerror: Listener<unknown> | null;
   send(data: string | Uint8Array<ArrayBuffer>): void;
   close(code?: number, reason?: string): void;

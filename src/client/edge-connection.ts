@@ -5,7 +5,7 @@
  * Invariant: `onEnd` comes exactly once, and no frame after it.
  */
 import type { Cancel, Clock } from "../base/clock.js";
-import { clientKinds } from "../protocol/frames.js";
+import { clientFrameBytesMax, clientKinds } from "../protocol/frames.js";
 import type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 import { decodeServerFrame, encodeClientFrame, type ServerFrame } from "./server-frames.js";
 
@@ -18,12 +18,20 @@ export const clientCloseCodes = {
   ATTACH_TIMEOUT: 3004,
   ATTACH_REFUSED: 3005,
   RECEIVING_BROKEN: 3006,
+  NETWORK_CHANGED: 3007,
+  TOLD_TO_MOVE: 3008,
+  KICKED: 3009,
 } as const;
 
 /** Heartbeats without a sign of the edge until it counts as gone. */
 const heartbeatsMissed = 2.5;
 const heartbeatMsUntilTold = 30_000;
+/** A timer later than this was held up by the platform. */
+const lateMs = 2_000;
+/** Then what waits to be read gets so long to show itself. */
+const graceMs = 5_000;
 const openState = 1;
+const utf8 = new TextEncoder();
 
 export interface ConnectionOptions {
   readonly socket: DeviceSocketConstructor;
@@ -33,23 +41,40 @@ export interface ConnectionOptions {
   readonly attachTimeoutMs: number;
   /** The hello's map, made when the socket is open. */
   readonly hello: () => Record<string, unknown>;
+  readonly silence: SilenceWatch;
   readonly onFrame: (frame: SessionFrame) => void;
   readonly onEnd: (end: ConnectionEnd) => void;
 }
 
 export type SessionFrame = Exclude<ServerFrame, { kind: "welcome" | "ping" | "unknown" }>;
 
+/** How the link bears its silences; each is told the interval that the edge keeps. */
+export interface SilenceWatch {
+  /** A ping came, `silenceMs` after what came before it. */
+  onPing(silenceMs: number, intervalMs: number): void;
+  /** Nothing came by the deadline; the connection ends. */
+  onSilence(intervalMs: number): void;
+}
+
 export interface ConnectionEnd {
   readonly code: number;
   readonly reason: string;
+  /** A server that refused the handshake asks to stay away for so long. */
+  readonly retryAfterMs?: number;
 }
 
 export class EdgeConnection {
   private readonly socket: DeviceSocket;
   private readonly isText: boolean;
   private isEnded = false;
+  private isWatching = false;
   private heartbeatMs = heartbeatMsUntilTold;
   private heardAtMs: number;
+  private dueAtMs = 0;
+  private isGraced = false;
+  private cancelPlan: Cancel = () => {};
+  private frameBytesMax = clientFrameBytesMax;
+  private takes: readonly number[] = [];
   private cancelTimer: Cancel;
 
   /** Throws what the socket's constructor throws: for a URL that is none. */
@@ -60,7 +85,7 @@ export class EdgeConnection {
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => this.onOpen();
     this.socket.onmessage = ({ data }) => this.onData(data);
-    this.socket.onclose = ({ code, reason }) => this.finish({ code, reason });
+    this.socket.onclose = (end) => this.finish(end);
     // A close always follows; without a listener `ws` would throw.
     this.socket.onerror = () => {};
     this.heardAtMs = clock.monotonicMs();
@@ -69,9 +94,31 @@ export class EdgeConnection {
     });
   }
 
-  send(frame: readonly unknown[]): void {
-    if (this.isEnded || this.socket.readyState !== openState) return;
-    this.socket.send(encodeClientFrame(frame, this.isText));
+  /** `too-large`: above what the edge takes, which would end the connection. */
+  send(frame: readonly unknown[]): "sent" | "closed" | "too-large" {
+    if (this.isEnded || this.socket.readyState !== openState) return "closed";
+    const data = encodeClientFrame(frame, this.isText);
+    const bytes = typeof data === "string" ? utf8.encode(data).length : data.length;
+    if (bytes > this.frameBytesMax) return "too-large";
+    this.socket.send(data);
+    return "sent";
+  }
+
+  /** Whether this edge reads a kind of frame that not every edge reads. */
+  canTake(kind: number): boolean {
+    return this.takes.includes(kind);
+  }
+
+  /** The edge beats so from now on. */
+  beatEvery(heartbeatMs: number): void {
+    this.heartbeatMs = heartbeatMs;
+    if (this.isWatching) this.watch();
+  }
+
+  /** Unless the connection ends before; a later plan takes an earlier one's place. */
+  planIn(delayMs: number, plan: () => void): void {
+    this.cancelPlan();
+    if (!this.isEnded) this.cancelPlan = this.options.clock.after(delayMs, plan);
   }
 
   /** Does not wait for the edge's answer: a dead path would never give it. */
@@ -87,7 +134,10 @@ export class EdgeConnection {
 
   private onData(data: unknown): void {
     if (this.isEnded) return;
-    this.heardAtMs = this.options.clock.monotonicMs();
+    const nowMs = this.options.clock.monotonicMs();
+    const silenceMs = nowMs - this.heardAtMs;
+    this.heardAtMs = nowMs;
+    this.isGraced = false;
     const frame = decodeServerFrame(data);
     if (frame === undefined) {
       this.end(clientCloseCodes.BAD_SERVER_FRAME, "a frame does not decode");
@@ -96,13 +146,17 @@ export class EdgeConnection {
     switch (frame.kind) {
       case "welcome":
         this.heartbeatMs = frame.welcome.heartbeatMs;
+        this.frameBytesMax = frame.welcome.frameBytesMax ?? this.frameBytesMax;
+        this.takes = frame.welcome.takes ?? [];
         return;
       case "ping":
         this.send([clientKinds.pong, frame.nonce]);
+        this.options.silence.onPing(silenceMs, this.heartbeatMs);
         return;
       case "unknown":
         return;
       case "attached":
+        this.isWatching = true;
         this.watch();
         this.options.onFrame(frame);
         return;
@@ -115,19 +169,34 @@ export class EdgeConnection {
   /** One timer for the whole connection: it looks when the silence could be long enough. */
   private watch(): void {
     this.cancelTimer();
-    const { clock } = this.options;
-    const leftMs = this.heardAtMs + heartbeatsMissed * this.heartbeatMs - clock.monotonicMs();
-    if (leftMs <= 0) {
-      this.end(clientCloseCodes.EDGE_SILENT, "nothing heard from the edge");
+    const { clock, silence } = this.options;
+    const nowMs = clock.monotonicMs();
+    const leftMs = this.heardAtMs + heartbeatsMissed * this.heartbeatMs - nowMs;
+    if (leftMs > 0) {
+      this.lookIn(leftMs);
       return;
     }
-    this.cancelTimer = clock.after(leftMs, () => this.watch());
+    // Late: the page was frozen, or the machine slept, and what came meanwhile is not read yet.
+    if (nowMs - this.dueAtMs > lateMs && !this.isGraced) {
+      this.isGraced = true;
+      this.lookIn(graceMs);
+      return;
+    }
+    silence.onSilence(this.heartbeatMs);
+    this.end(clientCloseCodes.EDGE_SILENT, "nothing heard from the edge");
+  }
+
+  private lookIn(delayMs: number): void {
+    const { clock } = this.options;
+    this.dueAtMs = clock.monotonicMs() + delayMs;
+    this.cancelTimer = clock.after(delayMs, () => this.watch());
   }
 
   private finish(end: ConnectionEnd): void {
     if (this.isEnded) return;
     this.isEnded = true;
     this.cancelTimer();
+    this.cancelPlan();
     this.options.onEnd(end);
   }
 }

@@ -4,7 +4,16 @@
  */
 import type { Clock } from "../base/clock.js";
 import type { Random } from "../base/random.js";
+import { type AppStateSource, alwaysInFront, documentAppState } from "./app-state.js";
 import type { DeviceStorage } from "./device-storage.js";
+import type { HttpFetch } from "./dispatcher.js";
+import { browserNetwork, type NetworkSource, unknownNetwork } from "./network-source.js";
+import {
+  type Notifier,
+  noNotifier,
+  serviceWorkerNotifier,
+  type WorkerContainer,
+} from "./notifier.js";
 
 export const platformClock: Clock = {
   wallMs: () => Date.now(),
@@ -40,4 +49,25 @@ export function memoryStorage(): DeviceStorage {
     get: (key) => values.get(key) ?? null,
     set: (key, value) => void values.set(key, value),
   };
+}
+
+export const platformFetch: HttpFetch = (url, init) => fetch(url, init);
+
+export function platformAppState(): AppStateSource {
+  const { document } = globalThis;
+  return document?.visibilityState === undefined ? alwaysInFront : documentAppState(document);
+}
+
+/** Off where there is no service worker to show anything. */
+export function platformNotifier(): Notifier {
+  const { navigator, Notification } = globalThis;
+  const workers = navigator?.serviceWorker as WorkerContainer | undefined;
+  if (workers === undefined || Notification === undefined) return noNotifier;
+  return serviceWorkerNotifier(workers, () => Notification.permission);
+}
+
+export function platformNetwork(): NetworkSource {
+  const { window } = globalThis;
+  const isBrowser = window !== undefined && window.navigator?.onLine !== undefined;
+  return isBrowser ? browserNetwork(window) : unknownNetwork;
 }

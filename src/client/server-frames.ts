@@ -3,10 +3,12 @@
  * them; docs/protocol.md describes both. What does not decode is undefined, never
  * thrown: the connection decides what follows.
  */
+
 import { isMap, packValue, unpackValue } from "../protocol/codec.js";
 import { type AttachedInfo, serverKinds, type Welcome } from "../protocol/frames.js";
 import type { MessageHead } from "../protocol/message-record.js";
 import { isSequence, type Position } from "../protocol/position.js";
+import { type Directive, readDirective } from "./directive.js";
 
 export interface AttachedFrame {
   readonly kind: "attached";
@@ -47,6 +49,15 @@ export interface RecalledFrame {
   readonly ids: readonly string[];
 }
 
+export interface AnswerFrame {
+  readonly kind: "answer";
+  readonly session: number;
+  readonly call: number;
+  /** Null: `value` is the service's answer; else why there is none, and `value` is for people. */
+  readonly code: string | null;
+  readonly value: unknown;
+}
+
 export type ServerFrame =
   | { readonly kind: "welcome"; readonly welcome: Welcome }
   | AttachedFrame
@@ -56,6 +67,8 @@ export type ServerFrame =
   | RefusedFrame
   | { readonly kind: "tokenWanted"; readonly session: number; readonly expiresInMs: number }
   | RecalledFrame
+  | { readonly kind: "directive"; readonly directive: Directive }
+  | AnswerFrame
   /** Of a later version; to be ignored. */
   | { readonly kind: "unknown" };
 
@@ -112,6 +125,16 @@ function readServerFrame(frame: readonly unknown[]): ServerFrame | undefined {
       if (!isSequence(first) || !Array.isArray(second)) return undefined;
       if (!second.every((id) => typeof id === "string")) return undefined;
       return { kind: "recalled", session: first, ids: second };
+    case serverKinds.answer: {
+      const isWellFormed = isSequence(first) && isSequence(second);
+      if (!isWellFormed || !(third === null || typeof third === "string")) return undefined;
+      return { kind: "answer", session: first, call: second, code: third, value: fourth };
+    }
+    case serverKinds.directive: {
+      if (!isMap(first)) return undefined;
+      const directive = readDirective(first);
+      return directive === undefined ? { kind: "unknown" } : { kind: "directive", directive };
+    }
     default:
       return typeof kind === "number" ? { kind: "unknown" } : undefined;
   }
@@ -129,7 +152,10 @@ function isHead(value: unknown): value is MessageHead | null {
 }
 
 function isWelcome(value: unknown): value is Welcome {
-  return isMap(value) && typeof value.heartbeatMs === "number" && value.heartbeatMs > 0;
+  if (!isMap(value) || !(typeof value.heartbeatMs === "number" && value.heartbeatMs > 0))
+    return false;
+  const { takes } = value;
+  return takes === undefined || (Array.isArray(takes) && takes.every((kind) => isSequence(kind)));
 }
 
 function isAttachedInfo(value: unknown): value is AttachedInfo {

@@ -11,6 +11,12 @@ import { createServer as createTlsServer } from "node:https";
 export interface HttpOptions {
   /** Asked for each `/healthz`. */
   readonly health: () => HealthAnswer;
+  /** Where clients are told where to connect. */
+  readonly dispatch?: (
+    search: URLSearchParams,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ) => void;
   /** Answers every path that is not the node's own; without it there is nothing there. */
   readonly pages?: Pages;
   /** One socket more is closed as soon as it is accepted. */
@@ -27,6 +33,14 @@ export interface HttpOptions {
     /** From the accepted socket to the end of TLS's own handshake. */
     readonly handshakeDeadlineMs: number;
   };
+}
+
+/** The client protocol's: see docs/protocol.md. */
+export const dispatchPath = "/edges";
+
+/** `host:port` as it stands in a URL: an IPv6 address in brackets (RFC 3986, 3.2.2). */
+export function hostAndPort(host: string, port: number): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /** Unhealthy is answered 503, either with the reason or what else is to be said. */
@@ -87,10 +101,14 @@ async function answer(
     sendText(response, 400, "no URL");
     return;
   }
-  const { pathname } = new URL(target, "http://node");
+  const { pathname, searchParams } = new URL(target, "http://node");
   if (pathname === "/healthz") {
     const { isHealthy, text } = options.health();
     sendText(response, isHealthy ? 200 : 503, text);
+    return;
+  }
+  if (pathname === dispatchPath && options.dispatch !== undefined) {
+    options.dispatch(searchParams, request, response);
     return;
   }
   if (options.pages === undefined) sendText(response, 404, "nothing here");

@@ -15,7 +15,8 @@ export interface NodeReady {
   readonly edgeUrl: string;
 }
 
-const stopGraceMs = 25_000;
+/** Above what clients are given to leave, and actors to stop. */
+const stopGraceMs = 28_000;
 
 async function main(): Promise<void> {
   const settings = readSettings(process.env, process.argv.slice(2));

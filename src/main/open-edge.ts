@@ -3,14 +3,13 @@
  * on it, by the settings: TLS from files, PROXY protocol from trusted addresses.
  */
 import type { Server } from "node:http";
-import { isIPv6 } from "node:net";
 import { Server as TlsServer } from "node:tls";
 import type { Limits } from "../../actors/limits.js";
 import { NetEdge } from "../drivers/net-edge.js";
 import { ProxyGate } from "../drivers/proxy-gate.js";
 import type { Log } from "../ports/log.js";
 import { tlsFiles } from "./edge-settings.js";
-import { createHttpServer, type HttpOptions } from "./http.js";
+import { createHttpServer, type HttpOptions, hostAndPort } from "./http.js";
 import type { Settings } from "./settings.js";
 import { followTlsFiles, readTlsPair } from "./tls-files.js";
 
@@ -19,6 +18,8 @@ export interface OpenEdge {
   readonly transport: NetEdge;
   readonly httpUrl: string;
   readonly edgeUrl: string;
+  /** All ways there, the one above first. */
+  readonly edgeUrls: readonly string[];
   close(): void;
 }
 
@@ -30,7 +31,7 @@ export async function openEdge(
   settings: Settings,
   limits: Limits,
   log: Log,
-  http: Pick<HttpOptions, "health" | "pages" | "socketsMax">,
+  http: Pick<HttpOptions, "health" | "dispatch" | "pages" | "socketsMax">,
 ): Promise<OpenEdge> {
   const { handshakeDeadlineMs } = limits;
   const files = tlsFiles(settings);
@@ -44,9 +45,10 @@ export async function openEdge(
       ? followTlsFiles(server, files, log)
       : () => undefined;
   const s = tls === undefined ? "" : "s";
+  const edgeUrls = settings.edgeUrl ?? [`ws${s}://${place}${connectPath}`];
   return {
     ...{ server, transport, httpUrl: `http${s}://${place}` },
-    edgeUrl: settings.edgeUrl ?? `ws${s}://${place}${connectPath}`,
+    ...{ edgeUrl: edgeUrls[0] as string, edgeUrls },
     close: () => {
       unfollow();
       server.close();
@@ -79,7 +81,7 @@ function listen(server: Server, { host, port }: Settings): Promise<string> {
       server.off("error", reject);
       const address = server.address();
       const given = typeof address === "object" && address !== null ? address.port : port;
-      resolve(`${isIPv6(host) ? `[${host}]` : host}:${given}`);
+      resolve(hostAndPort(host, given));
     });
   });
 }

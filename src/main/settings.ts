@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
+import { isEdgeUrl } from "../../topology/edge-policy.js";
 import { edgeFields, wrongTogether } from "./edge-settings.js";
 
 const nameShape = z.string().regex(/^[a-z0-9-]{1,16}$/, "is [a-z0-9-], 1 to 16 characters");
@@ -23,12 +24,21 @@ const storeFields = {
   redisCaFile: z.string().optional(),
   redisCluster: z.stringbool().default(false),
 };
+/** Ways to one edge. */
+const edgeUrlsMax = 8;
 /** `host:port`, with or without a scheme; several with commas between. */
 const serversShape = z
   .string()
   .min(1)
   .refine((list) => list.split(",").every(isServer), "is NATS servers, with commas between")
   .refine((list) => !list.includes("@"), "names no user: BELFRY_NATS_USER does");
+
+/** Several ways to the same edge with commas between: other ports, other hosts. */
+const edgeUrlsShape = z
+  .string()
+  .transform((list) => list.split(",").map((url) => url.trim()))
+  .refine((urls) => urls.every(isEdgeUrl), "is ws:// or wss:// URLs, with commas between")
+  .refine((urls) => urls.length <= edgeUrlsMax, `is at most ${edgeUrlsMax} URLs`);
 
 const shape = z.object({
   ...storeFields,
@@ -55,7 +65,7 @@ const shape = z.object({
   /** 0: any free port. */
   port: z.coerce.number().int().min(0).max(65_535).default(8080),
   /** What clients are told to connect to; from host and port where absent. */
-  edgeUrl: z.string().optional(),
+  edgeUrl: edgeUrlsShape.optional(),
   /** Serves the demo page and gives its users tokens. */
   demo: z.stringbool().default(false),
   /** Which shards' steps go into the delivery journal: all, none, or one shard in so many. */

@@ -1,6 +1,7 @@
 /**
  * Puts one node together: bus, store, registry, edge, and the tree of actors.
  */
+import { Dispatcher } from "../../actors/dispatcher.js";
 import { defaultLaneLimits } from "../../actors/lane-limits.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
@@ -27,9 +28,11 @@ import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
 import { demoPages } from "./demo-pages.js";
 import { descriptorsMax, socketBudget } from "./descriptor-budget.js";
+import { sendDispatch } from "./dispatch-page.js";
 import { edgeAccess, edgeLimits } from "./edge-settings.js";
 import type { HealthAnswer } from "./http.js";
 import { clusterLeaseMsMin, leaseLimits } from "./lease-limits.js";
+import { leaveEdge } from "./leave-edge.js";
 import { openEdge } from "./open-edge.js";
 import { openInboxStore } from "./open-inbox-store.js";
 import { type Journalling, openJournal } from "./open-journal.js";
@@ -127,21 +130,27 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     });
   });
   const view = new PlacementView();
+  const dispatcher = new Dispatcher({
+    ...{ nodeId, idc: settings.idc, view, clock: systemClock, limits },
+  });
   const edge = await openEdge(settings, limits, log, {
     health: () => healthOf(view),
+    dispatch: (search, request, response) =>
+      sendDispatch(dispatcher, settings.idc, search, request, response),
     ...(settings.demo ? { pages: demoPages(apps, tokens) } : {}),
     socketsMax,
   });
-  const { transport, httpUrl, edgeUrl } = edge;
+  const { transport, httpUrl, edgeUrl, edgeUrls } = edge;
   const journal = openJournal(settings, nodeId, connection);
   const outside = {
     ...{ bus, placement, apps, events, lanes, tokens, transport, processes, store: opened.store },
     ...{ ...journal, edgeConditions, edgeAccess: edgeAccess(settings) },
   };
-  context = contextOf(start, { ...outside, view, edgeUrl });
+  context = contextOf(start, { ...outside, view, edgeUrl, edgeUrls });
   const system = startActors(context, onFatal);
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
   const stop = async () => {
+    if (context !== undefined) await leaveEdge(system, context);
     await stopNode(system, [edge, apps, lanes.directory, edgeConditions], connection, log);
     await opened.close();
   };
@@ -188,6 +197,7 @@ type Outside = Pick<
   | "store"
   | "view"
   | "edgeUrl"
+  | "edgeUrls"
 > &
   Journalling;
 

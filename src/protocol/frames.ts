@@ -13,7 +13,16 @@ import { isSequence, type Position } from "./position.js";
 export const protocolVersion = 1;
 export const clientFrameBytesMax = 64 * 1024;
 
-export const clientKinds = { hello: 1, ack: 2, resend: 3, pong: 4, token: 5 } as const;
+/** `tell` and `call` only to an edge whose welcome names them in `takes`. */
+export const clientKinds = {
+  hello: 1,
+  ack: 2,
+  resend: 3,
+  pong: 4,
+  token: 5,
+  tell: 6,
+  call: 7,
+} as const;
 export const serverKinds = {
   welcome: 16,
   attached: 17,
@@ -23,6 +32,8 @@ export const serverKinds = {
   refused: 21,
   tokenWanted: 22,
   recalled: 23,
+  directive: 24,
+  answer: 25,
 } as const;
 
 /** Where a device that was never seen starts: with what comes, with the last n, or with all. */
@@ -143,6 +154,8 @@ export interface Welcome {
   readonly heartbeatMs: number;
   readonly frameBytesMax: number;
   readonly serverTimeMs: number;
+  /** Kinds of clients' frames that it takes beside 1 to 5. */
+  readonly takes?: readonly number[];
 }
 
 export interface AttachedInfo {
@@ -177,6 +190,18 @@ export function tokenWantedFrame(session: number, expiresInMs: number): unknown[
 /** Messages that were taken back, by their MsgIDs. */
 export function recalledFrame(session: number, ids: readonly string[]): unknown[] {
   return [serverKinds.recalled, session, ids];
+}
+
+/** Another `do` may come with a later version. */
+export interface Directive {
+  readonly do: "reconnect";
+  /** In the order in which to try them; the client's own ways come after them. */
+  readonly edges: readonly { readonly url: string; readonly idc: string }[];
+}
+
+/** What the client is to do: a map whose `do` names it. */
+export function directiveFrame(directive: Directive): unknown[] {
+  return [serverKinds.directive, directive];
 }
 
 export function encodeFrame(frame: readonly unknown[], isText: boolean): Uint8Array {

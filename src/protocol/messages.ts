@@ -39,6 +39,11 @@ export interface PlacementChanged {
   readonly kind: "PlacementChanged";
 }
 
+/** To membership: this node is about to stop, and its clients are to go before it does. */
+export interface LeaveEdge {
+  readonly kind: "LeaveEdge";
+}
+
 /** To membership: what this node served under former incarnations is closed and let go. */
 export interface ShardsReleased {
   readonly kind: "ShardsReleased";

@@ -4,6 +4,11 @@
  */
 import { accepted, type Result, refused } from "../base/result.js";
 import { isMap } from "./codec.js";
+import {
+  type DispatcherRequest,
+  dispatcherRequestKinds,
+  readDispatcherRequest,
+} from "./dispatcher-request.js";
 import { isPercent } from "./edge-switch.js";
 import type { ErrorAnswer } from "./errors.js";
 import { isLaneWeight, isLaneWorkers } from "./lane-record.js";
@@ -32,7 +37,8 @@ export type DeskRequest =
   | { readonly kind: "usage"; readonly app: string }
   | EdgeRequest
   | PlacementRequest
-  | LaneRequest;
+  | LaneRequest
+  | DispatcherRequest;
 
 /** The share of handshakes that all edges let in; any node answers. */
 export interface EdgeRequest {
@@ -119,6 +125,10 @@ export function decodeDeskRequest(
   if (!isMap(map) || typeof map.kind !== "string") {
     return refused("BAD_COMMAND", "a request is a map with a kind");
   }
+  if (dispatcherRequestKinds.has(map.kind)) {
+    const request = readDispatcherRequest(map);
+    return request === undefined ? badField(map.kind) : accepted(request);
+  }
   switch (map.kind) {
     case "status":
       return accepted({ kind: "status" });
@@ -178,7 +188,11 @@ export function decodeDeskRequest(
     default:
       return refused("UNSUPPORTED", `unknown request ${map.kind}`);
   }
-  return refused("BAD_COMMAND", `a field of ${map.kind} is missing or out of range`);
+  return badField(map.kind);
+}
+
+function badField(kind: string) {
+  return refused("BAD_COMMAND", `a field of ${kind} is missing or out of range`);
 }
 
 type NamedLaneKind = Exclude<LaneRequest["kind"], "lanes">;

@@ -19,6 +19,7 @@ import {
   appRecordVersion,
   encodeAppRecord,
 } from "../../src/protocol/app-record.js";
+import type { DispatcherRequest } from "../../src/protocol/dispatcher-request.js";
 import { type ErrorAnswer, errorAnswer } from "../../src/protocol/errors.js";
 import type { InboxAnswer } from "../../src/protocol/inbox-answer.js";
 import type { InboxRequest } from "../../src/protocol/inbox-request.js";
@@ -129,6 +130,11 @@ export class FakeFleet implements Fleet {
   nodes: readonly FleetNode[] = [nodeA, nodeB];
   shards: readonly ShardPlace[] = halves();
   draining: readonly string[] = [];
+  /** With the rate that was asked for. */
+  readonly drainingEdges = new Map<string, number | undefined>();
+  /** Of every edge; each time one is asked, so many fewer. */
+  connections = 0;
+  connectionsLeaving = 0;
   leader: Leader | undefined = { ...nameOf(nodeA), epoch: 3, leaseMs: 3_000 };
   /** What the leader answers next, in turn; a fault is thrown. Then what it answers always. */
   leaderAnswers: (DeskAnswer | ErrorAnswer | Fault)[] = [];
@@ -185,7 +191,7 @@ export class FakeFleet implements Fleet {
 
   private askPlacement(
     node: NodeName,
-    request: PlacementRequest | LaneRequest,
+    request: PlacementRequest | LaneRequest | DispatcherRequest,
   ): DeskAnswer | ErrorAnswer {
     const next = this.leaderAnswers.shift();
     if (next instanceof Fault) throw next;
@@ -197,6 +203,13 @@ export class FakeFleet implements Fleet {
       case "drain":
       case "undrain":
         return this.setDrain(request.node, request.kind === "drain");
+      case "edge-drain":
+      case "edge-undrain": {
+        const { node: nodeId, kind } = request;
+        const changed = this.drainingEdges.delete(nodeId) !== (kind === "edge-drain");
+        if (kind === "edge-drain") this.drainingEdges.set(nodeId, request.perSecond);
+        return { ok: true, value: { changed } };
+      }
       case "rebalance-plan":
         return { ok: true, value: rebalancePlan };
       case "rebalance-commit": {
@@ -222,7 +235,10 @@ export class FakeFleet implements Fleet {
   private actor(node: NodeName, address: string): DeskAnswer | ErrorAnswer {
     const path = address.slice(fullName(node).length + 1);
     if (path === "shards/0") return { ok: true, value: { address, detail: this.groupDetail } };
-    return path === "edge" ? { ok: true, value: { address } } : errorAnswer("NOT_FOUND");
+    if (path !== "edge") return errorAnswer("NOT_FOUND");
+    const { connections } = this;
+    this.connections = Math.max(0, connections - this.connectionsLeaving);
+    return { ok: true, value: { address, detail: { connections } } };
   }
 
   async push(app: string, uid: string, payload: Uint8Array): Promise<PushAnswer> {

@@ -126,10 +126,10 @@ describe("drain", () => {
     fleet.onPlacementRead = () => {
       // Once it is in drain it gives a quarter of all with each look, the last one in two.
       if (!fleet.draining.includes("dc1-b")) return;
-      const left = Math.max(4, 8 - 2 * (fleet.placementsRead - 3));
+      const left = Math.max(4, 8 - 2 * (fleet.placementsRead - 4));
       fleet.shards = fleet.shards.map((place) => {
         if (place.shard % 8 < left) return place;
-        const isLast = place.shard === 4 && fleet.placementsRead === 5;
+        const isLast = place.shard === 4 && fleet.placementsRead === 6;
         return { ...place, owner: nodeA, ...(isLast ? { from: nodeB } : { from: nodeA }) };
       });
     };
@@ -137,14 +137,43 @@ describe("drain", () => {
     equal(run.exitCode, 0);
     match(run.out, /^dc1-b is in drain and holds nothing \(\d+\.\d s\)\n$/);
     equal(run.err, "dc1-b holds 2048 shards\ndc1-b holds 1024 shards\ndc1-b holds 1 shard\n");
+    deepEqual(kindsAsked(fleet).slice(0, 3), ["drain", "edge-drain", "actor"]);
+  });
+
+  test("waits until its clients have left, too, told at the rate that is wanted", async () => {
+    const fleet = await fleetWithDemo();
+    fleet.shards = fleet.shards.map((place) => ({ ...place, owner: nodeA }));
+    fleet.connections = 20;
+    fleet.connectionsLeaving = 19;
+    const run = await runCli(fleet, ["drain", "dc1-b", "--rate", "40"]);
+    deepEqual([run.exitCode, run.err], [0, "dc1-b holds 20 clients\ndc1-b holds 1 client\n"]);
+    match(run.out, /^dc1-b is in drain and holds nothing/);
+    deepEqual([...fleet.drainingEdges], [["dc1-b", 40]]);
+  });
+
+  test("still waits for a node's clients while it does not answer", async () => {
+    const fleet = await fleetWithDemo();
+    fleet.shards = fleet.shards.map((place) => ({ ...place, owner: nodeA }));
+    fleet.silent.add("dc1-b");
+    const run = await runCli(fleet, ["drain", "dc1-b", "--wait", "2"]);
+    deepEqual([run.exitCode, run.err], [1, "dc1-b holds clients it does not tell of\n"]);
+  });
+
+  test("takes its shards alone with --keep-clients", async () => {
+    const fleet = await fleetWithDemo();
+    fleet.shards = fleet.shards.map((place) => ({ ...place, owner: nodeA }));
+    fleet.connections = 20;
+    equal((await runCli(fleet, ["drain", "dc1-b", "--keep-clients"])).exitCode, 0);
     deepEqual(kindsAsked(fleet), ["drain"]);
   });
 
   test("says nothing but its end with --json, and that it was in drain before", async () => {
     const fleet = await fleetWithDemo();
     fleet.draining = ["dc1-b"];
+    fleet.drainingEdges.set("dc1-b", undefined);
     const run = await runCli(fleet, ["drain", "dc1-b", "--no-wait", "--json"]);
-    deepEqual(run.document, { node: "dc1-b", changed: false, held: 2048, tookMs: 0 });
+    const document = { node: "dc1-b", changed: false, held: 2048, connections: 0, tookMs: 0 };
+    deepEqual(run.document, document);
     deepEqual([run.exitCode, run.err], [0, ""]);
   });
 
@@ -190,7 +219,9 @@ describe("drain", () => {
   test("undrain takes it out again, once", async () => {
     const fleet = await fleetWithDemo();
     fleet.draining = ["dc1-b"];
+    fleet.drainingEdges.set("dc1-b", undefined);
     const run = await runCli(fleet, ["undrain", "dc1-b", "--json"]);
+    deepEqual([fleet.draining, fleet.drainingEdges.size], [[], 0]);
     deepEqual(run.document, { node: "dc1-b", changed: true });
     const again = await runCli(fleet, ["undrain", "dc1-b"]);
     deepEqual([again.exitCode, again.out], [0, "dc1-b was not in drain\n"]);

@@ -1,60 +1,12 @@
 /** A device against a fake edge, on virtual time. */
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import { describe, test } from "node:test";
-import {
-  createDevice,
-  type Device,
-  type DeviceError,
-  type DeviceMessage,
-  type DeviceOptions,
-  type DeviceState,
-} from "../../src/client/device-client.js";
+import { createDevice, type DeviceMessage } from "../../src/client/device-client.js";
 import { memoryStorage } from "../../src/client/platform.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import { VirtualClock } from "../support/virtual-clock.js";
-import { FakeEdge, tokenFor } from "./fake-edge.js";
-
-interface Stage {
-  readonly edge: FakeEdge;
-  readonly clock: VirtualClock;
-  readonly device: Device;
-  readonly taken: DeviceMessage[];
-  readonly states: DeviceState[];
-  readonly errors: DeviceError[];
-  readonly options: DeviceOptions;
-}
-
-function stage(given: Partial<DeviceOptions> = {}): Stage {
-  const edge = new FakeEdge();
-  const clock = (given.clock as VirtualClock | undefined) ?? new VirtualClock();
-  const taken: DeviceMessage[] = [];
-  const states: DeviceState[] = [];
-  const errors: DeviceError[] = [];
-  const options: DeviceOptions = {
-    url: "ws://edge/connect",
-    getToken: async () => tokenFor("alice"),
-    onMessage: (message) => void taken.push(message),
-    onState: (state) => states.push(state),
-    onError: (error) => errors.push(error),
-    storage: memoryStorage(),
-    socket: edge.constructorForClients,
-    random: { next: () => 0.5 },
-    clock,
-    ...given,
-  };
-  return { edge, clock, device: createDevice(options), taken, states, errors, options };
-}
-
-async function connected(given: Partial<DeviceOptions> = {}): Promise<Stage> {
-  const made = stage(given);
-  made.device.connect();
-  await made.clock.settle();
-  made.edge.socket.accept();
-  return made;
-}
-
-const ids = (messages: readonly DeviceMessage[]) => messages.map(({ id }) => id);
-const phases = (states: readonly DeviceState[]) => states.map(({ name }) => name);
+import { connected, ids, phases, stage } from "./device-stage.js";
+import { tokenFor } from "./fake-edge.js";
 
 describe("connecting", () => {
   test("says hello first, with a device, a counter and where to start", async () => {
@@ -72,6 +24,7 @@ describe("connecting", () => {
       connect: clock.wallMs(),
       start: "tail:5",
       platform: "web",
+      app: "front",
     });
   });
 
@@ -108,7 +61,7 @@ describe("connecting", () => {
     );
   });
 
-  test("takes the next address with each attempt", async () => {
+  test("takes the next address with each attempt, in the user's own order", async () => {
     const { edge, clock, device } = stage({ urls: ["ws://a", "ws://b"] });
     device.connect();
     await clock.settle();
@@ -118,7 +71,7 @@ describe("connecting", () => {
     }
     deepEqual(
       edge.sockets.map(({ url }) => url),
-      ["ws://a", "ws://b", "ws://a"],
+      ["ws://b", "ws://a", "ws://b"],
     );
   });
 

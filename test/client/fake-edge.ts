@@ -4,12 +4,18 @@ import type { DeviceSocketConstructor } from "../../src/client/device-socket.js"
 import { unpackValue } from "../../src/protocol/codec.js";
 import { encodeFrame, serverKinds } from "../../src/protocol/frames.js";
 
+interface CloseEvent {
+  readonly code: number;
+  readonly reason: string;
+  readonly retryAfterMs?: number;
+}
+
 export class FakeSocket {
   binaryType = "blob";
   readyState = 0;
   onopen: ((event: unknown) => void) | null = null;
   onmessage: ((event: { data: unknown }) => void) | null = null;
-  onclose: ((event: { code: number; reason: string }) => void) | null = null;
+  onclose: ((event: CloseEvent) => void) | null = null;
   onerror: ((event: unknown) => void) | null = null;
   /** Every frame of the client, decoded. */
   readonly received: unknown[][] = [];
@@ -47,9 +53,9 @@ export class FakeSocket {
   }
 
   /** The edge closes, or the network does (1006). */
-  drop(code = 1006, reason = ""): void {
+  drop(code = 1006, reason = "", retryAfterMs?: number): void {
     this.readyState = 3;
-    this.onclose?.({ code, reason });
+    this.onclose?.({ code, reason, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) });
   }
 
   ofKind(kind: number): unknown[][] {
@@ -62,8 +68,9 @@ export class FakeSocket {
     return frame[1] as Record<string, unknown>;
   }
 
-  welcome(heartbeatMs = 10_000): void {
-    this.reply([serverKinds.welcome, { v: 1, node: "n", connection: 1, heartbeatMs }]);
+  welcome(heartbeatMs = 10_000, takes?: readonly number[]): void {
+    const more = takes === undefined ? {} : { takes };
+    this.reply([serverKinds.welcome, { v: 1, node: "n", connection: 1, heartbeatMs, ...more }]);
   }
 
   attached(generation: number, seq: number, uid = "alice"): void {

@@ -1,5 +1,6 @@
 /** What is only structural in the SDK fits the real thing: `ws` and nats-core. */
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, describe, test } from "node:test";
 import type { NatsConnection } from "@nats-io/transport-node";
@@ -7,6 +8,7 @@ import { WebSocket, WebSocketServer } from "ws";
 import { createDevice, type DeviceMessage } from "../../src/client/device-client.js";
 import { memoryStorage } from "../../src/client/platform.js";
 import type { ServiceConnection } from "../../src/client/service-client.js";
+import { wsSocket } from "../../src/client/ws-socket.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { attachedFrame, encodeFrame, messageFrame } from "../../src/protocol/frames.js";
 import { tokenFor } from "./fake-edge.js";
@@ -88,4 +90,33 @@ describe("a device without an edge to reach", () => {
     device.close();
     equal(device.state.name, "idle");
   });
+});
+
+test("a handshake that is refused with Retry-After is not repeated before", async () => {
+  const refusing = createServer((_request, response) => response.end());
+  refusing.on("upgrade", (_request, socket) => {
+    socket.end("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n");
+  });
+  await new Promise<void>((resolve) => refusing.listen(0, "127.0.0.1", resolve));
+  try {
+    const waiting = new Promise<number>((resolve) => {
+      const device = createDevice({
+        url: `ws://127.0.0.1:${(refusing.address() as AddressInfo).port}`,
+        socket: wsSocket(WebSocket),
+        storage: memoryStorage(),
+        getToken: async () => tokenFor("alice"),
+        onMessage: () => {},
+        onState: (state) => {
+          if (state.name !== "waiting") return;
+          resolve(state.retryInMs);
+          device.close();
+        },
+      });
+      device.connect();
+    });
+    const retryInMs = await waiting;
+    ok(retryInMs >= 6_900, `${retryInMs} ms`);
+  } finally {
+    refusing.close();
+  }
 });

@@ -95,6 +95,9 @@ test("has types that a strict TypeScript program compiles with", async () => {
     join(scratch.folder, "uses.ts"),
     `import { Actor, type ActorKind, type AskResult, createSystem } from "belfry/actor";
      import { createDevice, type Device } from "belfry/client";
+     import { createSharedDevice } from "belfry/client/tabs";
+     import { wsSocket } from "belfry/client/ws";
+     import { serveNotifications } from "belfry/service-worker";
      import { systemClock, systemRandom } from "belfry/clock";
      import { createService, type Receipt, type Service } from "belfry/service";
 
@@ -119,6 +122,10 @@ test("has types that a strict TypeScript program compiles with", async () => {
      createSystem({ ...names, random: systemRandom });
      // @ts-expect-error: a device needs a token
      export const device: Device = createDevice({ url: "ws://x", onMessage: () => {} });
+     // @ts-expect-error: tabs share by a name
+     createSharedDevice({ url: "ws://x", getToken: async () => "", onMessage: () => {} });
+     export const stop = (device: Device) => device.on("state", ({ name }) => name.length);
+     export { serveNotifications, wsSocket };
      export const push = (service: Service) => service.push("alice", { body: 1, qos: 0 });
      export const pushMany = async (service: Service) => {
        const [answer] = await service.pushMany([{ uid: "alice", push: { body: 1 } }]);

@@ -70,6 +70,11 @@ describe("settings", () => {
     }
   });
 
+  test("an edge has one address for clients or several", () => {
+    const several = "wss://push.example.com/connect, ws://[::1]:8080/connect";
+    assert.deepEqual(read({ BELFRY_EDGE_URL: several }).edgeUrl, several.split(", "));
+  });
+
   const wrong: readonly (readonly [string, string, RegExp])[] = [
     ["BELFRY_NATS_URL", "nats://a:4222,", /is NATS servers, with commas between/],
     ["BELFRY_NATS_URL", "nats://a b:4222", /is NATS servers, with commas between/],
@@ -80,6 +85,9 @@ describe("settings", () => {
     ["BELFRY_LEASE_MS", "1999", /leaseMs \(BELFRY_LEASE_MS\)/],
     ["BELFRY_LEASE_MS", "3s", /leaseMs/],
     ["BELFRY_LEASE_MS", "600001", /leaseMs/],
+    ["BELFRY_EDGE_URL", "https://a/connect", /is ws:\/\/ or wss:\/\/ URLs/],
+    ["BELFRY_EDGE_URL", "ws://a,ws://::1:80/", /is ws:\/\/ or wss:\/\/ URLs/],
+    ["BELFRY_EDGE_URL", Array(9).fill("ws://a").join(), /at most 8/],
     ["BELFRY_JOURNAL", "sample", /journal \(BELFRY_JOURNAL\): is on, off, or sample/],
     ["BELFRY_JOURNAL", "sample 65", /journal/],
     ["BELFRY_JOURNAL", "sample 0", /journal/],

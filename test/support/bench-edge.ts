@@ -52,6 +52,13 @@ export class BenchEdge implements EdgeTransport {
     for (const connection of [...this.clients.keys()]) this.close(connection, 1006);
   }
 
+  /** The client goes by itself. */
+  leave(client: BenchClient): void {
+    for (const [connection, each] of this.clients) {
+      if (each === client) this.close(connection, 1000);
+    }
+  }
+
   get connectionCount(): number {
     return this.clients.size;
   }
@@ -60,8 +67,8 @@ export class BenchEdge implements EdgeTransport {
     this.handlers = undefined;
   }
 
-  /** A client of `uid` that acks all it is sent. */
-  connect(uid: string, device: string): BenchClient {
+  /** A client of `uid` that acks all it is sent. `again`: what a later hello says beside. */
+  connect(uid: string, device: string, again: Record<string, unknown> = {}): BenchClient {
     const connection = connectionId(this.slots++, 1);
     const client = new BenchClient((bytes) =>
       this.process.input(() => this.handlers?.onMessage(connection, bytes, false)),
@@ -69,7 +76,7 @@ export class BenchEdge implements EdgeTransport {
     this.clients.set(connection, client);
     this.handlers?.onOpen(connection, "belfry.v1");
     const token = JSON.stringify({ app: "demo", sub: uid });
-    client.send([clientKinds.hello, { v: 1, token, device, connect: 1, start: "all" }]);
+    client.send([clientKinds.hello, { v: 1, token, device, connect: 1, start: "all", ...again }]);
     return client;
   }
 }
@@ -80,8 +87,14 @@ export class BenchClient {
   /** Else it acks when it is told to. */
   isAcking = true;
   readonly bodies: unknown[] = [];
+  /** What the first attach named, and what the last message had. */
+  base: readonly [generation: number, seq: number] | undefined;
+  get position(): readonly [generation: number, seq: number] {
+    return [this.generation, this.lastSeq];
+  }
   /** At most once. */
   readonly passing: unknown[] = [];
+  readonly directives: unknown[] = [];
   private generation = 0;
   private lastSeq = 0;
 
@@ -96,6 +109,9 @@ export class BenchClient {
     if (kind === serverKinds.attached) {
       this.isAttached = true;
       [this.generation, this.lastSeq] = fields as [number, number];
+      this.base ??= this.position;
+    } else if (kind === serverKinds.directive) {
+      this.directives.push(session);
     } else if (kind === serverKinds.passing) {
       this.passing.push(fields.at(-1));
     } else if (kind === serverKinds.message) {

@@ -6,10 +6,13 @@
  *   const page = await browser.open("http://127.0.0.1:8080/demo/");
  */
 import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 import { Scratch } from "./scratch.js";
+import { until } from "./until.js";
 
 /** This file runs as dist/test/support/browser.js. */
 const script = fileURLToPath(new URL("../../../scripts/ensure-chromium.mjs", import.meta.url));
@@ -32,7 +35,7 @@ export class Browser implements AsyncDisposable {
 
   private constructor(
     private readonly profile: Scratch,
-    private readonly context: BrowserContext,
+    readonly context: BrowserContext,
   ) {}
 
   /** Rejects with what to install when there is no Chromium. */
@@ -44,6 +47,35 @@ export class Browser implements AsyncDisposable {
       args: flags,
       viewport: { width: 1_100, height: 800 },
     });
+    context.setDefaultTimeout(waitMsMax);
+    return new Browser(profile, context);
+  }
+
+  /**
+   * One whose pages are hidden when another is in front, and can be frozen, as a person's:
+   * otherwise every page believes that it is looked at.
+   */
+  static async startAsUsed(): Promise<Browser> {
+    const executablePath = await findChromium();
+    const profile = await Scratch.create("chromium");
+    const own = [
+      "--headless=new",
+      "--remote-debugging-port=0",
+      `--user-data-dir=${profile.folder}`,
+    ];
+    profile.start(executablePath, [...own, ...flags, "about:blank"]);
+    const readPort = async (): Promise<string | undefined> => {
+      const text = await readFile(join(profile.folder, "DevToolsActivePort"), "utf8").catch(
+        () => "",
+      );
+      return text.includes("\n") ? text.split("\n")[0] : undefined;
+    };
+    await until("Chromium listens", async () => (await readPort()) !== undefined);
+    const browser = await chromium.connectOverCDP(`http://127.0.0.1:${await readPort()}`, {
+      noDefaults: true,
+    });
+    const [context] = browser.contexts();
+    if (context === undefined) throw new Error("Chromium has no context");
     context.setDefaultTimeout(waitMsMax);
     return new Browser(profile, context);
   }

@@ -43,13 +43,19 @@ export class EdgeSockets {
     const sockets = this;
     const Socket = class extends WebSocket {
       constructor(url: string, protocols: string[]) {
-        const node = new URL(url).hostname;
+        const node = sockets.nameOf(url);
         super(sockets.platform.nodes.get(node)?.edgeUrl ?? nowhere, protocols);
         this.once("open", () => sockets.onOpen(device, this, node));
         this.once("close", () => sockets.open.delete(this));
       }
     };
     return Socket as unknown as DeviceSocketConstructor;
+  }
+
+  /** An edge tells its clients of others by their real addresses. */
+  private nameOf(url: string): string {
+    const told = [...this.platform.nodes.values()].find((node) => node.edgeUrl === url);
+    return told?.name ?? new URL(url).hostname;
   }
 
   private onOpen(device: string, socket: WebSocket, node: string): void {

@@ -78,7 +78,7 @@ export class NodeBench {
       idcNumber: 1,
       version: "test",
       processes: { own: { pid: 1, processStart: name }, isGone: async () => false },
-      edgeUrl: "",
+      edgeUrl: `ws://${name}/connect`,
       clock: process,
       random,
       bus,

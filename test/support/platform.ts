@@ -115,17 +115,18 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
     await apps.create(record.app, encodeAppRecord(record));
   }
 
-  /** `environment` and `execPath`, what is run in place of Node, are this start's alone. */
+  /** `environment`, `execPath` (what is run in place of Node) and `program` are this start's alone. */
   async startNode(
     name: string,
     environment: Readonly<Record<string, string>> = {},
     execPath = process.execPath,
+    program = nodeProgram,
   ): Promise<PlatformNode> {
     const passwordFile = join(this.folder, "node.password");
     const { user, pass, inboxPrefix } = this.nats.credentials.node;
     await writeFile(passwordFile, pass, { mode: 0o600 });
     const { onLog } = this;
-    const child = fork(nodeProgram, [], {
+    const child = fork(program, [], {
       execPath,
       execArgv: ["--enable-source-maps"],
       stdio: ["inherit", "inherit", onLog === undefined ? "inherit" : "pipe", "ipc"],

@@ -82,6 +82,12 @@ export class VirtualClock implements Clock {
     this.nowMs = untilMs;
   }
 
+  /** The platform held every timer up for so long; then those that are due fire, late. */
+  oversleep(ms: number): void {
+    this.nowMs += ms;
+    this.advance(0);
+  }
+
   /** Runs all that is ready, with the promises in between, until neither is left; time stands. */
   async settle(): Promise<void> {
     for (let idle = 0, round = 0; idle < 2; round++) {

@@ -1,0 +1,104 @@
+/** What a device is made of, from the app's options and the platform's defaults. */
+import type { Clock } from "../base/clock.js";
+import type { Random } from "../base/random.js";
+import type { AckLimits } from "./ack-batcher.js";
+import { AddressBook } from "./address-book.js";
+import type { DeviceErrorCode } from "./device-error.js";
+import { DeviceMemory } from "./device-memory.js";
+import type { DeviceOptions } from "./device-options.js";
+import type { DeviceSocketConstructor } from "./device-socket.js";
+import { EdgeFinder } from "./edge-finder.js";
+import { Heartbeats } from "./heartbeat-memory.js";
+import { heartbeatLimits } from "./heartbeat-plan.js";
+import { HeldMessages } from "./held-messages.js";
+import { type Notifier, noNotifier } from "./notifier.js";
+import {
+  platformAppState,
+  platformClock,
+  platformFetch,
+  platformNetwork,
+  platformNotifier,
+  platformRandom,
+  platformStorage,
+} from "./platform.js";
+import { ReconnectPace } from "./reconnect-pace.js";
+import { type Seen, Surroundings } from "./surroundings.js";
+
+export interface DeviceParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly socket: DeviceSocketConstructor;
+  readonly ackLimits: AckLimits;
+  readonly pace: ReconnectPace;
+  readonly memory: DeviceMemory;
+  readonly surroundings: Surroundings;
+  readonly finder: EdgeFinder;
+  readonly heartbeats: Heartbeats;
+  readonly held: HeldMessages;
+  readonly notifier: Notifier;
+}
+
+export interface PartsContext {
+  readonly report: (code: DeviceErrorCode, message: string, cause?: unknown) => void;
+  readonly onSurroundings: (now: Seen, before: Seen) => void;
+}
+
+/** Acks beyond these would stall the edge's window of 64, or its wait of 30 s for them. */
+const ackMessagesMax = 64;
+const ackDelayMsMax = 5_000;
+
+/** Throws when no address or no WebSocket is there to use. */
+export function makeParts(options: DeviceOptions, context: PartsContext): DeviceParts {
+  const { urls, dispatcher } = addressesOf(options);
+  const socket = options.socket ?? globalThis.WebSocket;
+  if (socket === undefined) {
+    throw new TypeError("no global WebSocket here: pass `socket`, in Node the one of `ws`");
+  }
+  const clock = options.clock ?? platformClock;
+  const random = options.random ?? platformRandom;
+  const pace = new ReconnectPace(clock, random, options.backoff);
+  const storage = options.storage ?? platformStorage();
+  const prefix = options.storagePrefix ?? "belfry.";
+  const onFailed = (cause: unknown) => context.report("STORAGE", "the storage failed", cause);
+  const network = options.network ?? platformNetwork();
+  const appState = options.appState ?? platformAppState();
+  const isSecure = dispatcher?.startsWith("https:") ?? urls.every((url) => url.startsWith("wss:"));
+  const limits = { ...heartbeatLimits, ...options.heartbeat };
+  return {
+    clock,
+    random,
+    socket,
+    ackLimits: boundedAcks(options.acks),
+    pace,
+    memory: new DeviceMemory(storage, prefix, onFailed),
+    surroundings: new Surroundings(network, appState, context.onSurroundings),
+    finder: new EdgeFinder({
+      clock,
+      random,
+      book: new AddressBook(storage, prefix, urls, isSecure, onFailed),
+      pace,
+      network,
+      dispatcher,
+      fetch: options.fetch ?? platformFetch,
+      onFailed: (reason) => context.report("DISPATCHER", reason),
+    }),
+    heartbeats: new Heartbeats(clock, limits, storage, prefix, onFailed),
+    held: new HeldMessages(storage, prefix),
+    notifier: options.notifier === false ? noNotifier : (options.notifier ?? platformNotifier()),
+  };
+}
+
+function addressesOf({ url, urls, dispatcher }: DeviceOptions) {
+  const own = urls ?? (url === undefined ? [] : [url]);
+  if (own.length === 0 && dispatcher === undefined) {
+    throw new TypeError("createDevice needs a url, urls or a dispatcher");
+  }
+  return { urls: own, dispatcher };
+}
+
+function boundedAcks({ messagesMax = 32, delayMs = 50 }: Partial<AckLimits> = {}): AckLimits {
+  return {
+    messagesMax: Math.min(Math.max(1, messagesMax), ackMessagesMax),
+    delayMs: Math.min(Math.max(0, delayMs), ackDelayMsMax),
+  };
+}

@@ -1,0 +1,81 @@
+/** Asks a dispatcher where to connect: with a deadline, and a bound on what it answers. */
+import type { Clock } from "../base/clock.js";
+import { userKey } from "./address-order.js";
+import { type DispatcherAnswer, readDispatcherAnswer } from "./dispatcher-answer.js";
+import { retryAfterMs } from "./reconnect-pace.js";
+
+/** The part of `fetch` that is used; a redirect (307) is followed by it. */
+export type HttpFetch = (
+  url: string,
+  init: { readonly signal: AbortSignal; readonly cache: "no-cache" },
+) => Promise<HttpAnswer>;
+
+export interface HttpAnswer {
+  readonly ok: boolean;
+  readonly status: number;
+  readonly headers: { get(name: string): string | null };
+  text(): Promise<string>;
+}
+
+export type DispatcherOutcome =
+  | { readonly kind: "answered"; readonly answer: DispatcherAnswer }
+  /** It refused (429, 503), or could not be asked; `retryAfterMs` is 0 where it said nothing. */
+  | { readonly kind: "failed"; readonly reason: string; readonly retryAfterMs: number };
+
+const timeoutMs = 5_000;
+const answerCharactersMax = 64 * 1024;
+
+/**
+ * `GET <url>?key=…&attempt=…`: the same user is given the same edge again, and others after
+ * failures. The key is a hash: users' names have no business in the logs of caches.
+ */
+export function dispatcherUrl(url: string, user: string, attempt: number): string {
+  // By hand: not every platform's URL can change its parameters.
+  return `${url}${url.includes("?") ? "&" : "?"}key=${userKey(user)}&attempt=${attempt}`;
+}
+
+/** Never rejects. */
+export async function askDispatcher(
+  fetch: HttpFetch,
+  url: string,
+  clock: Clock,
+): Promise<DispatcherOutcome> {
+  const abort = new AbortController();
+  let cancel = (): void => {};
+  const late = new Promise<DispatcherOutcome>((resolve) => {
+    cancel = clock.after(timeoutMs, () => {
+      abort.abort();
+      resolve(failed(`no answer within ${timeoutMs} ms`));
+    });
+  });
+  try {
+    return await Promise.race([late, ask(fetch, url, clock, abort.signal)]);
+  } catch (error) {
+    return failed(String(error));
+  } finally {
+    cancel();
+  }
+}
+
+async function ask(
+  fetch: HttpFetch,
+  url: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<DispatcherOutcome> {
+  const response = await fetch(url, { signal, cache: "no-cache" });
+  if (!response.ok) {
+    const waitMs = retryAfterMs(response.headers.get("retry-after"), clock.wallMs());
+    return failed(`HTTP ${response.status}`, waitMs);
+  }
+  const length = Number(response.headers.get("content-length") ?? 0);
+  if (length > answerCharactersMax) return failed("its answer is too long");
+  const text = await response.text();
+  if (text.length > answerCharactersMax) return failed("its answer is too long");
+  const answer = readDispatcherAnswer(JSON.parse(text), url.startsWith("https:"));
+  return answer === undefined ? failed("it answered nonsense") : { kind: "answered", answer };
+}
+
+function failed(reason: string, waitMs = 0): DispatcherOutcome {
+  return { kind: "failed", reason: `the dispatcher: ${reason}`, retryAfterMs: waitMs };
+}

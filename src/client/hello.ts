@@ -1,0 +1,25 @@
+/** What a device says first: who it is, where it left off, and what is around it. */
+import type { Clock } from "../base/clock.js";
+import { protocolVersion } from "../protocol/frames.js";
+import type { DeviceMemory } from "./device-memory.js";
+import type { DeviceOptions } from "./device-options.js";
+import { accountOfToken } from "./token-account.js";
+
+/** Hello's map; counts the connection. */
+export function helloOf(
+  token: string,
+  { start, platform }: Pick<DeviceOptions, "start" | "platform">,
+  memory: DeviceMemory,
+  clock: Clock,
+): Record<string, unknown> {
+  const position = memory.positionOf(accountOfToken(token));
+  return {
+    v: protocolVersion,
+    token,
+    device: memory.device,
+    connect: memory.nextConnect(Math.floor(clock.wallMs())),
+    start: start ?? "new",
+    ...(platform === undefined ? {} : { platform }),
+    ...(position === undefined ? {} : { position: [position.generation, position.seq] }),
+  };
+}

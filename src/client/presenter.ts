@@ -1,0 +1,201 @@
+/**
+ * Who gets a message: the app, or the system's display first (REQUIREMENTS D11).
+ *
+ *   kind          in the background                          in front
+ *   notification  shown by the system; data on a tap, or      data to the app
+ *                 when the app comes to the front
+ *   transparent   data to the app                             data to the app
+ *
+ * What was shown counts as taken once its data is stored: the order behind it goes on.
+ *
+ * Invariant: one message at a time is in the app's hands, and held ones go before newer
+ * ones once somebody looks.
+ */
+import type { Clock } from "../base/clock.js";
+import type { MessageHead } from "../protocol/message-record.js";
+import type { AppState } from "./app-state.js";
+import type { DeviceMessage } from "./device-message.js";
+import type { HeldMessages } from "./held-messages.js";
+import type { Notifier, ShownNotification } from "./notifier.js";
+
+export type Presentation = "data" | "display";
+
+/** Pure. */
+export function presentationOf(kind: MessageHead["kind"], app: AppState): Presentation {
+  return kind === "notification" && app === "background" ? "display" : "data";
+}
+
+export interface PresenterContext {
+  readonly clock: Clock;
+  readonly held: HeldMessages;
+  readonly notifier: Notifier;
+  readonly app: () => AppState;
+  readonly toApp: (message: DeviceMessage) => void | Promise<void>;
+  /** Somebody tapped on it; its data is with the app. */
+  readonly onTapped: (message: DeviceMessage) => void;
+  readonly onError: (code: "HANDLER" | "STORAGE" | "NOTIFIER", error: unknown) => void;
+}
+
+/** A display that does not answer is one that did not show. */
+const showTimeoutMs = 5_000;
+/** The app refused a held message so often: it is acknowledged, and nobody sends it again. */
+const refusalsMax = 5;
+
+export class Presenter {
+  private readonly refusals = new Map<string, number>();
+  /** Handing over held ones; undefined when nobody does. */
+  private handing: Promise<void> | undefined;
+  /** The message that an app's handler is at work on. */
+  private working: Promise<void> | undefined;
+  private cancelTaps: (() => void) | undefined;
+
+  constructor(private readonly context: PresenterContext) {}
+
+  open(): void {
+    this.cancelTaps ??= this.context.notifier.onTap((id) => void this.onTap(id));
+  }
+
+  close(): void {
+    this.cancelTaps?.();
+    this.cancelTaps = undefined;
+  }
+
+  /** Returns nothing where the app took it within the turn, as a plain handler does. */
+  take(message: DeviceMessage): void | Promise<void> {
+    const { held, app } = this.context;
+    const isIdle = held.size === 0 && this.handing === undefined;
+    if (isIdle && presentationOf(message.head.kind, app()) === "data") return this.give(message);
+    return this.takeInTurn(message);
+  }
+
+  /** What was stored for this user waits no longer than until somebody looks. */
+  async load(account: string | undefined): Promise<void> {
+    try {
+      await this.context.held.load(account);
+    } catch (error) {
+      this.context.onError("STORAGE", error);
+    }
+    if (this.context.app() === "front") void this.handOver();
+  }
+
+  /** Somebody looks at the app. */
+  onFront(): void {
+    void this.handOver();
+  }
+
+  /** The service took it back: no data, and nothing on the display. */
+  recall(id: string): void {
+    if (!this.context.held.has(id)) return;
+    this.context.notifier.withdraw(id);
+    this.release(id);
+  }
+
+  private async takeInTurn(message: DeviceMessage): Promise<void> {
+    const { held, app } = this.context;
+    if (app() === "front") await this.handOver();
+    else await this.handing;
+    const isData = presentationOf(message.head.kind, app()) === "data";
+    if (isData || !(await this.display(message))) {
+      await this.give(message);
+      return;
+    }
+    while (held.isFull) if (!(await this.handOldest())) break;
+    // Somebody looked while it was being shown.
+    if (app() === "front") await this.handOver();
+  }
+
+  /** To the app, when it is done with the one before. */
+  private give(message: DeviceMessage): void | Promise<void> {
+    if (this.working !== undefined) return this.working.then(() => this.give(message));
+    const handling = this.context.toApp(message);
+    if (handling === undefined) return;
+    const working = handling
+      .catch(() => {})
+      .then(() => {
+        this.working = undefined;
+      });
+    this.working = working;
+    return handling;
+  }
+
+  /** Stored before it is shown: what is shown and not stored would be lost with the page. */
+  private async display(message: DeviceMessage): Promise<boolean> {
+    const { held, notifier, onError } = this.context;
+    try {
+      await held.hold(message);
+    } catch (error) {
+      onError("STORAGE", error);
+      return false;
+    }
+    try {
+      if (await this.inTime(notifier.show(notificationOf(message)))) return true;
+    } catch (error) {
+      onError("NOTIFIER", error);
+    }
+    this.release(message.id);
+    return false;
+  }
+
+  private inTime(shown: boolean | Promise<boolean>): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.context.clock.after(showTimeoutMs, () => resolve(false));
+      void Promise.resolve(shown).then(resolve, reject).finally(cancel);
+    });
+  }
+
+  private async onTap(id: string): Promise<void> {
+    const { held, onTapped } = this.context;
+    const tapped = held.all.find((message) => message.id === id);
+    if (tapped === undefined) return;
+    await this.handOver();
+    if (!held.has(id)) onTapped(tapped);
+  }
+
+  /** All that is held, oldest first; one hand-over at a time. */
+  private handOver(): Promise<void> {
+    this.handing ??= this.handAll().finally(() => {
+      this.handing = undefined;
+    });
+    return this.handing;
+  }
+
+  private async handAll(): Promise<void> {
+    while (this.context.held.size > 0) if (!(await this.handOldest())) return;
+  }
+
+  /** False when the app did not take it: it stays, and so does all behind it. */
+  private async handOldest(): Promise<boolean> {
+    const { held, notifier, onError } = this.context;
+    const message = held.oldest;
+    if (message === undefined) return false;
+    const { id } = message;
+    try {
+      await this.give(message);
+    } catch (error) {
+      onError("HANDLER", error);
+      const refusals = (this.refusals.get(id) ?? 0) + 1;
+      this.refusals.set(id, refusals);
+      if (refusals < refusalsMax) return false;
+    }
+    notifier.withdraw(id);
+    this.release(id);
+    return true;
+  }
+
+  private release(id: string): void {
+    this.refusals.delete(id);
+    void this.context.held.release(id).catch((error) => this.context.onError("STORAGE", error));
+  }
+}
+
+function notificationOf({ id, head }: DeviceMessage): ShownNotification {
+  const fields = (head.notification ?? {}) as Readonly<Record<string, unknown>>;
+  const text = (value: unknown): string => (typeof value === "string" ? value : "");
+  return {
+    id,
+    title: text(fields.title),
+    body: text(fields.body),
+    ...(typeof fields.url === "string" ? { url: fields.url } : {}),
+    fields,
+  };
+}

@@ -1,0 +1,415 @@
+/**
+ * One device for all tabs of a browser: one of them is connected and relays to the others.
+ *
+ *              lock granted                       lock stolen, page frozen
+ *   waiting ────────────────────▶ leading ───────────────────────────────▶ waiting | asleep
+ *   (hears the leader)            (holds the lock, has the connection)
+ *
+ * The lock (Web Locks) goes to the next tab when the leader's tab is closed, frozen or crashed.
+ * A leader that holds it and does not answer loses it to a tab that somebody looks at.
+ *
+ * The leader's own handler decides whether a message is taken. Invariant: a tab is given a
+ * message once, also when it was relayed to it before it began to lead.
+ */
+import type { Clock } from "../base/clock.js";
+import { type Random, randomToken } from "../base/random.js";
+import type { Position } from "../protocol/position.js";
+import { AppHandlers } from "./app-handlers.js";
+import type { AppStateSource } from "./app-state.js";
+import type { DeviceState } from "./connection-phase.js";
+import { createDevice } from "./device-client.js";
+import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
+import type { DeviceMessage } from "./device-message.js";
+import type { Device, DeviceOptions } from "./device-options.js";
+import { MergedAppState } from "./merged-app-state.js";
+import { platformAppState, platformClock, platformRandom } from "./platform.js";
+import { SeenIds } from "./seen-ids.js";
+import { TabCalls } from "./tab-calls.js";
+import { openTabMessage, sealTabMessage, type TabMessage } from "./tab-message.js";
+import { browserTabs, type TabChannel, type TabPlatform } from "./tab-platform.js";
+import { TabQueue } from "./tab-queue.js";
+import type { CallOptions } from "./uplink-calls.js";
+
+export interface SharedDeviceOptions extends DeviceOptions {
+  /**
+   * Names the signed-in user: tabs with the same name share one device, and hear what the
+   * others are sent. Change it with the user. The storage's keys begin with it.
+   */
+  readonly share: string;
+  /** Default: the browser's Web Locks and BroadcastChannel. */
+  readonly tabs?: TabPlatform;
+}
+
+/** A tab that somebody looks at asks the leader so often whether it is there. */
+const askEveryMs = 10_000;
+/** Nothing heard for so long: the leader's page hangs. */
+const leaderSilentMs = 25_000;
+/** What a tab said of itself is believed so long. */
+const tabHoldsMs = 35_000;
+const shownMax = 4_096;
+
+/** Where tabs cannot share it is a device by itself, as `createDevice` makes it. */
+export function createSharedDevice(options: SharedDeviceOptions): Device {
+  const storagePrefix = options.storagePrefix ?? `belfry.${options.share}.`;
+  const tabs = options.tabs ?? browserTabs();
+  if (tabs === undefined) return createDevice({ ...options, storagePrefix });
+  return new SharedDevice({ ...options, storagePrefix }, tabs);
+}
+
+/** What exists only while this tab leads. */
+interface Lead {
+  readonly device: Device;
+  readonly app: MergedAppState;
+  /** Gives the lock back. */
+  readonly release: () => void;
+}
+
+/** What exists only while this tab takes part. */
+interface Part {
+  readonly channel: TabChannel;
+  readonly abort: AbortController;
+  readonly stops: readonly (() => void)[];
+}
+
+class SharedDevice implements Device {
+  private readonly tab: string;
+  private readonly name: string;
+  private readonly clock: Clock;
+  private readonly appState: AppStateSource;
+  private readonly app: AppHandlers;
+  private readonly shown = new SeenIds(shownMax);
+  /** What handlers are at work on: one of this tab's own, and one that was relayed. */
+  private readonly taking = new Map<string, Promise<void>>();
+  private readonly queue: TabQueue;
+  private readonly calls: TabCalls;
+  private part: Part | undefined;
+  private lead: Lead | undefined;
+  private told: { state: DeviceState; position?: Position } = { state: { name: "idle" } };
+  private heardAtMs = 0;
+  /** The tab that leads, as far as this one heard. */
+  private leader: string | undefined;
+  private cancelAsk: () => void = () => {};
+
+  constructor(
+    private readonly options: SharedDeviceOptions,
+    private readonly tabs: TabPlatform,
+  ) {
+    const random: Random = options.random ?? platformRandom;
+    this.clock = options.clock ?? platformClock;
+    this.appState = options.appState ?? platformAppState();
+    this.tab = randomToken(random, 16);
+    this.name = `belfry:${options.storagePrefix}${options.share}`;
+    this.app = new AppHandlers(options);
+    this.queue = new TabQueue((message) => this.take(message), this.app);
+    this.calls = new TabCalls(this.tab, this.clock, (message) => this.say(message));
+    // Throws for what it is missing now, not when this tab begins to lead.
+    createDevice(options);
+  }
+
+  get state(): DeviceState {
+    return this.lead?.device.state ?? this.told.state;
+  }
+
+  get position(): Position | undefined {
+    return this.lead?.device.position ?? this.told.position;
+  }
+
+  connect(): void {
+    if (this.part === undefined) this.join();
+    else if (this.lead !== undefined) this.lead.device.connect();
+    else this.say({ kind: "connect" });
+  }
+
+  /** This tab leaves; the others go on. */
+  close(): void {
+    this.leave();
+    this.calls.close();
+    this.hear({ name: "idle" });
+  }
+
+  isNew(id: string): boolean {
+    if (this.shown.has(id)) return false;
+    this.shown.add(id);
+    if (this.lead !== undefined) return this.lead.device.isNew(id);
+    this.say({ kind: "seen", id });
+    return true;
+  }
+
+  on<Name extends keyof DeviceEvents>(name: Name, listener: DeviceListener<Name>): Unsubscribe {
+    return this.app.on(name, listener);
+  }
+
+  onType(type: string, handler: MessageHandler): Unsubscribe {
+    return this.app.onType(type, handler);
+  }
+
+  call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
+    if (this.lead !== undefined) return this.lead.device.call(route, body, options);
+    return this.calls.call(route, body, options);
+  }
+
+  // ---- taking part ----
+
+  private join(): void {
+    const channel = this.tabs.channel(this.name);
+    channel.onmessage = ({ data }) => {
+      const message = openTabMessage(data);
+      if (message !== undefined) this.onTabMessage(message);
+    };
+    const abort = new AbortController();
+    const { lifecycle } = this.tabs;
+    const stops = [
+      this.appState.onChange(() => this.sayApp()),
+      lifecycle.onSuspend(() => this.sleep()),
+      lifecycle.onResume(() => this.wake()),
+    ];
+    this.part = { channel, abort, stops };
+    this.heardAtMs = this.clock.monotonicMs();
+    this.hear({ name: "connecting" });
+    this.queueUp(abort.signal, false);
+    this.sayApp();
+  }
+
+  private leave(): void {
+    const { part } = this;
+    if (part === undefined) return;
+    this.stopLeading();
+    this.say({ kind: "bye", tab: this.tab });
+    this.part = undefined;
+    this.cancelAsk();
+    for (const stop of part.stops) stop();
+    part.abort.abort();
+    part.channel.onmessage = null;
+    part.channel.close();
+  }
+
+  private queueUp(signal: AbortSignal, isStealing: boolean): void {
+    // A stolen lock is not waited for, so it takes no signal (Web Locks, 4.1).
+    const how = isStealing ? { steal: true } : { signal };
+    const holder = (): Promise<void> => this.startLeading(signal);
+    this.tabs.locks.request(this.name, how, holder).catch(() => {
+      // Aborted by this tab itself, which knows; or stolen, and it queues up behind the thief.
+      if (signal.aborted) return;
+      this.stopLeading();
+      this.hear({ name: "connecting" });
+      if (!isStealing) this.queueUp(signal, false);
+    });
+  }
+
+  /** The page is about to run no more code; its connection would look alive. */
+  private sleep(): void {
+    const { part } = this;
+    if (part === undefined || part.abort.signal.aborted) return;
+    this.stopLeading();
+    this.say({ kind: "bye", tab: this.tab });
+    this.cancelAsk();
+    part.abort.abort();
+    this.hear({ name: "connecting" });
+  }
+
+  private wake(): void {
+    const { part } = this;
+    if (part === undefined || !part.abort.signal.aborted) return;
+    const abort = new AbortController();
+    this.part = { ...part, abort };
+    this.heardAtMs = this.clock.monotonicMs();
+    this.queueUp(abort.signal, false);
+    this.sayApp();
+  }
+
+  /** Tells the others whether somebody looks at this tab; a tab in front asks for the leader too. */
+  private sayApp(): void {
+    this.cancelAsk();
+    const { part } = this;
+    if (part === undefined || part.abort.signal.aborted || this.lead !== undefined) return;
+    const app = this.appState.current();
+    this.say({ kind: "tab", tab: this.tab, app });
+    if (app !== "front") return;
+    const isSilent = this.clock.monotonicMs() - this.heardAtMs >= leaderSilentMs;
+    if (isSilent) {
+      this.heardAtMs = this.clock.monotonicMs();
+      this.queueUp(part.abort.signal, true);
+    }
+    this.cancelAsk = this.clock.after(askEveryMs, () => this.sayApp());
+  }
+
+  // ---- leading ----
+
+  private startLeading(signal: AbortSignal): Promise<void> {
+    if (signal.aborted || this.lead !== undefined) return Promise.resolve();
+    return new Promise((release) => {
+      this.cancelAsk();
+      this.calls.onLeaderGone();
+      const app = new MergedAppState(this.clock, this.appState, tabHoldsMs);
+      const device = createDevice({
+        ...this.options,
+        appState: app,
+        onMessage: (message) => this.onMessage(message),
+        onPassing: (message) => this.relay("passing", message),
+        onTap: (message) => this.relay("tap", message),
+        onRecall: (id) => {
+          this.say({ kind: "recall", id });
+          this.app.tell("recall", id);
+        },
+        onConfig: (config) => {
+          this.say({ kind: "config", config });
+          this.app.tell("config", config);
+        },
+        onState: (state) => {
+          // When it stops leading the device is closed, and the shared one goes on.
+          if (this.lead === undefined) return;
+          this.sayHere();
+          this.app.tell("state", state);
+        },
+        onError: (error) => this.app.tell("error", error),
+      });
+      this.lead = { device, app, release };
+      device.connect();
+      this.calls.moveTo(device);
+    });
+  }
+
+  private stopLeading(): void {
+    const { lead } = this;
+    if (lead === undefined) return;
+    this.lead = undefined;
+    lead.app.close();
+    lead.device.close();
+    lead.release();
+    this.calls.onLeaderGone();
+    this.heardAtMs = this.clock.monotonicMs();
+  }
+
+  /** The others first: a slow handler here does not hold them up. */
+  private onMessage(message: DeviceMessage): void | Promise<void> {
+    this.say({ kind: "message", message });
+    // What was relayed before this tab led comes first.
+    const { running } = this.queue;
+    return running === undefined ? this.take(message) : running.then(() => this.take(message));
+  }
+
+  private relay(kind: "passing" | "tap", message: DeviceMessage): void {
+    this.say({ kind, message });
+    this.app.tell(kind, message);
+  }
+
+  private sayHere(): void {
+    const { lead } = this;
+    if (lead === undefined) return;
+    const { state, position } = lead.device;
+    this.say({
+      kind: "here",
+      tab: this.tab,
+      state,
+      ...(position === undefined ? {} : { position }),
+    });
+  }
+
+  // ---- what tabs hear ----
+
+  private onTabMessage(message: TabMessage): void {
+    if (this.lead !== undefined) this.onFollower(this.lead, message);
+    else this.onLeader(message);
+  }
+
+  private onFollower({ device, app }: Lead, message: TabMessage): void {
+    switch (message.kind) {
+      case "tab":
+        app.note(message.tab, message.app);
+        this.sayHere();
+        return;
+      case "bye":
+        app.note(message.tab, "background");
+        return;
+      case "connect":
+        device.connect();
+        return;
+      case "seen":
+        device.isNew(message.id);
+        return;
+      case "call":
+        void this.calls.serve(device, message);
+        return;
+      default:
+        return;
+    }
+  }
+
+  private onLeader(message: TabMessage): void {
+    switch (message.kind) {
+      case "here": {
+        this.heardAtMs = this.clock.monotonicMs();
+        const { kind: _, tab, ...told } = message;
+        const isNews = JSON.stringify(told.state) !== JSON.stringify(this.told.state);
+        this.told = told;
+        if (tab !== this.leader) {
+          this.leader = tab;
+          this.sayApp();
+        }
+        if (isNews) this.app.tell("state", told.state);
+        this.calls.onLeader();
+        return;
+      }
+      case "message":
+        this.heardAtMs = this.clock.monotonicMs();
+        this.noteTaken(message.message);
+        this.queue.add(message.message);
+        return;
+      case "passing":
+      case "tap":
+        this.app.tell(message.kind, message.message);
+        return;
+      case "recall":
+        this.queue.drop(message.id);
+        this.app.tell("recall", message.id);
+        return;
+      case "config":
+        this.app.tell("config", message.config);
+        return;
+      case "answer":
+        this.calls.onAnswer(message);
+        return;
+      default:
+        return;
+    }
+  }
+
+  private noteTaken({ position }: DeviceMessage): void {
+    if (position !== undefined) this.told = { ...this.told, position };
+  }
+
+  /** Once in this tab, whether relayed or received. Throws or rejects as the app does. */
+  private take(message: DeviceMessage): void | Promise<void> {
+    const { id } = message;
+    if (this.shown.has(id)) return;
+    // In the app's hands from when this tab led, and relayed by the tab that leads now.
+    const earlier = this.taking.get(id);
+    if (earlier !== undefined) return earlier;
+    const handling = this.app.take(message);
+    if (handling === undefined) {
+      this.shown.add(id);
+      return;
+    }
+    const taken = handling
+      .then(() => this.shown.add(id))
+      .finally(() => void this.taking.delete(id));
+    this.taking.set(id, taken);
+    return taken;
+  }
+
+  private hear(state: DeviceState): void {
+    this.told = { state };
+    this.app.tell("state", state);
+  }
+
+  private say(message: TabMessage): void {
+    const { part } = this;
+    if (part === undefined) return;
+    try {
+      part.channel.postMessage(sealTabMessage(message));
+    } catch (cause) {
+      // A body that cannot be cloned, which none is that came over the wire.
+      this.app.report("TABS", "the other tabs were not told", cause);
+    }
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * A node with clients is replaced by one of a newer version, on real processes: SIGTERM, then
+ * a start under the same name. Nothing is lost, and each client connects once more.
+ */
+import assert from "node:assert/strict";
+import { cp, readFile, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { DispatchAnswer } from "../../actors/dispatcher.js";
+import { type Platform, startPlatform } from "../support/platform.js";
+import { PushedClients } from "../support/pushed-clients.js";
+import { until } from "../support/until.js";
+
+const clientCount = 300;
+/** This file runs as dist/test/e2e/edge-upgrade.test.js. */
+const root = fileURLToPath(new URL("../../../", import.meta.url));
+const newer = "99.0.0";
+
+/** The same code under another version's number; resolves to its node program. */
+async function makeNewerVersion(folder: string): Promise<string> {
+  for (const part of ["src", "actors", "topology"]) {
+    await cp(join(root, "dist", part), join(folder, "dist", part), { recursive: true });
+  }
+  const manifest = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
+  const file = join(folder, "package.json");
+  await writeFile(file, JSON.stringify({ ...manifest, version: newer }));
+  await symlink(join(root, "node_modules"), join(folder, "node_modules"));
+  return join(folder, "dist/src/main/node.js");
+}
+
+async function told(platform: Platform, node: string): Promise<readonly string[]> {
+  const response = await fetch(`${platform.node(node).httpUrl}/edges?key=k`);
+  return ((await response.json()) as DispatchAnswer).edges.map(({ url }) => url);
+}
+
+test("a node is upgraded under its clients: nothing lost, each connects once more", async (t) => {
+  await using platform = await startPlatform();
+  const program = await makeNewerVersion(join(platform.folder, "newer"));
+  await until("both tell of both", async () => (await told(platform, "b")).length === 2);
+  const clients = await PushedClients.start(platform, clientCount, ["a"]);
+  assert.equal(clients.sockets.openOn("a"), clientCount);
+  await clients.untilAccepted(200);
+  const startMs = performance.now();
+  await platform.killNode("a", "SIGTERM");
+  const stoppedMs = performance.now() - startMs;
+  await clients.untilAttached();
+  await platform.startNode("a", {}, process.execPath, program);
+  await until("it has its record", async () => {
+    const record = await platform.nodeRecord("dc1-a").catch(() => undefined);
+    return record?.version === newer;
+  });
+  await until("it has its share again", async () => {
+    return (await platform.shardCounts()).get("dc1-a") === 2_048;
+  });
+  await until("b tells of it again", async () => (await told(platform, "b")).length === 2);
+  await clients.untilAccepted(200);
+  await clients.settle();
+  t.diagnostic(
+    `stopped in ${stoppedMs.toFixed(0)} ms; ${clients.accepted} pushes accepted, ` +
+      `${clients.failed.length} answers that had to be asked for again`,
+  );
+  assert.equal(clients.sockets.openOn("b"), clientCount);
+  for (const client of clients.all) {
+    assert.equal(clients.connectsOf(client), 2, `${client.uid}: ${client.lastError}`);
+    assert.doesNotMatch(client.lastError, /4000/, "told to move, not closed");
+  }
+});
