@@ -87,7 +87,10 @@ export interface DeviceOptions {
   readonly fetch?: HttpFetch;
   /** Binary by default; the JSON form is for looking at it. */
   readonly protocol?: "belfry.v1" | "belfry.v1.json";
-  /** Default: after 32 messages (at most 64, the edge's window), or 50 ms (at most 5 s) after the first. */
+  /**
+   * Default: after 32 messages, or 50 ms after the first. More than 64 messages are above the
+   * edge's window, which then waits for the delay; what is later than 30 s is sent again.
+   */
   readonly acks?: Partial<AckLimits>;
   /** Default: the first wait is in [0, 500 ms), doubling to at most 30 s. */
   readonly backoff?: Partial<BackoffLimits>;

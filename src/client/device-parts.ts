@@ -43,10 +43,6 @@ export interface PartsContext {
   readonly onSurroundings: (now: Seen, before: Seen) => void;
 }
 
-/** Acks beyond these would stall the edge's window of 64, or its wait of 30 s for them. */
-const ackMessagesMax = 64;
-const ackDelayMsMax = 5_000;
-
 /** Throws when no address or no WebSocket is there to use. */
 export function makeParts(options: DeviceOptions, context: PartsContext): DeviceParts {
   const { urls, dispatcher } = addressesOf(options);
@@ -68,7 +64,7 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
     clock,
     random,
     socket,
-    ackLimits: boundedAcks(options.acks),
+    ackLimits: { messagesMax: 32, delayMs: 50, ...options.acks },
     pace,
     memory: new DeviceMemory(storage, prefix, onFailed),
     surroundings: new Surroundings(network, appState, context.onSurroundings),
@@ -94,11 +90,4 @@ function addressesOf({ url, urls, dispatcher }: DeviceOptions) {
     throw new TypeError("createDevice needs a url, urls or a dispatcher");
   }
   return { urls: own, dispatcher };
-}
-
-function boundedAcks({ messagesMax = 32, delayMs = 50 }: Partial<AckLimits> = {}): AckLimits {
-  return {
-    messagesMax: Math.min(Math.max(1, messagesMax), ackMessagesMax),
-    delayMs: Math.min(Math.max(0, delayMs), ackDelayMsMax),
-  };
 }

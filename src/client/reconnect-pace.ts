@@ -15,7 +15,7 @@ const hintMsMax = 3_600_000;
 const floorsMs: Readonly<Record<number, number>> = {
   1013: 5_000,
   4005: 5_000,
-  4007: 30_000,
+  4007: 5_000,
 };
 
 const reasonHint = /(?:^|\s)retryAfterMs=(\d{1,9})$/;

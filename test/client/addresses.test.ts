@@ -297,7 +297,7 @@ describe("a device and its network", () => {
       around.become({ network: "wifi" });
       around.become({ network: "none" });
     }
-    await made.clock.advanceAndSettle(29_999);
+    await made.clock.advanceAndSettle(4_999);
     equal(made.edge.sockets.length, 1);
     const hurries = made.states.filter(({ name }) => name === "waiting");
     equal(hurries.length, 2);

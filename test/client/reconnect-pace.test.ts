@@ -68,7 +68,7 @@ describe("a reconnect pace", () => {
 
   test("reads hints of closes and of HTTP", () => {
     equal(closeHintMs(4005, ""), 5_000);
-    equal(closeHintMs(4007, ""), 30_000);
+    equal(closeHintMs(4007, ""), 5_000);
     equal(closeHintMs(1006, ""), 0);
     equal(closeHintMs(4005, "draining retryAfterMs=12000"), 12_000);
     equal(closeHintMs(4000, "retryAfterMs=999999999"), 3_600_000);

@@ -185,12 +185,3 @@ describe("what was shown", () => {
     equal(stored.ids.at(-1), "n0");
   });
 });
-
-test("acks keep to the edge's window, whatever the app asks for", async () => {
-  const { edge, clock } = await connected({ acks: { messagesMax: 1_000, delayMs: 3_600_000 } });
-  edge.socket.message(1, 0);
-  clock.advance(5_000);
-  deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 1]]);
-  for (let seq = 2; seq <= 65; seq++) edge.socket.message(seq, seq - 1);
-  deepEqual(edge.socket.ofKind(clientKinds.ack).at(-1), [2, 0, 1, 65]);
-});

@@ -5,9 +5,11 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { rendezvousOrder } from "../../src/client/address-order.js";
+import { accountName } from "../../src/client/token-account.js";
 import type { ServiceEvent } from "../../src/protocol/service-event.js";
 import { shardsOf, usersIn } from "../support/placement-state.js";
-import { type Platform, startPlatform } from "../support/platform.js";
+import { app, type Platform, startPlatform } from "../support/platform.js";
 import { eventIn, type StoredEvent, storedEvents } from "../support/stored-events.js";
 import { until } from "../support/until.js";
 
@@ -89,10 +91,15 @@ test("a user whose edge is killed is offline only when nobody comes back", async
     string,
   ];
   // The other node owns their shards: it alone is to find out.
-  const [back = "", away = ""] = usersIn(await shardsOf(platform, "b"), 2, "user");
+  const ofB = usersIn(await shardsOf(platform, "b"), 30, "user");
+  const edges = [edgeOfA, edgeOfB];
+  const startsAtA = (uid: string) =>
+    rendezvousOrder(accountName(app, uid), edges)[0]?.url === edgeOfA;
+  const back = ofB.find(startsAtA) ?? "";
+  const away = ofB.find((uid) => uid !== back) ?? "";
   const onMessage = () => undefined;
   const devices = [
-    platform.device(back, { onMessage, urls: [edgeOfA, edgeOfB] }),
+    platform.device(back, { onMessage, urls: edges }),
     platform.device(away, { onMessage, urls: [edgeOfA] }),
   ];
   await until("both are attached", () => devices.every((device) => device.position));
