@@ -25,6 +25,7 @@ import {
   protocolVersion,
   recalledFrame,
   refusedFrame,
+  takenKinds,
   welcomeFrame,
 } from "../src/protocol/frames.js";
 import type {
@@ -385,6 +386,7 @@ export class Connection extends Actor<ConnectionMessage> {
         heartbeatMs: node.limits.heartbeatMs,
         frameBytesMax: clientFrameBytesMax,
         serverTimeMs: node.clock.wallMs(),
+        ...(takenKinds.length === 0 ? {} : { takes: takenKinds }),
       }),
     );
   }

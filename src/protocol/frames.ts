@@ -23,6 +23,8 @@ export const clientKinds = {
   tell: 6,
   call: 7,
 } as const;
+/** Kinds beside 1 to 5 that an edge reads: what its welcome says in `takes`. */
+export const takenKinds: readonly number[] = [];
 export const serverKinds = {
   welcome: 16,
   attached: 17,
