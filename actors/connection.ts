@@ -13,6 +13,7 @@ import { unreachable } from "../src/base/assert.js";
 import { type Result, refused } from "../src/base/result.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
 import type { Claims, TokenError } from "../src/ports/tokens.js";
+import type { ClientSurroundings } from "../src/protocol/client-surroundings.js";
 import type { CloseName } from "../src/protocol/close-codes.js";
 import {
   attachedFrame,
@@ -184,11 +185,20 @@ export class Connection extends Actor<ConnectionMessage> {
       case "token":
         this.verify(frame.token, undefined);
         return;
+      case "tell":
+        this.onTell(frame.now);
+        return;
       case "pong":
         return;
       default:
         unreachable(frame);
     }
+  }
+
+  private onTell(now: ClientSurroundings): void {
+    const app = this.edge.hearTell(this.id, now);
+    if (app !== undefined)
+      this.toSession({ kind: "AppStateChanged", ...this.connectionRef(), app });
   }
 
   private onAck(position: Position): void {
@@ -247,7 +257,7 @@ export class Connection extends Actor<ConnectionMessage> {
     this.edge.noteConnect(this.id, connect);
     this.attachOptions = options;
     this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
-    this.sendWelcome();
+    this.sendWelcome(this.edge.greet(this.id, hello));
     this.phase = attaching;
     this.edge.attaches.push(this.id);
   }
@@ -272,6 +282,7 @@ export class Connection extends Actor<ConnectionMessage> {
       return;
     }
     const { attachOptions, generation, ackedSeq } = this;
+    const app = this.edge.appStates.of(this.id);
     const wasSent = generation !== 0;
     const taken = ackedSeq > 0 ? { generation, seq: ackedSeq } : attachOptions?.taken;
     this.phase = attaching;
@@ -284,6 +295,7 @@ export class Connection extends Actor<ConnectionMessage> {
       start: attachOptions?.start ?? "new",
       ...(taken === undefined ? {} : { taken }),
       ...(wasSent ? { sent: { generation, seq: this.sentSeq } } : {}),
+      ...(app === undefined ? {} : { app }),
     });
     this.edge.attaches.retry(this.id, isSent);
   }
@@ -334,6 +346,7 @@ export class Connection extends Actor<ConnectionMessage> {
       prev = seq;
     }
     this.sentSeq = prev;
+    edge.heartbeats.noteOwed(id);
     this.edge.node.journal?.written(deliver, this.device, this.edge.address);
   }
 
@@ -376,14 +389,14 @@ export class Connection extends Actor<ConnectionMessage> {
 
   // ---- the client's side ----
 
-  private sendWelcome(): void {
+  private sendWelcome(heartbeatMs: number): void {
     const { node } = this.edge;
     this.sendFrame(
       welcomeFrame({
         v: protocolVersion,
         node: node.nodeId,
         connection: this.id,
-        heartbeatMs: node.limits.heartbeatMs,
+        heartbeatMs,
         frameBytesMax: clientFrameBytesMax,
         serverTimeMs: node.clock.wallMs(),
         ...(takenKinds.length === 0 ? {} : { takes: takenKinds }),

@@ -8,6 +8,7 @@ import { writeFileSync } from "node:fs";
 import { Packr } from "msgpackr";
 import { closeCodes } from "../dist/src/protocol/close-codes.js";
 import { encodeFrame, messageFrame } from "../dist/src/protocol/frames.js";
+import { tellVectors } from "./tell-vectors.mjs";
 
 const packr = new Packr({ useRecords: false, variableMapSize: true });
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
@@ -29,6 +30,8 @@ function refused(name, close, forms) {
 function refusedFrame(name, close, frame) {
   return refused(name, close, { msgpack: hex(packr.pack(frame)), json: JSON.stringify(frame) });
 }
+
+const told = tellVectors({ sent, refusedFrame });
 
 const client = [
   sent("hello, as short as it may be", [1, hello], {
@@ -76,6 +79,7 @@ const client = [
   sent("pong", [4, 70_000], { kind: "pong", nonce: 70_000 }),
   sent("token", [5, 0, "e30.e30.bmV3"], { kind: "token", session: 0, token: "e30.e30.bmV3" }),
   sent("pong of a later version, with more fields", [4, 1, "later"], { kind: "pong", nonce: 1 }),
+  ...told.client,
 ];
 
 const refusedFrames = [
@@ -111,6 +115,7 @@ const refusedFrames = [
   refused("a byte that msgpack never uses", "BAD_FRAME", { msgpack: "9204c1" }),
   refused("nested too deep", "BAD_FRAME", { msgpack: `${"91".repeat(100)}01` }),
   refused("JSON that is cut off", "BAD_FRAME", { json: "[4,1" }),
+  ...told.refused,
 ];
 
 const server = [
@@ -198,6 +203,8 @@ const server = [
     message: "the token is for somebody else",
   }),
   sent("tokenWanted", [22, 0, 60_000], { kind: "tokenWanted", session: 0, expiresInMs: 60_000 }),
+  sent("recalled", [23, 0, [id]], { kind: "recalled", session: 0, ids: [id] }),
+  ...told.server,
   sent("a kind of a later version, to be ignored", [31, { any: "thing" }], { kind: "unknown" }),
 ];
 

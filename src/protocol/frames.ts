@@ -7,7 +7,9 @@
  * arrays than known are read up to what is known: fields are only ever appended.
  */
 import { accepted, type Result, refused } from "../base/result.js";
+import { type ClientSurroundings, readSurroundings } from "./client-surroundings.js";
 import { concatBytes, isMap, packValue, unpackPlain, unpackValue } from "./codec.js";
+import type { Directive } from "./directive.js";
 import { isSequence, type Position } from "./position.js";
 
 export const protocolVersion = 1;
@@ -24,7 +26,7 @@ export const clientKinds = {
   call: 7,
 } as const;
 /** Kinds beside 1 to 5 that an edge reads: what its welcome says in `takes`. */
-export const takenKinds: readonly number[] = [];
+export const takenKinds: readonly number[] = [clientKinds.tell];
 export const serverKinds = {
   welcome: 16,
   attached: 17,
@@ -41,7 +43,7 @@ export const serverKinds = {
 /** Where a device that was never seen starts: with what comes, with the last n, or with all. */
 export type Start = "new" | "all" | `tail:${number}`;
 
-export interface Hello {
+export interface Hello extends ClientSurroundings {
   readonly kind: "hello";
   readonly version: number;
   readonly token: string;
@@ -60,7 +62,8 @@ export type ClientFrame =
   | { readonly kind: "ack"; readonly session: number; readonly position: Position }
   | { readonly kind: "resend"; readonly session: number; readonly position: Position }
   | { readonly kind: "pong"; readonly nonce: number }
-  | { readonly kind: "token"; readonly session: number; readonly token: string };
+  | { readonly kind: "token"; readonly session: number; readonly token: string }
+  | { readonly kind: "tell"; readonly now: ClientSurroundings };
 
 export type FrameError = "BAD_FRAME" | "UNSUPPORTED";
 
@@ -101,6 +104,11 @@ function readClientFrame(frame: readonly unknown[]): Result<ClientFrame, FrameEr
     case clientKinds.token:
       if (!isSequence(first) || !isShortText(second, tokenBytesMax)) break;
       return accepted({ kind: "token", session: first, token: second });
+    case clientKinds.tell: {
+      const now = isMap(first) ? readSurroundings(first) : undefined;
+      if (now === undefined) break;
+      return accepted({ kind: "tell", now });
+    }
     default:
       if (typeof kind !== "number") break;
       return refused("UNSUPPORTED", `unknown frame kind ${kind}`);
@@ -118,8 +126,12 @@ function readHello(hello: unknown): Result<Hello, FrameError> {
     (platform === undefined || isShortText(platform, deviceBytesMax)) &&
     (connect === undefined || isSequence(connect)) &&
     (start === undefined || isStart(start));
-  if (!isWellFormed) return refused("BAD_FRAME", "a field of hello has the wrong type");
+  const surroundings = readSurroundings(hello);
+  if (!isWellFormed || surroundings === undefined) {
+    return refused("BAD_FRAME", "a field of hello has the wrong type");
+  }
   const read: { -readonly [Field in keyof Hello]: Hello[Field] } = {
+    ...surroundings,
     kind: "hello",
     version: protocolVersion,
     token,
@@ -192,13 +204,6 @@ export function tokenWantedFrame(session: number, expiresInMs: number): unknown[
 /** Messages that were taken back, by their MsgIDs. */
 export function recalledFrame(session: number, ids: readonly string[]): unknown[] {
   return [serverKinds.recalled, session, ids];
-}
-
-/** Another `do` may come with a later version. */
-export interface Directive {
-  readonly do: "reconnect";
-  /** In the order in which to try them; the client's own ways come after them. */
-  readonly edges: readonly { readonly url: string; readonly idc: string }[];
 }
 
 /** What the client is to do: a map whose `do` names it. */

@@ -39,6 +39,10 @@ export class BenchEdge implements EdgeTransport {
     return 0;
   }
 
+  unfinishedBytes(): number {
+    return 0;
+  }
+
   close(connection: ConnectionId, code: number): void {
     const client = this.clients.get(connection);
     if (client === undefined) return;
