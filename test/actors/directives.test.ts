@@ -46,7 +46,7 @@ async function start(...names: string[]) {
   return { bench, connect };
 }
 
-const valueOf = (answer: unknown) => (answer as DeskAnswer).value;
+const valueIn = (answer: unknown) => (answer as DeskAnswer).value;
 
 describe("a directive", () => {
   test("reaches all of a user's clients, on whatever edge, and nobody else's", async () => {
@@ -55,14 +55,14 @@ describe("a directive", () => {
     const tablet = await connect("b", "u1", "tablet");
     const other = await connect("a", "u2");
     const config: Directive = { do: "config", config: { version: 3 } };
-    assert.deepEqual(valueOf(await ask(bench, "u1", config)), { connections: 2, told: 2 });
+    assert.deepEqual(valueIn(await ask(bench, "u1", config)), { connections: 2, told: 2 });
     const heartbeat: Directive = { do: "heartbeat", heartbeatMs: 7_000 };
     const toTablet = await ask(bench, "u1", heartbeat, { device: "tablet" });
-    assert.deepEqual(valueOf(toTablet), { connections: 1, told: 1 });
+    assert.deepEqual(valueIn(toTablet), { connections: 1, told: 1 });
     assert.deepEqual(phone.directives, [config]);
     assert.deepEqual(tablet.directives, [config, heartbeat]);
     assert.deepEqual(other.directives, []);
-    assert.deepEqual(valueOf(await ask(bench, "nobody", kick)), { connections: 0, told: 0 });
+    assert.deepEqual(valueIn(await ask(bench, "nobody", kick)), { connections: 0, told: 0 });
   });
 
   test("to leave closes who stays, with a code that does not bring it back", async () => {
@@ -104,7 +104,7 @@ describe("a directive", () => {
     // Its session, elsewhere, does not know yet.
     bench.node("a").process.stop();
     const answer = await ask(bench, uid, kick);
-    assert.deepEqual(valueOf(answer), { connections: 1, told: 0 });
+    assert.deepEqual(valueIn(answer), { connections: 1, told: 0 });
   });
 
   test("is refused where it makes no sense, and by a node that does not serve the user", async () => {
