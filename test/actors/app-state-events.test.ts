@@ -4,6 +4,9 @@ import { describe, test } from "node:test";
 import { appStateOf } from "../../actors/app-states.js";
 import { defaultLimits } from "../../actors/limits.js";
 import type { ClientAppState } from "../../src/protocol/client-surroundings.js";
+import { clientKinds } from "../../src/protocol/frames.js";
+import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
+import { NodeBench } from "../support/node-bench.js";
 import { ShardBench } from "../support/shard-bench.js";
 import { eventIn } from "../support/stored-events.js";
 
@@ -110,6 +113,21 @@ describe("foreground and background", () => {
     assert.deepEqual(told(), ["online", "foreground"]);
   });
 
+  test("are as the device says that comes back, be it nothing", async () => {
+    const { bench, told, detach, pass } = await start();
+    await bench.attach("alice", 1, { app: "front" });
+    await pass(60_000);
+    await detach(1);
+    await bench.attach("alice", 2, { app: "background" });
+    await pass(60_000);
+    assert.deepEqual(told(), ["online", "foreground", "background"]);
+    // By an edge that knew no better.
+    await detach(2);
+    await bench.attach("alice", 3);
+    await pass(60_000);
+    assert.deepEqual(told().slice(3), []);
+  });
+
   test("go on at a new owner, to which the attaches bring them, one after the other", async () => {
     const { bench, told, say, pass } = await start();
     await bench.attach("alice", 1, { app: "front" });
@@ -152,3 +170,44 @@ test("a user looks where any connected device does, or does not say", () => {
   assert.equal(appStateOf([device("background"), device("front", false)]), "background");
   assert.equal(appStateOf([device("front", false)]), undefined);
 });
+
+test("what a client told stands in the attach to a new owner, too", async () => {
+  const bench = await NodeBench.start(["a"]);
+  bench.wishes = { presence: true };
+  const { edge } = bench.node("a");
+  const clients = Array.from({ length: 8 }, (_, at) =>
+    edge.connect(`u${at}`, "d", { app: "front" }),
+  );
+  const silent = edge.connect("silent", "d");
+  await bench.until("all are attached", () => [...clients, silent].every((one) => one.isAttached));
+  for (const client of clients) client.send([clientKinds.tell, { app: "background" }]);
+  await bench.run(1_000);
+  bench.addNode("b");
+  await bench.until("the new node has its share", () => bench.isSettled() && !bench.isMoving());
+  const ofB = clients.map((_, at) => `u${at}`).filter((uid) => ownerOf(bench, uid) === "dc1-b");
+  assert.ok(ofB.length > 0, "some of them have moved");
+  await bench.until("they are attached there", () =>
+    ofB.every((uid) => bench.connectionsOf(uid).every((connection) => connection !== null)),
+  );
+  for (const uid of ofB) assert.deepEqual(appsOf(bench, uid), ["background"]);
+  assert.deepEqual(appsOf(bench, "silent"), [null]);
+  await bench.run(60_000);
+  const kinds = bench.events.stored.map(eventIn).filter(({ uid }) => uid === ofB[0]);
+  assert.deepEqual(
+    kinds.map(({ kind }) => kind),
+    ["online", "foreground", "background"],
+  );
+});
+
+function ownerOf(bench: NodeBench, uid: string): string | undefined {
+  return bench.owners()[shardOfKey(sessionKey("demo", uid)) % 8];
+}
+
+function appsOf(bench: NodeBench, uid: string): unknown[] {
+  const key = sessionKey("demo", uid);
+  const shard = shardOfKey(key);
+  const owner = bench.nodeOf(ownerOf(bench, uid) ?? "");
+  const session = owner.system.find(`shards/${bench.inboxes.groupOf(shard)}/${shard}/${key}`);
+  const seen = session?.cell.inspect() as { devices: { app: unknown }[] } | undefined;
+  return seen?.devices.map(({ app }) => app) ?? [];
+}
