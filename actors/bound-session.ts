@@ -14,6 +14,7 @@ import { ignoreUnknown, unreachable } from "../src/base/assert.js";
 import { type Result, refused } from "../src/base/result.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
 import type { Claims, TokenError } from "../src/ports/tokens.js";
+import type { ClientAppState } from "../src/protocol/client-surroundings.js";
 import type { CloseName } from "../src/protocol/close-codes.js";
 import {
   attachedFrame,
@@ -43,6 +44,12 @@ import type { AttachTick, ReceiveFrame } from "./edge-messages.js";
 import { nodeNameOf } from "./placement-view.js";
 import { type AttachOptions, attachedInfo, sessionOf } from "./sign-in.js";
 
+/** To a further session, from its connection: whether somebody looks at the app is new. */
+export interface AppStateHeard {
+  readonly kind: "AppStateHeard";
+  readonly app: ClientAppState;
+}
+
 /** Of a fresh token for the session that it has. */
 interface TokenRefreshed {
   readonly kind: "TokenRefreshed";
@@ -53,6 +60,7 @@ export type BoundMessage =
   | ReceiveFrame
   | AttachTick
   | TokenRefreshed
+  | AppStateHeard
   | Attached
   | Deliver
   | DeliverPassing
@@ -94,7 +102,8 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
   }
 
   /** Whose socket its frames take. */
-  protected abstract get carrier(): ConnectionId;
+  abstract get carrier(): ConnectionId;
+  abstract get isOneOfSeveral(): boolean;
   /** How the client names it on that connection. */
   protected abstract get index(): number;
 
@@ -120,6 +129,9 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
         return;
       case "Attached":
         this.onAttached(message);
+        return;
+      case "AppStateHeard":
+        this.onAppState(message.app);
         return;
       case "AttachTick":
         if (this.phase >= attaching) this.attach();
@@ -189,6 +201,10 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
     this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
   }
 
+  protected onAppState(app: ClientAppState): void {
+    this.toSession({ kind: "AppStateChanged", ...this.connectionRef(), app });
+  }
+
   /** Never rejects. */
   protected verified(token: string): Promise<Result<Claims, TokenError>> {
     return this.edge.node.tokens
@@ -232,6 +248,7 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
       return;
     }
     const { attachOptions, generation, ackedSeq } = this;
+    const app = this.edge.appStates.of(this.carrier);
     const wasSent = generation !== 0;
     const taken = ackedSeq > 0 ? { generation, seq: ackedSeq } : attachOptions?.taken;
     this.phase = attaching;
@@ -244,6 +261,7 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
       start: attachOptions?.start ?? "new",
       ...(taken === undefined ? {} : { taken }),
       ...(wasSent ? { sent: { generation, seq: this.sentSeq } } : {}),
+      ...(app === undefined ? {} : { app }),
     });
     this.edge.attaches.retry(this.id, isSent);
   }
@@ -305,7 +323,8 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
       prev = seq;
     }
     this.sentSeq = prev;
-    this.edge.node.journal?.written(deliver, this.device, this.edge.address);
+    edge.heartbeats.noteOwed(carrier);
+    edge.node.journal?.written(deliver, this.device, this.edge.address);
   }
 
   private onDeliverPassing({ record, epoch }: DeliverPassing): void {

@@ -13,6 +13,7 @@
 import { type Result, refused } from "../src/base/result.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
 import type { Claims, TokenError } from "../src/ports/tokens.js";
+import type { ClientSurroundings } from "../src/protocol/client-surroundings.js";
 import { type CloseName, closeCodes } from "../src/protocol/close-codes.js";
 import {
   type Bind,
@@ -30,7 +31,13 @@ import { appOfKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { Bindings } from "./bindings.js";
-import { type BoundMessage, BoundSession, fresh, verifying } from "./bound-session.js";
+import {
+  type AppStateHeard,
+  type BoundMessage,
+  BoundSession,
+  fresh,
+  verifying,
+} from "./bound-session.js";
 import type { Closed, SessionEnded } from "./edge-messages.js";
 import { type SignIn, signIn } from "./sign-in.js";
 
@@ -70,8 +77,12 @@ export class Connection extends BoundSession<OwnMessage> {
     return connectionKind;
   }
 
-  protected get carrier(): ConnectionId {
+  get carrier(): ConnectionId {
     return this.id;
+  }
+
+  get isOneOfSeveral(): boolean {
+    return this.hasFurther;
   }
 
   protected get index(): number {
@@ -115,10 +126,20 @@ export class Connection extends BoundSession<OwnMessage> {
       return;
     }
     if (frame.kind === "pong") return;
-    if (frame.kind === "bind") this.onBind(frame);
+    if (frame.kind === "tell") this.onTell(frame.now);
+    else if (frame.kind === "bind") this.onBind(frame);
     else if (frame.kind === "unbind") this.onUnbind(frame.session);
     else if (frame.session === firstSession) this.onSessionFrame(frame);
     else this.edge.passOn(this.bindings?.at(frame.session)?.number, frame);
+  }
+
+  /** Who looks at the app looks at all that is bound here. */
+  private onTell(now: ClientSurroundings): void {
+    const app = this.edge.hearTell(this.id, now);
+    if (app === undefined) return;
+    this.onAppState(app);
+    const told: AppStateHeard = { kind: "AppStateHeard", app };
+    for (const { number } of this.bindings?.all ?? []) this.edge.children.tell(number, told);
   }
 
   // ---- the first session ----
@@ -142,7 +163,7 @@ export class Connection extends BoundSession<OwnMessage> {
     const { session, device, options } = known.value;
     this.sessionIs(session, device, options);
     this.noteSignIn(this.id, known.value);
-    this.sendWelcome();
+    this.sendWelcome(this.edge.greet(this.id, hello));
     this.edge.attaches.push(this.id);
     this.verifyNextBind();
   }
@@ -278,14 +299,14 @@ export class Connection extends BoundSession<OwnMessage> {
     if (this.isEmpty) this.edge.closeDone(this.id);
   }
 
-  private sendWelcome(): void {
+  private sendWelcome(heartbeatMs: number): void {
     const { node } = this.edge;
     this.sendFrame(
       welcomeFrame({
         v: protocolVersion,
         node: node.nodeId,
         connection: this.id,
-        heartbeatMs: node.limits.heartbeatMs,
+        heartbeatMs,
         frameBytesMax: clientFrameBytesMax,
         serverTimeMs: node.clock.wallMs(),
         ...(takenKinds.length === 0 ? {} : { takes: takenKinds }),

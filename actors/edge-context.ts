@@ -1,13 +1,16 @@
 /**
  * What an edge keeps for all its connections in a few typed arrays by slot, so that
- * an idle connection costs no timer and no object for it: when it was opened, heard
- * and pinged, when its token ends. Also the one way to its socket.
+ * an idle connection costs no timer and no object for it: when it was opened, when its
+ * token ends; its heartbeat (heartbeats) and whether its app is looked at (app-states).
+ * Also the one way to its socket.
  */
 
 import { type ConnectionId, slotOf } from "../src/ports/edge-transport.js";
+import type { ClientAppState, ClientSurroundings } from "../src/protocol/client-surroundings.js";
 import { type CloseName, closeCodes } from "../src/protocol/close-codes.js";
 import {
   type ClientFrame,
+  directiveFrame,
   encodeFrame,
   firstSession,
   pingFrame,
@@ -18,9 +21,11 @@ import { appOfKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import { type Address, addressOn } from "../src/runtime/address.js";
 import { AppConnections } from "./app-connections.js";
+import { AppStates } from "./app-states.js";
 import { AttachQueue, type AttachSurroundings } from "./attach-queue.js";
 import type { ReceiveFrame, SessionEnded } from "./edge-messages.js";
 import { type FurtherSession, FurtherSessions } from "./further-sessions.js";
+import { Heartbeats } from "./heartbeats.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 
@@ -40,8 +45,6 @@ export interface EdgeChildren {
 export class EdgeContext {
   private flags: Uint8Array;
   private readonly openedMs: Float64Array;
-  private readonly heardMs: Float64Array;
-  private readonly pingedMs: Float64Array;
   private tokenEndsMs: Float64Array;
   /** The connect counters: as a field of an actor each would be a number object of its own. */
   private connects: Float64Array;
@@ -60,6 +63,8 @@ export class EdgeContext {
   readonly further: FurtherSessions;
   readonly attaches: AttachQueue;
   readonly apps: AppConnections;
+  readonly heartbeats: Heartbeats;
+  readonly appStates: AppStates;
 
   /** `edge`: how connections are told that it is their turn to attach. */
   constructor(
@@ -73,12 +78,12 @@ export class EdgeContext {
     this.further = new FurtherSessions(slots, node.limits.furtherSessionsMax);
     this.flags = new Uint8Array(slots);
     this.openedMs = new Float64Array(slots);
-    this.heardMs = new Float64Array(slots);
-    this.pingedMs = new Float64Array(slots);
     this.tokenEndsMs = new Float64Array(slots);
     this.connects = new Float64Array(slots);
     this.connections = new Float64Array(slots);
     this.apps = new AppConnections(node);
+    this.heartbeats = new Heartbeats(node, slots);
+    this.appStates = new AppStates(slots);
     this.attaches = new AttachQueue({
       ...edge,
       node,
@@ -97,11 +102,10 @@ export class EdgeContext {
   open(connection: ConnectionId, isText: boolean): boolean {
     const slot = slotOf(connection);
     if (slot >= this.socketSlots) return false;
-    const nowMs = this.node.clock.monotonicMs();
     this.flags[slot] = isText ? isOpen | isTextFlag : isOpen;
-    this.openedMs[slot] = nowMs;
-    this.heardMs[slot] = nowMs;
-    this.pingedMs[slot] = nowMs;
+    this.openedMs[slot] = this.node.clock.monotonicMs();
+    this.heartbeats.open(connection);
+    this.appStates.open(connection);
     this.tokenEndsMs[slot] = 0;
     this.connections[slot] = connection;
     this.slotsUsed = Math.max(this.slotsUsed, slot + 1);
@@ -111,6 +115,10 @@ export class EdgeContext {
   /** Slots of sockets that were ever used; those above never were. */
   get slotCount(): number {
     return Math.min(this.slotsUsed, this.socketSlots);
+  }
+
+  isGreeted(connection: ConnectionId): boolean {
+    return this.greetedAt(slotOf(connection)) === connection;
   }
 
   /** The open connection of a slot whose client has said hello. */
@@ -185,7 +193,33 @@ export class EdgeContext {
   }
 
   noteHeard(connection: ConnectionId): void {
-    this.heardMs[slotOf(connection)] = this.node.clock.monotonicMs();
+    this.heartbeats.noteHeard(connection);
+  }
+
+  /** Of its hello. Returns the interval of heartbeats that counts. */
+  greet(connection: ConnectionId, said: ClientSurroundings): number {
+    if (said.app !== undefined) this.appStates.note(connection, said.app);
+    return this.heartbeats.grant(connection, said);
+  }
+
+  /**
+   * What the client says of itself now; where its heartbeats change, or are not what it asks
+   * for, it is told. Returns whether somebody looks at its app, where that is new.
+   */
+  hearTell(connection: ConnectionId, now: ClientSurroundings): ClientAppState | undefined {
+    const { heartbeats, appStates } = this;
+    const app = now.app ?? appStates.of(connection);
+    const beforeMs = heartbeats.everyMsOf(connection);
+    const heartbeatMs = heartbeats.grant(connection, { ...now, ...(app && { app }) });
+    if (heartbeatMs !== beforeMs || heartbeatMs !== (now.heartbeatMs ?? heartbeatMs)) {
+      this.tellHeartbeat(connection, heartbeatMs);
+    }
+    return now.app !== undefined && appStates.note(connection, now.app) ? now.app : undefined;
+  }
+
+  private tellHeartbeat(connection: ConnectionId, heartbeatMs: number): void {
+    const frame = directiveFrame({ do: "heartbeat", heartbeatMs });
+    this.send(connection, encodeFrame(frame, this.isText(connection)));
   }
 
   noteHello(connection: ConnectionId): void {
@@ -222,6 +256,7 @@ export class EdgeContext {
     const { transport, limits } = this.node;
     this.framesSent++;
     this.bytesSent += frame.length;
+    this.heartbeats.noteSent(connection, frame.length);
     transport.send(connection, frame, this.isText(connection));
     if (transport.bufferedBytes(connection) > limits.connectionBufferBytesMax) {
       this.close(connection, "SLOW_CONSUMER");
@@ -282,16 +317,19 @@ export class EdgeContext {
       if (ageMs > limits.helloDeadlineMs) this.close(connection, "HELLO_TIMEOUT");
       return;
     }
-    if (nowMs - (this.heardMs[slot] ?? 0) > limits.heartbeatDeadlineMs) {
-      this.close(connection, "HEARTBEAT_LOST");
-      return;
-    }
-    if (nowMs - (this.pingedMs[slot] ?? 0) >= limits.heartbeatMs) {
-      this.pingedMs[slot] = nowMs;
-      this.pingNonce = (this.pingNonce + 1) % 2 ** 31;
-      this.send(connection, encodeFrame(pingFrame(this.pingNonce), (flags & isTextFlag) !== 0));
-    }
+    this.sweepHeartbeat(connection);
     this.sweepToken(slot, connection, wallMs);
+  }
+
+  private sweepHeartbeat(connection: ConnectionId): void {
+    const verdict = this.heartbeats.judge(connection);
+    if (verdict === "lost") this.close(connection, "HEARTBEAT_LOST");
+    if (verdict !== "ask") return;
+    // New bounds reach each client with its next heartbeat: not all of them in one moment.
+    const fitMs = this.heartbeats.refit(connection);
+    if (fitMs !== undefined) this.tellHeartbeat(connection, fitMs);
+    this.pingNonce = (this.pingNonce + 1) % 2 ** 31;
+    this.send(connection, encodeFrame(pingFrame(this.pingNonce), this.isText(connection)));
   }
 
   private sweepToken(slot: number, connection: ConnectionId, wallMs: number): void {

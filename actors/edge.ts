@@ -9,6 +9,7 @@ import type { ConnectionId, Subprotocol } from "../src/ports/edge-transport.js";
 import { clientFrameBytesMax, decodeClientFrame } from "../src/protocol/frames.js";
 import type {
   AttachAgain,
+  DirectConnection,
   FromEdge,
   PlacementChanged,
   ToEdge,
@@ -27,6 +28,7 @@ import { Connection } from "./connection.js";
 import { Dispatcher } from "./dispatcher.js";
 import { EdgeAdmission } from "./edge-admission.js";
 import { EdgeContext } from "./edge-context.js";
+import { EdgeDirectives } from "./edge-directives.js";
 import { EdgeDrain } from "./edge-drain.js";
 import type { AttachTick, Closed, ReceiveFrame } from "./edge-messages.js";
 import { FurtherSession } from "./further-session.js";
@@ -63,6 +65,7 @@ const tellingPart = 0.6;
 export class Edge extends Actor<EdgeMessage> {
   private context: EdgeContext | undefined = undefined;
   private drain: EdgeDrain | undefined = undefined;
+  private directives: EdgeDirectives | undefined = undefined;
   private leavePerSecond: number | undefined = undefined;
   private opened = 0;
   private readonly admission: EdgeAdmission;
@@ -98,6 +101,8 @@ export class Edge extends Actor<EdgeMessage> {
       startTick: (delayMs) => this.timer(delayMs, { kind: "DrainTick" }),
     });
     this.drain = drain;
+    const directives = new EdgeDirectives(context);
+    this.directives = directives;
     this.followDrain();
     await this.node.transport.listen({
       onUpgrade: (handshake) => drain.refusal() ?? this.admission.admit(handshake),
@@ -107,6 +112,7 @@ export class Edge extends Actor<EdgeMessage> {
         this.admission.closed(connection);
         context.forget(connection);
         drain.forget(connection);
+        directives.forget(connection);
         const closed: Closed = { kind: "Closed" };
         if (!this.tellChild(connection, closed)) this.stopChild(connection);
       },
@@ -150,6 +156,9 @@ export class Edge extends Actor<EdgeMessage> {
       case "WrongOwner":
         this.tellChild(message.connection, message);
         return;
+      case "DirectConnection":
+        from?.answer(this.onDirect(message));
+        return;
       case "AttachAgain":
         this.onAttachAgain(message);
         // They stand in the queue: they will come.
@@ -160,6 +169,7 @@ export class Edge extends Actor<EdgeMessage> {
         return;
       case "SweepTick":
         this.context?.sweep();
+        this.directives?.sweep();
         this.timer(sweepEveryMs, message);
         return;
       case "ViewUsage":
@@ -174,6 +184,17 @@ export class Edge extends Actor<EdgeMessage> {
       default:
         ignoreUnknown(message);
     }
+  }
+
+  /** Whether the client was told: the session may believe in one that is gone. */
+  private onDirect({ connection, key, directive }: DirectConnection): boolean {
+    const bound = this.child<EdgeChild>(connection);
+    if (bound?.isOf(key) !== true) return false;
+    if (directive.do === "kick" && bound.isOneOfSeveral) {
+      // The others who share its connection are not meant.
+      return this.tellChild(connection, { kind: "CloseConnection", connection, close: "KICKED" });
+    }
+    return this.directives?.carryOut(bound.carrier, directive) ?? false;
   }
 
   private onOpen(context: EdgeContext, connection: ConnectionId, protocol: Subprotocol): void {
@@ -296,6 +317,7 @@ export class Edge extends Actor<EdgeMessage> {
       attachesQueued: this.context?.attaches.queued ?? 0,
       attachesUnanswered: this.context?.attaches.unanswered ?? 0,
       drain: this.drain?.inspect() ?? null,
+      directives: this.directives?.inspect() ?? null,
       closed: this.context?.closedByReason ?? {},
       sockets: this.node.transport.figures(),
     };

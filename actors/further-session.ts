@@ -29,8 +29,13 @@ export class FurtherSession extends BoundSession<never> {
     return boundKind;
   }
 
-  protected get carrier(): ConnectionId {
+  get carrier(): ConnectionId {
     return this.described.carrier;
+  }
+
+  /** Also where it is the last one left: it is ended, and then the connection closed. */
+  get isOneOfSeveral(): boolean {
+    return true;
   }
 
   protected get index(): number {

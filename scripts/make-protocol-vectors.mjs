@@ -8,6 +8,7 @@ import { writeFileSync } from "node:fs";
 import { Packr } from "msgpackr";
 import { closeCodes } from "../dist/src/protocol/close-codes.js";
 import { encodeFrame, messageFrame } from "../dist/src/protocol/frames.js";
+import { tellVectors } from "./tell-vectors.mjs";
 
 const packr = new Packr({ useRecords: false, variableMapSize: true });
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
@@ -30,6 +31,8 @@ function refused(name, close, forms) {
 function refusedFrame(name, close, frame) {
   return refused(name, close, { msgpack: hex(packr.pack(frame)), json: JSON.stringify(frame) });
 }
+
+const told = tellVectors({ sent, refusedFrame });
 
 const client = [
   sent("hello, as short as it may be", [1, hello], {
@@ -122,6 +125,7 @@ const client = [
     position: { generation, seq: 42 },
   }),
   sent("pong of a later version, with more fields", [4, 1, "later"], { kind: "pong", nonce: 1 }),
+  ...told.client,
 ];
 
 const refusedFrames = [
@@ -162,6 +166,7 @@ const refusedFrames = [
   refused("a byte that msgpack never uses", "BAD_FRAME", { msgpack: "9204c1" }),
   refused("nested too deep", "BAD_FRAME", { msgpack: `${"91".repeat(100)}01` }),
   refused("JSON that is cut off", "BAD_FRAME", { json: "[4,1" }),
+  ...told.refused,
 ];
 
 const server = [
@@ -256,6 +261,7 @@ const server = [
     code: 4505,
     name: "REPLACED",
   }),
+  ...told.server,
   sent("a kind of a later version, to be ignored", [31, { any: "thing" }], { kind: "unknown" }),
 ];
 

@@ -7,7 +7,9 @@
  * arrays than known are read up to what is known: fields are only ever appended.
  */
 import { accepted, type Result, refused } from "../base/result.js";
+import { type ClientSurroundings, readSurroundings } from "./client-surroundings.js";
 import { concatBytes, isMap, packValue, unpackPlain, unpackValue } from "./codec.js";
+import type { Directive } from "./directive.js";
 import { isSequence, type Position } from "./position.js";
 
 export const protocolVersion = 1;
@@ -27,6 +29,7 @@ export const clientKinds = {
 } as const;
 /** Kinds beside 1 to 5 that an edge reads: what its welcome says in `takes`. */
 export const takenKinds: readonly number[] = [
+  clientKinds.tell,
   ...[clientKinds.bind, clientKinds.unbind], // several sessions on one connection
 ];
 export const serverKinds = {
@@ -46,7 +49,7 @@ export const serverKinds = {
 /** Where a device that was never seen starts: with what comes, with the last n, or with all. */
 export type Start = "new" | "all" | `tail:${number}`;
 
-export interface Hello {
+export interface Hello extends ClientSurroundings {
   readonly kind: "hello";
   readonly version: number;
   readonly token: string;
@@ -67,7 +70,8 @@ export type ClientFrame =
   | { readonly kind: "pong"; readonly nonce: number }
   | { readonly kind: "token"; readonly session: number; readonly token: string }
   | Bind
-  | { readonly kind: "unbind"; readonly session: number };
+  | { readonly kind: "unbind"; readonly session: number }
+  | { readonly kind: "tell"; readonly now: ClientSurroundings };
 
 /** One more session on this connection, under an index that the client chose. */
 export interface Bind {
@@ -124,6 +128,11 @@ function readClientFrame(frame: readonly unknown[]): Result<ClientFrame, FrameEr
     case clientKinds.unbind:
       if (!isSequence(first)) break;
       return accepted({ kind: "unbind", session: first });
+    case clientKinds.tell: {
+      const now = isMap(first) ? readSurroundings(first) : undefined;
+      if (now === undefined) break;
+      return accepted({ kind: "tell", now });
+    }
     default:
       if (typeof kind !== "number") break;
       return refused("UNSUPPORTED", `unknown frame kind ${kind}`);
@@ -141,8 +150,12 @@ function readHello(hello: unknown): Result<Hello, FrameError> {
     (platform === undefined || isShortText(platform, deviceBytesMax)) &&
     (connect === undefined || isSequence(connect)) &&
     (start === undefined || isStart(start));
-  if (!isWellFormed) return refused("BAD_FRAME", "a field of hello has the wrong type");
+  const surroundings = readSurroundings(hello);
+  if (!isWellFormed || surroundings === undefined) {
+    return refused("BAD_FRAME", "a field of hello has the wrong type");
+  }
   const read: { -readonly [Field in keyof Hello]: Hello[Field] } = {
+    ...surroundings,
     kind: "hello",
     version: protocolVersion,
     token,
@@ -231,13 +244,6 @@ export function recalledFrame(session: number, ids: readonly string[]): unknown[
 /** That session is over here, and the connection goes on; `code` as of a close, or 1000. */
 export function endedFrame(session: number, code: number, name: string): unknown[] {
   return [serverKinds.ended, session, code, name];
-}
-
-/** Another `do` may come with a later version. */
-export interface Directive {
-  readonly do: "reconnect";
-  /** In the order in which to try them; the client's own ways come after them. */
-  readonly edges: readonly { readonly url: string; readonly idc: string }[];
 }
 
 /** What the client is to do: a map whose `do` names it. */

@@ -47,6 +47,10 @@ export class BenchEdge implements EdgeTransport {
     return this.unreadBytes;
   }
 
+  unfinishedBytes(): number {
+    return 0;
+  }
+
   close(connection: ConnectionId, code: number): void {
     const client = this.clients.get(connection);
     if (client === undefined) return;
