@@ -38,6 +38,7 @@ import type {
   ToSession,
   WrongOwner,
 } from "../src/protocol/messages.js";
+import type { MsgId } from "../src/protocol/msg-id.js";
 import type { Position } from "../src/protocol/position.js";
 import { appOfKey, type SessionKey, type Shard, shardOfKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
@@ -47,6 +48,7 @@ import type { ActorKind } from "../src/runtime/kind.js";
 import type { EdgeContext } from "./edge-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import { type AttachOptions, attachedInfo, sessionOf, signIn } from "./sign-in.js";
+import type { Caller } from "./uplink-calls.js";
 
 export interface ReceiveFrame {
   readonly kind: "ReceiveFrame";
@@ -123,6 +125,7 @@ export class Connection extends Actor<ConnectionMessage> {
 
   /** However it ends, the session must not go on believing in it. */
   protected override stopping(): void {
+    this.edge.calls.forget(this.id);
     if (this.session === undefined) return;
     this.edge.apps.leave(decodeToken(appOfKey(this.session)) ?? "");
     this.toSession({ kind: "Detach", ...this.connectionRef() });
@@ -184,11 +187,25 @@ export class Connection extends Actor<ConnectionMessage> {
       case "token":
         this.verify(frame.token, undefined);
         return;
+      case "call":
+        this.edge.calls.start(this.callerOf(this.session), frame);
+        return;
+      case "opened":
+        this.onOpened(frame.id);
+        return;
       case "pong":
         return;
       default:
         unreachable(frame);
     }
+  }
+
+  private onOpened(id: MsgId): void {
+    this.toSession({ kind: "Opened", ...this.connectionRef(), device: this.device, id });
+  }
+
+  private callerOf(key: SessionKey): Caller {
+    return { connection: this.id, session: onlySession, key, device: this.device };
   }
 
   private onAck(position: Position): void {
@@ -246,6 +263,7 @@ export class Connection extends Actor<ConnectionMessage> {
     this.device = device;
     this.edge.noteConnect(this.id, connect);
     this.attachOptions = options;
+    this.edge.calls.routes.set(this.id, onlySession, claims.routes);
     this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
     this.sendWelcome();
     this.phase = attaching;
@@ -258,6 +276,7 @@ export class Connection extends Actor<ConnectionMessage> {
       this.close("UNAUTHORIZED", "the fresh token is for somebody else");
       return;
     }
+    this.edge.calls.routes.set(this.id, onlySession, claims.routes);
     this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
   }
 

@@ -12,6 +12,7 @@ import { AppConnections } from "./app-connections.js";
 import { AttachQueue, type AttachSurroundings } from "./attach-queue.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
+import { UplinkCalls } from "./uplink-calls.js";
 
 const isOpen = 1;
 const isTextFlag = 2;
@@ -34,6 +35,7 @@ export class EdgeContext {
   bytesSent = 0;
   readonly attaches: AttachQueue;
   readonly apps: AppConnections;
+  readonly calls = new UplinkCalls(this);
 
   /** `edge`: how connections are told that it is their turn to attach. */
   constructor(

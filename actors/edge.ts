@@ -271,6 +271,7 @@ export class Edge extends Actor<EdgeMessage> {
       attachesQueued: this.context?.attaches.queued ?? 0,
       attachesUnanswered: this.context?.attaches.unanswered ?? 0,
       drain: this.drain?.inspect() ?? null,
+      calls: this.context?.calls.inspect() ?? null,
       closed: this.context?.closedByReason ?? {},
       sockets: this.node.transport.figures(),
     };

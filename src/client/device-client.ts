@@ -42,6 +42,7 @@ import type { EdgePlace } from "./edge-finder.js";
 import { EdgeTelling } from "./edge-telling.js";
 import { helloOf } from "./hello.js";
 import { Intake } from "./intake.js";
+import { Openings } from "./openings.js";
 import { Presenter } from "./presenter.js";
 import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
 import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
@@ -80,6 +81,7 @@ class DeviceClient implements Device {
   private readonly parts: DeviceParts;
   private readonly app: AppHandlers;
   private readonly calls: UplinkCalls;
+  private readonly openings = new Openings();
   private readonly intake: Intake;
   private readonly presenter: Presenter;
   private readonly telling: EdgeTelling;
@@ -99,7 +101,10 @@ class DeviceClient implements Device {
       notifier,
       app: () => surroundings.now.app,
       toApp: (message) => this.app.take(message),
-      onTapped: (message) => this.app.tell("tap", message),
+      onTapped: (message) => {
+        this.openings.note(message.id);
+        this.app.tell("tap", message);
+      },
       onError: (code, cause) =>
         this.app.report(code, "a notification or its message failed", cause),
     });
@@ -154,6 +159,10 @@ class DeviceClient implements Device {
 
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
     return this.calls.call(route, body, options);
+  }
+
+  opened(id: string): void {
+    this.openings.note(id);
   }
 
   private async prepare(): Promise<void> {
@@ -268,6 +277,7 @@ class DeviceClient implements Device {
       this.parts.finder.worked(place);
       this.telling.onAttached(connection);
       this.calls.onAttached(connection, frame.session);
+      this.openings.onAttached(connection, frame.session);
     }
     const { info } = frame;
     this.enter({ name: "attached", connection, place, attach, info, isResumed, cancelStable });
@@ -398,7 +408,10 @@ class DeviceClient implements Device {
   private enter(phase: Phase): void {
     const { name } = this.phase;
     leavePhase(this.phase);
-    if (phase.name !== "attached") this.calls.onLost();
+    if (phase.name !== "attached") {
+      this.calls.onLost();
+      this.openings.onLost();
+    }
     this.phase = phase;
     // The app sees `preparing` and `greeting` as one.
     if (name === "preparing" && phase.name === "greeting") return;

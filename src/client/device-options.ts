@@ -121,6 +121,11 @@ export interface Device {
    * where there is none; rejects with a CallError by the deadline at the latest.
    */
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown>;
+  /**
+   * A person opened the message with this MsgID: services get the receipt `opened`. A tap on
+   * one that the SDK showed is told by itself. Once each, at most once: nothing confirms it.
+   */
+  opened(id: string): void;
   readonly state: DeviceState;
   /** The last position that the app took; undefined before the first attach. */
   readonly position: Position | undefined;
