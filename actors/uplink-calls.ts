@@ -91,9 +91,11 @@ export class UplinkCalls {
     this.routes.forget(connection);
   }
 
+  /** `connections` that wait for an answer, and those with a list of routes (`limited`). */
   inspect(): Record<string, unknown> {
-    const { underWay, bytes, waiting } = this;
-    return { underWay, bytes, connections: waiting.size, ended: this.ended.toRecord() };
+    const { underWay, bytes, waiting, routes, ended } = this;
+    const sizes = { underWay, bytes, connections: waiting.size, limited: routes.size };
+    return { ...sizes, ended: ended.toRecord() };
   }
 
   private refusalOf({ connection, key }: Caller, bytes: number): CallCode | undefined {

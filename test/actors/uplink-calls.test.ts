@@ -58,7 +58,7 @@ const callerOf = (app: string, uid: string, slot: number): Caller => ({
 const alice = callerOf("demo", "al%2Eice", 1);
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 const codeOf = ([, frame]: [ConnectionId, unknown]) => (frame as unknown[])[3];
-const none = { underWay: 0, bytes: 0, connections: 0 };
+const none = { underWay: 0, bytes: 0, connections: 0, limited: 0 };
 
 describe("a call", () => {
   test("goes to the app's service with who calls, and its answer to who called", async () => {
