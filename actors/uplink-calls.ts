@@ -71,8 +71,13 @@ export class UplinkCalls {
       this.refuse(caller, call, "NOT_ALLOWED");
       return;
     }
+    // Before it is encoded: who is refused is to cost little.
+    if (this.isFull(caller)) {
+      this.refuse(caller, call, "OVERLOADED");
+      return;
+    }
     const payload = this.encode(caller, call);
-    const refusal = this.refusalOf(caller, payload.length);
+    const refusal = this.refusalOf(payload);
     if (refusal !== undefined) {
       this.refuse(caller, call, refusal);
       return;
@@ -98,16 +103,20 @@ export class UplinkCalls {
     return { ...sizes, ended: ended.toRecord() };
   }
 
-  private refusalOf({ connection, key }: Caller, bytes: number): CallCode | undefined {
-    const { bus, limits } = this.edge.node;
-    const isFull =
+  private isFull({ connection, key }: Caller): boolean {
+    const { limits } = this.edge.node;
+    return (
       (this.waiting.get(connection)?.size ?? 0) >= limits.connectionCallsMax ||
       this.ofUsers.of(key) >= limits.userCallsMax ||
       this.ofApps.of(appOfKey(key)) >= limits.appCallsMax ||
-      this.underWay >= limits.edgeCallsMax ||
-      this.bytes + bytes > limits.edgeCallBytesMax;
-    if (isFull) return "OVERLOADED";
-    return bytes > bus.payloadMax ? "TOO_LARGE" : undefined;
+      this.underWay >= limits.edgeCallsMax
+    );
+  }
+
+  private refusalOf({ length }: Uint8Array): CallCode | undefined {
+    const { bus, limits } = this.edge.node;
+    if (length > bus.payloadMax) return "TOO_LARGE";
+    return this.bytes + length > limits.edgeCallBytesMax ? "OVERLOADED" : undefined;
   }
 
   private encode({ connection, key, device }: Caller, call: CallFrame): Uint8Array {

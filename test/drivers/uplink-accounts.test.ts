@@ -112,7 +112,9 @@ describe("an uplink's answer", () => {
   test("may take as long as a call may wait", () => {
     const apps = [{ app: "a", password: "secret" }];
     const text = renderApps({ nodePassword: "n", operators: [], apps });
-    const bounds = [...text.matchAll(/"(?:expires|threshold)": "(\d+)s"/g)].map(([, s]) => Number(s));
+    const bounds = [...text.matchAll(/"(?:expires|threshold)": "(\d+)s"/g)].map(([, s]) =>
+      Number(s),
+    );
     equal(bounds.length, 2);
     ok(bounds.every((seconds) => seconds * 1_000 > callDeadlineMsMax));
   });
