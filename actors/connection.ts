@@ -12,7 +12,7 @@
 import { unreachable } from "../src/base/assert.js";
 import { type Result, refused } from "../src/base/result.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
-import type { Claims, TokenError } from "../src/ports/tokens.js";
+import type { Claims, TokenError, TokenHolder } from "../src/ports/tokens.js";
 import type { CloseName } from "../src/protocol/close-codes.js";
 import {
   attachedFrame,
@@ -106,6 +106,8 @@ export class Connection extends Actor<ConnectionMessage> {
   /** The highest of `generation` that the client acked here: an owner may not have heard it. */
   private ackedSeq = 0;
   private isAwaitingResend = false;
+  /** A fresh token is being checked: one at a time, or one client could have any number. */
+  private isRefreshing = false;
   /** Kept only until the session has answered the first attach. */
   private attachOptions: AttachOptions | undefined = undefined;
 
@@ -125,6 +127,7 @@ export class Connection extends Actor<ConnectionMessage> {
   protected override stopping(): void {
     if (this.session === undefined) return;
     this.edge.apps.leave(decodeToken(appOfKey(this.session)) ?? "");
+    if (this.attachOptions !== undefined) this.edge.unattached.leave(this.session);
     this.toSession({ kind: "Detach", ...this.connectionRef() });
   }
 
@@ -182,7 +185,7 @@ export class Connection extends Actor<ConnectionMessage> {
         this.askResend(frame.position);
         return;
       case "token":
-        this.verify(frame.token, undefined);
+        this.onToken(frame.token);
         return;
       case "pong":
         return;
@@ -215,12 +218,34 @@ export class Connection extends Actor<ConnectionMessage> {
       result,
       hello,
     });
-    this.pipe(this.edge.node.tokens.verify(token), done, () =>
-      done(refused("UNAUTHORIZED", "the token cannot be verified now")),
+    this.pipe(this.edge.node.tokens.verify(token, this.holder(hello)), done, () =>
+      done(refused("AUTH_UNAVAILABLE", "the token cannot be verified now")),
     );
   }
 
+  private onToken(token: string): void {
+    if (this.isRefreshing) {
+      const text = "the token before it is still being checked";
+      this.sendFrame(refusedFrame(onlySession, "RATE_LIMITED", text));
+      return;
+    }
+    this.isRefreshing = true;
+    this.verify(token, undefined);
+  }
+
+  private holder(hello: Hello | undefined): TokenHolder {
+    const device = hello === undefined ? this.device : hello.device;
+    const platform = hello?.platform;
+    const address = this.edge.addressOf(this.id);
+    return {
+      ...(device === undefined ? {} : { device }),
+      ...(platform === undefined ? {} : { platform }),
+      ...(address === undefined ? {} : { address }),
+    };
+  }
+
   private onTokenVerified({ result, hello }: TokenVerified): void {
+    this.isRefreshing = false;
     if (!result.ok) {
       if (hello === undefined)
         this.sendFrame(refusedFrame(onlySession, result.code, result.message));
@@ -237,11 +262,16 @@ export class Connection extends Actor<ConnectionMessage> {
       this.close(signedIn.code, signedIn.message);
       return;
     }
+    const { session, device, connect, options } = signedIn.value;
+    if (this.edge.unattached.isFull(session)) {
+      this.close("QUOTA_EXCEEDED", "too many of this user wait for their attach");
+      return;
+    }
     if (!this.edge.apps.admit(claims.app)) {
       this.close("QUOTA_EXCEEDED");
       return;
     }
-    const { session, device, connect, options } = signedIn.value;
+    this.edge.unattached.enter(session);
     this.session = session;
     this.device = device;
     this.edge.noteConnect(this.id, connect);
@@ -295,6 +325,7 @@ export class Connection extends Actor<ConnectionMessage> {
     this.edge.attaches.settle(this.id);
     this.epoch = epoch;
     this.isAwaitingResend = false;
+    if (this.attachOptions !== undefined) this.edge.unattached.leave(this.session as SessionKey);
     this.attachOptions = undefined;
     if (isContinuing) return;
     this.generation = base.generation;

@@ -12,6 +12,7 @@ import { AppConnections } from "./app-connections.js";
 import { AttachQueue, type AttachSurroundings } from "./attach-queue.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
+import { UnattachedConnections } from "./unattached-connections.js";
 
 const isOpen = 1;
 const isTextFlag = 2;
@@ -35,10 +36,14 @@ export class EdgeContext {
   readonly attaches: AttachQueue;
   readonly apps: AppConnections;
 
+  readonly unattached: UnattachedConnections;
+  /** Of the client; undefined where no rule and no webhook wants to know it. */
+  readonly addressOf: (connection: ConnectionId) => string | undefined;
+
   /** `edge`: how connections are told that it is their turn to attach. */
   constructor(
     readonly node: NodeContext,
-    edge: Pick<AttachSurroundings, "send" | "startTick">,
+    edge: Pick<AttachSurroundings, "send" | "startTick"> & Partial<Pick<EdgeContext, "addressOf">>,
   ) {
     // A slot may be given again a moment after its limit check: some are spare.
     const slots = node.limits.connectionsMax + 1_024;
@@ -50,6 +55,8 @@ export class EdgeContext {
     this.connects = new Float64Array(slots);
     this.connections = new Float64Array(slots);
     this.apps = new AppConnections(node);
+    this.unattached = new UnattachedConnections(node.limits.devicesMax);
+    this.addressOf = edge.addressOf ?? (() => undefined);
     this.attaches = new AttachQueue({
       ...edge,
       node,

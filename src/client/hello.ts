@@ -3,16 +3,17 @@ import type { Clock } from "../base/clock.js";
 import { protocolVersion } from "../protocol/frames.js";
 import type { DeviceMemory } from "./device-memory.js";
 import type { DeviceOptions } from "./device-options.js";
-import { accountOfToken } from "./token-account.js";
+import { accountOf } from "./token-account.js";
 
 /** Hello's map; counts the connection. */
 export function helloOf(
   token: string,
-  { start, platform }: Pick<DeviceOptions, "start" | "platform">,
+  options: Pick<DeviceOptions, "start" | "platform" | "app" | "user">,
   memory: DeviceMemory,
   clock: Clock,
 ): Record<string, unknown> {
-  const position = memory.positionOf(accountOfToken(token));
+  const { start, platform } = options;
+  const position = memory.positionOf(accountOf(options, token));
   return {
     v: protocolVersion,
     token,
