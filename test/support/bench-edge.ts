@@ -95,6 +95,8 @@ export class BenchClient {
   /** At most once. */
   readonly passing: unknown[] = [];
   readonly directives: unknown[] = [];
+  /** What is none of the above, as it came. */
+  readonly others: (readonly unknown[])[] = [];
   private generation = 0;
   private lastSeq = 0;
 
@@ -121,6 +123,8 @@ export class BenchClient {
       this.lastSeq = seq;
       this.bodies.push(fields.at(-1));
       if (this.isAcking) this.ack(session);
+    } else {
+      this.others.push([kind, session, ...fields]);
     }
   }
 
