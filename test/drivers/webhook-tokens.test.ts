@@ -189,15 +189,18 @@ describe("a connect webhook", () => {
       });
     });
 
-    test("no more while nobody is connected: few sockets are kept, and none for long", async () => {
-      tokensWith({ idleSocketsMax: 3, idleMs: 50 });
+    test("over few sockets that are kept, and none for long", async () => {
+      tokensWith({ idleSocketsMax: 3, idleMs: 60_000 });
       const held: (() => void)[] = [];
       webhook.answer = (response) => void held.push(() => says({ sub: "alice" })(response));
       const all = Array.from({ length: 12 }, (_, index) => taken(`shop:${index}`));
       await until("all are asked", () => held.length === 12);
       for (const answer of held) answer();
       await Promise.all(all);
-      await until("three are left", () => webhook.openSockets <= 3);
+      await until("three are left", () => webhook.openSockets === 3);
+      tokensWith({ idleMs: 50 });
+      webhook.answer = says({ sub: "alice" });
+      await taken("shop:t");
       await until("none is left", () => webhook.openSockets === 0);
     });
   });
@@ -313,17 +316,21 @@ describe("a connect webhook", () => {
   describe("that is hostile or broken", () => {
     const gate = { failuresMax: 1_000 };
 
-    const bad: readonly (readonly [name: string, answer: FakeWebhook["answer"]])[] = [
-      ["says nothing for ever", () => undefined],
-      ["drips its answer", (response) => drip(response)],
-      ["answers with more than is read", (response) => flood(response)],
+    const bad: readonly (readonly [
+      name: string,
+      answer: FakeWebhook["answer"],
+      reason?: RegExp,
+    ])[] = [
+      ["says nothing for ever", () => undefined, /within 300 ms/],
+      ["drips its answer", (response) => drip(response), /within 300 ms/],
+      ["answers with more than is read", (response) => flood(response), /above 16384 bytes/],
       [
         "says that it will answer with more",
         (response) => response.writeHead(200, { "content-length": "9999999" }).end("{"),
       ],
       [
         "ends in the middle",
-        (response) => response.writeHead(200, { "content-length": "20" }) && cut(response),
+        (response) => response.writeHead(200, { "content-length": "40" }) && cut(response),
       ],
       ["resets the connection", (response) => response.socket?.resetAndDestroy()],
       ["closes the connection", (response) => response.socket?.destroy()],
@@ -346,13 +353,16 @@ describe("a connect webhook", () => {
       ["wants another protocol", says("", 101)],
       ["has headers without end", says("", 200, { "x-long": "x".repeat(10_000) })],
     ];
-    for (const [name, answer] of bad) {
+    for (const [name, answer, reason = /./] of bad) {
       test(`${name}: the client is to come back`, async () => {
-        tokensWith({ deadlineMs: 300 }, gate);
+        const isSilent = reason.source.includes("within");
+        tokensWith(isSilent ? { deadlineMs: 300 } : {}, gate);
         webhook.answer = answer;
         const hintMs = await hintOf("shop:t");
         assert.equal(hintMs, 2_000);
         assert.equal(told.length, 1, "an operator is told");
+        assert.match(String(told[0]?.fields["reason"]), reason);
+        tokensWith({}, gate);
         webhook.answer = says({ sub: "alice" });
         await taken("shop:t");
         await until("no socket of it is left", () => webhook.openSockets <= 1);
@@ -388,7 +398,7 @@ describe("a connect webhook", () => {
     });
 
     test("is left alone after failures in a row, tried by one, and taken up again", async () => {
-      tokensWith({ deadlineMs: 300 }, { failuresMax: 3, trialMs: 200 });
+      tokensWith({}, { failuresMax: 3, trialMs: 200 });
       webhook.answer = says("", 502);
       for (let count = 0; count < 3; count++) await hintOf(`shop:${count}`);
       assert.ok((await hintOf("shop:t")) >= 200);
@@ -448,7 +458,7 @@ describe("a connect webhook", () => {
         if (options.all) callback(null, [{ address, family: 4 }]);
         else callback(null, address, 4);
       };
-      tokensWith({ deadlineMs: 300 }, gate, lookup);
+      tokensWith({ deadlineMs: 1_000 }, gate, lookup);
       register("lost", "http://hangs.example/");
       register("shop", webhook.url.replace("127.0.0.1", "shop.example"));
       const lost = Array.from({ length: 20 }, (_, index) => hintOf(`lost:${index}`));
@@ -478,6 +488,7 @@ function flood(response: Parameters<FakeWebhook["answer"]>[0]): void {
 }
 
 function cut(response: Parameters<FakeWebhook["answer"]>[0]): void {
-  response.write("{");
+  // What came would do, if it were all.
+  response.write('{"sub":"alice"}');
   response.socket?.end();
 }
