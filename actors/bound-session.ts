@@ -13,7 +13,7 @@
 import { ignoreUnknown, unreachable } from "../src/base/assert.js";
 import { type Result, refused } from "../src/base/result.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
-import type { Claims, TokenError } from "../src/ports/tokens.js";
+import type { Claims, TokenError, TokenHolder } from "../src/ports/tokens.js";
 import type { CallFrame } from "../src/protocol/call-frames.js";
 import type { ClientAppState } from "../src/protocol/client-surroundings.js";
 import type { CloseName } from "../src/protocol/close-codes.js";
@@ -90,6 +90,8 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
   /** The highest of `generation` that the client acked here: an owner may not have heard it. */
   private ackedSeq = 0;
   private isAwaitingResend = false;
+  /** A fresh token is being checked: one at a time, or one client could have any number. */
+  private isRefreshing = false;
   /** Kept only until the session has answered the first attach. */
   private attachOptions: AttachOptions | undefined = undefined;
 
@@ -193,14 +195,21 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
   }
 
   private refreshToken(token: string): void {
+    if (this.isRefreshing) {
+      const text = "the token before it is still being checked";
+      this.sendFrame(refusedFrame(this.index, "RATE_LIMITED", text));
+      return;
+    }
+    this.isRefreshing = true;
     const done = (result: TokenRefreshed["result"]): TokenRefreshed => ({
       kind: "TokenRefreshed",
       result,
     });
-    this.pipe(this.verified(token), done);
+    this.pipe(this.verified(token, { device: this.device }), done);
   }
 
   private onTokenRefreshed(result: TokenRefreshed["result"]): void {
+    this.isRefreshing = false;
     if (this.phase < attaching) return;
     if (!result.ok) {
       this.sendFrame(refusedFrame(this.index, result.code, result.message));
@@ -221,10 +230,12 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
   }
 
   /** Never rejects. */
-  protected verified(token: string): Promise<Result<Claims, TokenError>> {
+  protected verified(token: string, holder: Omit<TokenHolder, "address">) {
+    const address = this.edge.addressOf(this.carrier);
+    const from = address === undefined ? holder : { ...holder, address };
     return this.edge.node.tokens
-      .verify(token)
-      .catch(() => refused("UNAUTHORIZED", "the token cannot be verified now"));
+      .verify(token, from)
+      .catch(() => refused<TokenError>("AUTH_UNAVAILABLE", "the token cannot be verified now"));
   }
 
   protected sendFrame(frame: readonly unknown[]): void {
@@ -238,6 +249,7 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
     this.session = session;
     this.device = device;
     this.attachOptions = options;
+    this.edge.unattached.enter(session);
     this.phase = attaching;
   }
 
@@ -245,14 +257,21 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
   protected leave(): void {
     this.detach();
     this.session = undefined;
-    this.attachOptions = undefined;
     this.phase = ended;
   }
 
   /** However it ends, the session must not go on believing in it. */
   protected detach(): void {
     this.edge.calls.forget(this.id);
+    this.noteAnswered();
     this.toSession({ kind: "Detach", ...this.connectionRef() });
+  }
+
+  /** It waits no more for its first attach. */
+  private noteAnswered(): void {
+    if (this.attachOptions === undefined || this.session === undefined) return;
+    this.attachOptions = undefined;
+    this.edge.unattached.leave(this.session);
   }
 
   /** Until its turn it takes what an owner of before still sends. */
@@ -293,7 +312,7 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
     this.edge.attaches.settle(this.id);
     this.epoch = epoch;
     this.isAwaitingResend = false;
-    this.attachOptions = undefined;
+    this.noteAnswered();
     if (isContinuing) return;
     this.generation = base.generation;
     this.sentSeq = base.seq;

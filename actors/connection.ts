@@ -151,7 +151,10 @@ export class Connection extends BoundSession<OwnMessage> {
     }
     this.phase = verifying;
     this.edge.noteHello(this.id);
-    this.pipe(this.verified(hello.token), (result) => ({ kind: "HelloVerified", result, hello }));
+    const { token } = hello;
+    const done = (result: HelloVerified["result"]) =>
+      ({ kind: "HelloVerified", result, hello }) as const;
+    this.pipe(this.verified(token, holderOf(hello)), done);
   }
 
   private onHelloVerified(result: Result<Claims, TokenError>, hello: Hello): void {
@@ -170,9 +173,13 @@ export class Connection extends BoundSession<OwnMessage> {
 
   /** Counts it for its app, where it is not refused. */
   private knowSession(claims: Claims, hello: Hello) {
-    const { node, apps } = this.edge;
+    const { node, apps, unattached } = this.edge;
     const known = signIn(claims, hello, node.clock.wallMs());
-    if (!known.ok || apps.admit(claims.app)) return known;
+    if (!known.ok) return known;
+    if (unattached.isFull(known.value.session)) {
+      return refused("QUOTA_EXCEEDED" as const, "too many of this user wait for their attach");
+    }
+    if (apps.admit(claims.app)) return known;
     return refused("QUOTA_EXCEEDED" as const, closeCodes.QUOTA_EXCEEDED.meaning);
   }
 
@@ -228,7 +235,9 @@ export class Connection extends BoundSession<OwnMessage> {
   private verifyNextBind(): void {
     const bind = this.phase === verifying ? undefined : this.bindings?.beginVerifying();
     if (bind === undefined) return;
-    this.pipe(this.verified(bind.hello.token), (result) => ({ kind: "BindVerified", result }));
+    const holder = { device: this.device, ...holderOf(bind.hello) };
+    const done = (result: BindVerified["result"]) => ({ kind: "BindVerified", result }) as const;
+    this.pipe(this.verified(bind.hello.token, holder), done);
   }
 
   private onBindVerified(result: Result<Claims, TokenError>): void {
@@ -320,4 +329,11 @@ export class Connection extends BoundSession<OwnMessage> {
     const bound = further.map(({ index, key, number }) => ({ index, session: key, number }));
     return { ...super.inspect(), ...(bound.length === 0 ? {} : { bound }) };
   }
+}
+
+function holderOf({ device, platform }: Hello) {
+  return {
+    ...(device === undefined ? {} : { device }),
+    ...(platform === undefined ? {} : { platform }),
+  };
 }

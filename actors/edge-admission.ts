@@ -12,7 +12,7 @@ import {
   type HandshakeRefusal,
   slotOf,
 } from "../src/ports/edge-transport.js";
-import { clientAddress } from "../topology/client-address.js";
+import { addressHolder, clientAddress } from "../topology/client-address.js";
 import {
   type EdgeRefusal,
   type EdgeRules,
@@ -26,13 +26,14 @@ const letInAll = 100;
 export class EdgeAdmission {
   private readonly rules: EdgeRules;
   /** Reading an address costs each connection memory: not where no rule wants it. */
-  private readonly isAddressWanted: boolean;
+  private readonly hasAddressRules: boolean;
   private readonly refused = new Map<EdgeRefusal, number>();
   private fullAtMs = 0;
   /** Of the handshake that was let in last: its connection opens next. */
   private lastAddress = "";
-  /** Kept only where addresses have a bound, which bounds the maps as connections are. */
-  private readonly byAddress = new Map<string, number>();
+  /** By who holds an address. Kept only where that is bounded; as many as connections. */
+  private readonly byHolder = new Map<string, number>();
+  /** By slot, where they are wanted once the handshake is over. */
   private readonly addresses = new Map<number, string>();
 
   constructor(private readonly node: NodeContext) {
@@ -44,7 +45,7 @@ export class EdgeAdmission {
       lagMaxMs: acceptLagMaxMs,
     };
     const { allow, deny, connectionsPerAddressMax } = this.rules;
-    this.isAddressWanted = [allow, deny, connectionsPerAddressMax].some(
+    this.hasAddressRules = [allow, deny, connectionsPerAddressMax].some(
       (rule) => rule !== undefined,
     );
   }
@@ -60,7 +61,7 @@ export class EdgeAdmission {
         ...{ address, origin, nowMs, letInPercent },
         connections: transport.connectionCount,
         fullAtMs: this.fullAtMs,
-        connectionsOfAddress: this.byAddress.get(address) ?? 0,
+        connectionsOfAddress: this.connectionsOf(address),
         // Nothing is drawn where all are let in.
         draw: letInPercent >= letInAll ? 0 : random.next() * letInAll,
         lagMs: edgeConditions?.lagMs ?? 0,
@@ -80,20 +81,39 @@ export class EdgeAdmission {
     return clientAddress(remoteAddress, forwardedFor, this.node.edgeAccess?.trusted);
   }
 
+  private get isAddressWanted(): boolean {
+    return this.hasAddressRules || this.node.apps.hasConnectUrls === true;
+  }
+
+  private connectionsOf(address: string): number {
+    if (this.rules.connectionsPerAddressMax === undefined) return 0;
+    return this.byHolder.get(addressHolder(address)) ?? 0;
+  }
+
   opened(connection: ConnectionId): void {
-    if (this.rules.connectionsPerAddressMax === undefined) return;
+    const isBounded = this.rules.connectionsPerAddressMax !== undefined;
+    if (!isBounded && this.node.apps.hasConnectUrls !== true) return;
     const address = this.lastAddress;
     this.addresses.set(slotOf(connection), address);
-    this.byAddress.set(address, (this.byAddress.get(address) ?? 0) + 1);
+    if (!isBounded) return;
+    const holder = addressHolder(address);
+    this.byHolder.set(holder, (this.byHolder.get(holder) ?? 0) + 1);
+  }
+
+  /** Of an open connection, where it was kept; empty is not known. */
+  addressAt(connection: ConnectionId): string | undefined {
+    return this.addresses.get(slotOf(connection)) || undefined;
   }
 
   closed(connection: ConnectionId): void {
     const address = this.addresses.get(slotOf(connection));
     if (address === undefined) return;
     this.addresses.delete(slotOf(connection));
-    const left = (this.byAddress.get(address) ?? 1) - 1;
-    if (left === 0) this.byAddress.delete(address);
-    else this.byAddress.set(address, left);
+    if (this.rules.connectionsPerAddressMax === undefined) return;
+    const holder = addressHolder(address);
+    const left = (this.byHolder.get(holder) ?? 1) - 1;
+    if (left === 0) this.byHolder.delete(holder);
+    else this.byHolder.set(holder, left);
   }
 
   /** For operators; by reason, those that never happened as 0. */

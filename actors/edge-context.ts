@@ -28,6 +28,7 @@ import { type FurtherSession, FurtherSessions } from "./further-sessions.js";
 import { Heartbeats } from "./heartbeats.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
+import { UnattachedConnections } from "./unattached-connections.js";
 import { UplinkCalls } from "./uplink-calls.js";
 
 const isOpen = 1;
@@ -68,10 +69,14 @@ export class EdgeContext {
   readonly appStates: AppStates;
   readonly calls = new UplinkCalls(this);
 
+  readonly unattached: UnattachedConnections;
+  /** Of the client; undefined where no rule and no webhook wants to know it. */
+  readonly addressOf: (connection: ConnectionId) => string | undefined;
+
   /** `edge`: how connections are told that it is their turn to attach. */
   constructor(
     readonly node: NodeContext,
-    edge: Pick<AttachSurroundings, "send" | "startTick">,
+    edge: Pick<AttachSurroundings, "send" | "startTick"> & Partial<Pick<EdgeContext, "addressOf">>,
     readonly children: EdgeChildren,
   ) {
     // A slot may be given again a moment after its limit check: some are spare.
@@ -86,6 +91,8 @@ export class EdgeContext {
     this.apps = new AppConnections(node);
     this.heartbeats = new Heartbeats(node, slots);
     this.appStates = new AppStates(slots);
+    this.unattached = new UnattachedConnections(node.limits.devicesMax);
+    this.addressOf = edge.addressOf ?? (() => undefined);
     this.attaches = new AttachQueue({
       ...edge,
       node,

@@ -6,6 +6,7 @@
  */
 import { ignoreUnknown } from "../src/base/assert.js";
 import type { ConnectionId, Subprotocol } from "../src/ports/edge-transport.js";
+import type { CloseName } from "../src/protocol/close-codes.js";
 import { clientFrameBytesMax, decodeClientFrame } from "../src/protocol/frames.js";
 import type {
   AttachAgain,
@@ -87,6 +88,7 @@ export class Edge extends Actor<EdgeMessage> {
       {
         send: (connection) => this.tellChild(connection, attachTick),
         startTick: (delayMs) => this.timer(delayMs, { kind: "PaceTick" }),
+        addressOf: (connection) => this.admission.addressAt(connection),
       },
       {
         tell: (number, message) => this.tellChild(number, message),
@@ -150,9 +152,13 @@ export class Edge extends Actor<EdgeMessage> {
         if (this.hasChild(message.connection)) this.tellChild(message.connection, message);
         else this.reportGone(message);
         return;
+      case "CloseConnection":
+        // It cannot keep its connection by filling its mailbox.
+        if (this.tellChild(message.connection, message)) return;
+        this.context?.close(message.connection as ConnectionId, message.close as CloseName);
+        return;
       case "DeliverPassing":
       case "Recalled":
-      case "CloseConnection":
       case "WrongOwner":
         this.tellChild(message.connection, message);
         return;
@@ -320,6 +326,7 @@ export class Edge extends Actor<EdgeMessage> {
       directives: this.directives?.inspect() ?? null,
       calls: this.context?.calls.inspect() ?? null,
       closed: this.context?.closedByReason ?? {},
+      webhooks: this.node.tokens.inspect?.() ?? {},
       sockets: this.node.transport.figures(),
     };
   }

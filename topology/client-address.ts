@@ -27,6 +27,26 @@ export function clientAddress(
   return address;
 }
 
+const ipv6HolderBits = 64n;
+/** `::ffff:0:0/96`, and `64:ff9b::/96`, where translators put IPv4 clients (RFC 6052). */
+const ipv4Prefixes = [0xffffn, (0x64n << 80n) | (0xff9bn << 64n)];
+
+/**
+ * Who is counted for an address. In IPv6 that is its /64, the least that anybody is given
+ * (RFC 6177): single addresses a client has 2^64 of. In IPv4 it is the address.
+ */
+export function addressHolder(address: string): string {
+  if (!address.includes(":")) return address;
+  const number = addressNumber(address);
+  if (number === undefined) return address;
+  if (ipv4Prefixes.includes(number >> 32n)) return ipv4Text(number & 0xffff_ffffn);
+  return `${(number >> ipv6HolderBits).toString(16)}/64`;
+}
+
+function ipv4Text(number: bigint): string {
+  return [24n, 16n, 8n, 0n].map((shift) => (number >> shift) & 0xffn).join(".");
+}
+
 /** Undefined for `unknown`, names and nothing: who wrote that is the last one known. */
 function addressOf(hop: string): string | undefined {
   const [, bracketed] = /^\[(.+)\](?::\d+)?$/.exec(hop.trim()) ?? [];

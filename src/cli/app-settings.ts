@@ -1,6 +1,7 @@
 /** `belfry app set`: the limits of an app and the events it is told, each by its own flag. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { refused } from "../base/result.js";
+import { type AppConnect, isConnectUrl } from "../protocol/app-connect.js";
 import { type AppRecord, encodeAppRecord } from "../protocol/app-record.js";
 import {
   type AppEvents,
@@ -26,6 +27,7 @@ export type SettingFlags = { readonly [Name in LimitName]?: LimitFlag } & {
   readonly receipts?: boolean | readonly string[];
   readonly presence?: "on" | "off";
   readonly delivery?: AppRecord["delivery"];
+  readonly connectUrl?: string;
 };
 
 const meanings: Readonly<Record<LimitName, string>> = {
@@ -44,12 +46,21 @@ export function addSettingFlags(command: Command): Command {
   }
   const policies = ["refuse", "drop-oldest"];
   const deliveries = ["each-device", "first-ack"];
+  const webhook = "who is asked whether a client is let in, or none: tokens of the app's secret";
   const receipts = "which receipts are told as events: all, none, or kinds with commas between";
   return command
     .addOption(new Option("--on-full <policy>", "at a user's bound of messages").choices(policies))
     .addOption(new Option("--receipts <kinds>", receipts).argParser(readReceipts))
     .addOption(new Option("--presence <state>", "tell who comes and goes").choices(["on", "off"]))
-    .addOption(new Option("--delivery <policy>", "when an entry goes").choices(deliveries));
+    .addOption(new Option("--delivery <policy>", "when an entry goes").choices(deliveries))
+    .addOption(new Option("--connect-url <url>", webhook).argParser(readConnectUrl));
+}
+
+function readConnectUrl(text: string): string {
+  if (text === "none" || isConnectUrl(text)) return text;
+  throw new InvalidArgumentError(
+    "It is none, or an http or https URL without user, password and fragment.",
+  );
 }
 
 function readLimit(name: LimitName): (text: string) => LimitFlag {
@@ -97,15 +108,26 @@ export function withSettings(record: AppRecord, flags: SettingFlags): AppRecord 
     if (flag === "none") delete limits[name];
     else if (flag !== undefined) limits[name] = flag;
   }
-  const { onFull, receipts, presence, delivery } = flags;
+  const { onFull, receipts, presence, delivery, connectUrl } = flags;
   if (onFull !== undefined) limits["onFull"] = onFull;
   const events: AppEvents = {
     ...record.events,
     ...(receipts === undefined ? {} : { receipts }),
     ...(presence === undefined ? {} : { presence: presence === "on" }),
   };
-  const kept = delivery === undefined ? record : { ...record, delivery };
-  return { ...kept, limits: limits as AppLimits, events };
+  const { connect, ...others } = delivery === undefined ? record : { ...record, delivery };
+  const asked = connectWith(connect, connectUrl);
+  return {
+    ...others,
+    limits: limits as AppLimits,
+    events,
+    ...(asked === undefined ? {} : { connect: asked }),
+  };
+}
+
+function connectWith(before: AppConnect | undefined, url: string | undefined) {
+  if (url === undefined) return before;
+  return url === "none" ? undefined : { ...before, url };
 }
 
 /** Null is the platform's own. */
@@ -120,11 +142,12 @@ export function describeSettings(record: AppRecord) {
       onFull: limits.onFull ?? null,
     },
     events: { receipts, presence },
+    connectUrl: record.connect?.url ?? null,
   };
 }
 
 export function settingRows(record: AppRecord): Row[] {
-  const { delivery, limits, events } = describeSettings(record);
+  const { delivery, limits, events, connectUrl } = describeSettings(record);
   const { receipts, presence } = events;
   const kinds = typeof receipts === "boolean" ? (receipts ? "all" : "none") : receipts.join(", ");
   return [
@@ -137,5 +160,6 @@ export function settingRows(record: AppRecord): Row[] {
     ["on full", limits.onFull],
     ["receipts", kinds],
     ["presence", presence ? "on" : "off"],
+    ["connect URL", connectUrl],
   ];
 }

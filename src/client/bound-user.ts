@@ -26,13 +26,14 @@ import type { EdgeConnection, SessionFrame } from "./edge-connection.js";
 import { HeldMessages } from "./held-messages.js";
 import { signInOf } from "./hello.js";
 import { Intake } from "./intake.js";
+import { Openings } from "./openings.js";
 import { Presenter } from "./presenter.js";
 import type { AttachedFrame } from "./server-frames.js";
-import { accountName, accountOfToken } from "./token-account.js";
+import { accountName, accountOf } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
+import { TokenRefresh, tokenTimeoutMs } from "./token-refresh.js";
 import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
 
-const tokenTimeoutMs = 30_000;
 const attachTimeoutMs = 15_000;
 const stableAfterMs = 10_000;
 const backoffLimits = { baseMs: 500, capMs: 30_000 };
@@ -80,6 +81,8 @@ export class BoundUser implements BoundSession {
   private readonly app: AppHandlers;
   private readonly calls: UplinkCalls;
   private readonly backoff: Backoff;
+  private readonly openings = new Openings();
+  private readonly refresh: TokenRefresh;
 
   constructor(
     private readonly options: BindOptions,
@@ -88,6 +91,10 @@ export class BoundUser implements BoundSession {
   ) {
     this.app = new AppHandlers(options);
     this.calls = new UplinkCalls(parts.clock);
+    this.refresh = new TokenRefresh(options, {
+      ...{ clock: parts.clock, random: parts.random },
+      onFailed: (cause) => this.app.report("TOKEN", "getToken failed on a live connection", cause),
+    });
     this.backoff = new Backoff(parts.random, backoffLimits);
   }
 
@@ -109,6 +116,10 @@ export class BoundUser implements BoundSession {
 
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
     return this.calls.call(route, body, options);
+  }
+
+  opened(id: string): void {
+    this.openings.note(id);
   }
 
   unbind(): void {
@@ -162,11 +173,18 @@ export class BoundUser implements BoundSession {
         this.calls.onAnswer(frame.call, frame.code, frame.value);
         return;
       case "tokenWanted":
-        void this.refreshToken(frame.session);
+        this.refresh.send(this.sendWhileHere(frame.session), frame.session);
         return;
       case "refused":
         this.app.report("REFUSED", `${frame.code}: ${frame.message}`);
         if (phase.name === "connecting") this.wait(frame.code);
+        else
+          this.refresh.refused(
+            this.sendWhileHere(frame.session),
+            frame.session,
+            frame.code,
+            frame.message,
+          );
         return;
       case "ended":
         this.onEnded(frame.code, frame.name);
@@ -185,7 +203,7 @@ export class BoundUser implements BoundSession {
     }
     let token: string;
     try {
-      token = await this.fetchToken();
+      token = await fetchToken(this.options, this.parts.clock, tokenTimeoutMs);
     } catch (cause) {
       if (this.phase !== phase) return;
       this.app.report("TOKEN", "getToken failed", cause);
@@ -193,7 +211,7 @@ export class BoundUser implements BoundSession {
       return;
     }
     if (this.phase !== phase) return;
-    const account = accountOfToken(token);
+    const account = accountOf(this.options, token);
     this.kept ??= this.keep(account);
     await Promise.all([this.kept.memory.load(), this.kept.presenter.load(account)]);
     if (this.phase === phase) this.bind(connection, token, this.kept.memory);
@@ -240,7 +258,9 @@ export class BoundUser implements BoundSession {
     }
     const cancel = this.parts.clock.after(stableAfterMs, () => this.backoff.reset());
     this.enter({ name: "attached", index: session, attach, info, isResumed, cancel });
-    if (earlier === undefined) this.calls.onAttached(connection, session);
+    if (earlier !== undefined) return;
+    this.calls.onAttached(connection, session);
+    this.openings.onAttached(connection, session);
   }
 
   private onEnded(code: number, name: string): void {
@@ -255,20 +275,16 @@ export class BoundUser implements BoundSession {
     this.app.tell("recall", id);
   }
 
-  private async refreshToken(session: number): Promise<void> {
+  /** To a session that is still the one which was asked: another must not get its token. */
+  private sendWhileHere(session: number): { send(frame: readonly unknown[]): unknown } {
     const { connection } = this.seats;
-    try {
-      const token = await this.fetchToken();
-      const { phase } = this;
-      if (phase.name !== "attached" || this.seats.connection !== connection) return;
-      if (phase.index === session) connection?.send([clientKinds.token, session, token]);
-    } catch (cause) {
-      this.app.report("TOKEN", "getToken failed on a live connection", cause);
-    }
-  }
-
-  private fetchToken(): Promise<string> {
-    return fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs);
+    return {
+      send: (frame) => {
+        const { phase } = this;
+        const isHere = phase.name === "attached" && phase.index === session;
+        if (isHere && this.seats.connection === connection) connection?.send(frame);
+      },
+    };
   }
 
   /** This session alone cannot go on: bound anew, it gets again what was not taken. */
@@ -295,7 +311,11 @@ export class BoundUser implements BoundSession {
     const before = this.phase;
     if ("cancel" in before) before.cancel?.();
     if (before.name === "attached") before.attach.stop();
-    if (phase.name !== "attached") this.calls.onLost();
+    if (phase.name !== "attached") {
+      this.calls.onLost();
+      this.openings.onLost();
+      this.refresh.stop();
+    }
     this.phase = phase;
     if (before.name !== "connecting" || phase.name !== "connecting") {
       this.app.tell("state", stateOf(phase));
@@ -313,7 +333,10 @@ export class BoundUser implements BoundSession {
       notifier,
       app: () => surroundings.now.app,
       toApp: (message) => this.app.take(message),
-      onTapped: (message) => this.app.tell("tap", message),
+      onTapped: (message) => {
+        this.openings.note(message.id);
+        this.app.tell("tap", message);
+      },
       onError: (code, cause) =>
         this.app.report(code, "a notification or its message failed", cause),
     });

@@ -15,7 +15,6 @@
  */
 import { randomToken } from "../base/random.js";
 import { mayComeBack } from "../protocol/close-codes.js";
-import { clientKinds } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import { AppHandlers } from "./app-handlers.js";
 import { Attach } from "./attach.js";
@@ -48,8 +47,9 @@ import { Presenter } from "./presenter.js";
 import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
 import type { AttachedFrame, EndedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
 import { isWayGone, type Seen } from "./surroundings.js";
-import { accountName, accountOfToken } from "./token-account.js";
+import { accountName, accountOf } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
+import { TokenRefresh, tokenTimeoutMs } from "./token-refresh.js";
 import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
 
 export type { AppState, AppStateSource } from "./app-state.js";
@@ -69,7 +69,6 @@ export function createDevice(options: DeviceOptions): Device {
   return new DeviceClient(options);
 }
 
-const tokenTimeoutMs = 30_000;
 const attachTimeoutMs = 15_000;
 /** An attach that lasted so long ends the backoff. */
 const stableAfterMs = 10_000;
@@ -87,7 +86,7 @@ class DeviceClient implements Device {
   private readonly presenter: Presenter;
   private readonly telling: EdgeTelling;
   private readonly bound: BoundUsers;
-  private isFetchingToken = false;
+  private readonly refresh: TokenRefresh;
   private hurriedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: DeviceOptions) {
@@ -112,6 +111,10 @@ class DeviceClient implements Device {
     });
     this.calls = new UplinkCalls(clock);
     this.bound = new BoundUsers(this.parts);
+    this.refresh = new TokenRefresh(options, {
+      ...{ clock, random: this.parts.random },
+      onFailed: (cause) => this.app.report("TOKEN", "getToken failed on a live connection", cause),
+    });
     this.telling = new EdgeTelling(this.parts.heartbeats, surroundings);
     const take = (message: DeviceMessage) => this.presenter.take(message);
     this.intake = new Intake(memory, take, (cause) => this.onRejected(cause));
@@ -180,13 +183,13 @@ class DeviceClient implements Device {
     if (this.phase !== phase) return;
     let token: string;
     try {
-      token = await fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs);
+      token = await fetchToken(this.options, this.parts.clock, tokenTimeoutMs);
     } catch (cause) {
       if (this.phase !== phase) return;
       this.app.report("TOKEN", "getToken failed", cause);
       return this.wait("no token");
     }
-    await this.presenter.load(accountOfToken(token));
+    await this.presenter.load(accountOf(this.options, token));
     if (this.phase !== phase) return;
     const place = await this.parts.finder.find(token, this.nameDevice());
     if (this.phase !== phase) return;
@@ -249,12 +252,14 @@ class DeviceClient implements Device {
         this.calls.onAnswer(frame.call, frame.code, frame.value);
         return;
       case "tokenWanted":
-        this.refreshToken(connection, frame.session);
+        this.refresh.send(connection, frame.session);
         return;
       case "refused":
         this.app.report("REFUSED", `${frame.code}: ${frame.message}`);
         if (phase.name === "greeting") {
           connection.end(clientCloseCodes.ATTACH_REFUSED, frame.code);
+        } else {
+          this.refresh.refused(connection, frame.session, frame.code, frame.message);
         }
         return;
       case "ended":
@@ -372,18 +377,6 @@ class DeviceClient implements Device {
     connectionOf(this.phase)?.end(clientCloseCodes.HANDLER_FAILED, "the app took it not");
   }
 
-  private refreshToken(connection: EdgeConnection, session: number): void {
-    if (this.isFetchingToken) return;
-    this.isFetchingToken = true;
-    fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs)
-      .then((token) => connection.send([clientKinds.token, session, token]))
-      // The edge closes when the old one expires, and the reconnect asks again.
-      .catch((cause) => this.app.report("TOKEN", "getToken failed on a live connection", cause))
-      .finally(() => {
-        this.isFetchingToken = false;
-      });
-  }
-
   private onEnd(connection: EdgeConnection, end: ConnectionEnd): void {
     const { code, reason, retryAfterMs } = end;
     const { phase } = this;
@@ -442,6 +435,7 @@ class DeviceClient implements Device {
     if (phase.name !== "attached") {
       this.calls.onLost();
       this.openings.onLost();
+      this.refresh.stop();
     }
     if (connectionOf(phase) === undefined) this.bound.onLost();
     this.phase = phase;

@@ -36,6 +36,16 @@ export interface DeviceOptions {
    */
   readonly getToken: () => Promise<string>;
   /**
+   * Names the app, where its tokens are no JWTs that do: it has a connect webhook, and a token
+   * is whatever that one takes.
+   */
+  readonly app?: string;
+  /**
+   * Whose such tokens are, as the webhook says it (`sub`): by it what is stored is found again
+   * after a reload. Another user is another device: make a new one.
+   */
+  readonly user?: string;
+  /**
    * Takes one message; the next comes when this one returned or its promise resolved,
    * and only then is it acknowledged. When it throws or rejects, the message and all
    * behind it stay unacknowledged: the device reconnects after a backoff and gets them
@@ -102,6 +112,8 @@ export interface DeviceOptions {
 export type BindOptions = Pick<
   DeviceOptions,
   | "getToken"
+  | "app"
+  | "user"
   | "onMessage"
   | "onPassing"
   | "onRecall"
@@ -120,6 +132,8 @@ export interface BoundSession {
   on<Name extends keyof DeviceEvents>(name: Name, listener: DeviceListener<Name>): Unsubscribe;
   onType(type: string, handler: MessageHandler): Unsubscribe;
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown>;
+  /** A person opened the message with this MsgID, as the device's. */
+  opened(id: string): void;
   /** `connecting` also while there is no connection, and while the edge binds none. */
   readonly state: DeviceState;
   /** Undefined before its first attach in this process, whatever is stored. */

@@ -81,6 +81,7 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
       dispatcher,
       fetch: options.fetch ?? platformFetch,
       onFailed: (reason) => context.report("DISPATCHER", reason),
+      owner: options,
     }),
     heartbeats: new Heartbeats(clock, limits, storage, prefix, onFailed),
     held: new HeldMessages(storage, prefix),

@@ -1,8 +1,8 @@
 /** Asks a dispatcher where to connect: with a deadline, and a bound on what it answers. */
 import type { Clock } from "../base/clock.js";
+import { retryAfterMs } from "../base/retry-after.js";
 import { userKey } from "./address-order.js";
 import { type DispatcherAnswer, readDispatcherAnswer } from "./dispatcher-answer.js";
-import { retryAfterMs } from "./reconnect-pace.js";
 
 /** The part of `fetch` that is used; a redirect (307) is followed by it. */
 export type HttpFetch = (

@@ -9,7 +9,7 @@ import { askDispatcher, dispatcherUrl, type HttpFetch } from "./dispatcher.js";
 import type { EdgeAddress } from "./dispatcher-answer.js";
 import type { NetworkSource, NetworkType } from "./network-source.js";
 import type { ReconnectPace } from "./reconnect-pace.js";
-import { accountOfToken } from "./token-account.js";
+import { accountOf } from "./token-account.js";
 
 export interface FinderParts {
   readonly clock: Clock;
@@ -20,6 +20,7 @@ export interface FinderParts {
   readonly dispatcher: string | undefined;
   readonly fetch: HttpFetch;
   readonly onFailed: (reason: string) => void;
+  readonly owner: { readonly app?: string | undefined; readonly user?: string | undefined };
 }
 
 export interface EdgePlace {
@@ -38,7 +39,7 @@ export class EdgeFinder {
     const { book, network: source } = this.parts;
     this.loading ??= book.load();
     await this.loading;
-    const account = accountOfToken(token);
+    const account = accountOf(this.parts.owner, token);
     book.signIn(account);
     const network = source.current();
     const { dispatcher } = this.parts;

@@ -51,6 +51,11 @@ export class HeldMessages {
     }
   }
 
+  /** Of a user who is not known here nothing is found again after a reload. */
+  get isKept(): boolean {
+    return this.account !== undefined;
+  }
+
   get size(): number {
     return this.messages.length;
   }

@@ -3,12 +3,14 @@ import type { Clock } from "../base/clock.js";
 import { protocolVersion } from "../protocol/frames.js";
 import type { DeviceMemory } from "./device-memory.js";
 import type { DeviceOptions } from "./device-options.js";
-import { accountOfToken } from "./token-account.js";
+import { accountOf } from "./token-account.js";
+
+export type SignInOptions = Pick<DeviceOptions, "start" | "platform" | "app" | "user">;
 
 /** Hello's map; counts the connection. */
 export function helloOf(
   token: string,
-  options: Pick<DeviceOptions, "start" | "platform">,
+  options: SignInOptions,
   memory: DeviceMemory,
   clock: Clock,
 ): Record<string, unknown> {
@@ -23,10 +25,11 @@ export function helloOf(
 /** What hello and bind say of a user. */
 export function signInOf(
   token: string,
-  { start, platform }: Pick<DeviceOptions, "start" | "platform">,
+  options: SignInOptions,
   memory: DeviceMemory,
 ): Record<string, unknown> {
-  const position = memory.positionOf(accountOfToken(token));
+  const { start, platform } = options;
+  const position = memory.positionOf(accountOf(options, token));
   return {
     token,
     start: start ?? "new",

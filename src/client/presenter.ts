@@ -94,7 +94,7 @@ export class Presenter {
     const { held, app } = this.context;
     if (app() === "front") await this.handOver();
     else await this.handing;
-    const isData = presentationOf(message.head.kind, app()) === "data";
+    const isData = presentationOf(message.head.kind, app()) === "data" || !held.isKept;
     if (isData || !(await this.display(message))) {
       await this.give(message);
       return;

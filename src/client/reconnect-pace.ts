@@ -6,10 +6,8 @@
  */
 import type { Clock } from "../base/clock.js";
 import type { Random } from "../base/random.js";
+import { hintMsMax } from "../base/retry-after.js";
 import { Backoff, type BackoffLimits } from "./backoff.js";
-
-/** A server that says more is not believed: a typing error must not lose a client for ever. */
-const hintMsMax = 3_600_000;
 
 /** Codes that ask for more than the backoff: who is overloaded, and whose quota is full. */
 const floorsMs: Readonly<Record<number, number>> = {
@@ -29,19 +27,6 @@ export function closeHintMs(code: number, reason: string): number {
 /** An edge that goes, sheds or is full: another one is asked first. */
 export function sendsElsewhere(code: number): boolean {
   return code === 1012 || code === 1013 || code === 4000 || code === 4005;
-}
-
-/** Milliseconds of a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date; 0 for what is neither. */
-export function retryAfterMs(header: string | null | undefined, wallMs: number): number {
-  if (!header) return 0;
-  const text = header.trim();
-  const isDate = text.endsWith("GMT");
-  const untilMs = isDate
-    ? Date.parse(text) - wallMs
-    : /^\d+$/.test(text)
-      ? Number(text) * 1_000
-      : 0;
-  return untilMs > 0 ? Math.min(untilMs, hintMsMax) : 0;
 }
 
 const defaults: BackoffLimits = { baseMs: 500, capMs: 30_000 };

@@ -74,6 +74,11 @@ class TabBind implements BoundSession {
     return Promise.reject(new CallError("NOT_CONNECTED", "not-done", "another tab is connected"));
   }
 
+  /** While this tab leads: only then does it show messages of its bound users. */
+  opened(id: string): void {
+    this.bound?.opened(id);
+  }
+
   get state(): DeviceState {
     return this.told;
   }

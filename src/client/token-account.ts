@@ -5,6 +5,14 @@
  */
 import { isMap } from "../protocol/codec.js";
 
+/** Of a token that does not say it itself, by what the app says. */
+export function accountOf(
+  { app, user }: { readonly app?: string | undefined; readonly user?: string | undefined },
+  token: string,
+): string | undefined {
+  return app === undefined || user === undefined ? accountOfToken(token) : accountName(app, user);
+}
+
 /** Names a user of an app; undefined for tokens that are no readable JWT. */
 export function accountOfToken(token: string): string | undefined {
   const payload = token.split(".")[1];

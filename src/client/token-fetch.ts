@@ -1,9 +1,10 @@
 /** Asks the app for a token, with a deadline: every ask ends. */
 import type { Clock } from "../base/clock.js";
+import { credentialOf } from "../protocol/credential.js";
 
 /** Rejects with what `getToken` rejects with, or when `timeoutMs` have passed. */
 export function fetchToken(
-  getToken: () => Promise<string>,
+  { getToken, app }: { readonly getToken: () => Promise<string>; readonly app?: string },
   clock: Clock,
   timeoutMs: number,
 ): Promise<string> {
@@ -12,6 +13,7 @@ export function fetchToken(
       reject(new Error(`getToken gave no token within ${timeoutMs} ms`));
     });
     const asked = new Promise<string>((give) => give(getToken()));
-    void asked.then(resolve, reject).finally(cancel);
+    const shown = asked.then((token) => credentialOf(app, token));
+    void shown.then(resolve, reject).finally(cancel);
   });
 }

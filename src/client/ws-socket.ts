@@ -4,9 +4,9 @@
  *
  *   createDevice({ socket: wsSocket(WebSocket), … })
  */
+import { retryAfterMs } from "../base/retry-after.js";
 import type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 import { platformClock } from "./platform.js";
-import { retryAfterMs } from "./reconnect-pace.js";
 
 /** What of `ws` this needs; the package itself is the app's to bring. */
 interface WsLike extends DeviceSocket {

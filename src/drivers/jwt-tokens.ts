@@ -52,8 +52,8 @@ export class JwtTokens implements TokenVerifier, TokenSigner {
       return await this.check(token);
     } catch (error) {
       this.onFailure(error);
-      // Of the two refusals the one after which a client comes back: its token may be good.
-      return refused("TOKEN_EXPIRED", "the token could not be checked; come back");
+      // Its token may be good: the client is to come back.
+      return refused("AUTH_UNAVAILABLE", "the token could not be checked; come back");
     }
   }
 
@@ -118,6 +118,16 @@ export class JwtTokens implements TokenVerifier, TokenSigner {
   }
 }
 
+/** The app that a token names, whoever signed it; undefined for what is no such token. */
+export function appClaimed(token: string): string | undefined {
+  try {
+    const { app } = decodeJwt(token);
+    return typeof app === "string" ? app : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 function readUnverified(token: string): Result<Unverified, TokenError> {
   if (token === "") return unauthorized("the token is missing");
   if (token.length > tokenBytesMax) {
@@ -143,7 +153,11 @@ function candidates(record: AppRecord, kid: string | undefined): readonly AppSec
   );
 }
 
-function readClaims(payload: JWTPayload, app: string): Result<Claims, TokenError> {
+/** Of a payload that is vouched for: the app's webhook has to say the same of a user. */
+export function readClaims(
+  payload: Readonly<Record<string, unknown>>,
+  app: string,
+): Result<Claims, TokenError> {
   const { sub, exp, jti, device, routes } = payload;
   if (typeof sub !== "string" || !isUserName(sub)) {
     return unauthorized(`sub is not a user's name of 1 to ${uidTokenBytesMax} bytes`);

@@ -13,6 +13,7 @@ export class KvAppDirectory implements AppDirectory {
   /** By name; the bucket's keys are the names encoded. */
   private readonly records = new Map<string, AppRecord>();
   private unwatch: () => void = () => undefined;
+  private withConnectUrl = 0;
 
   private constructor(private readonly log: Log) {}
 
@@ -27,6 +28,10 @@ export class KvAppDirectory implements AppDirectory {
     return this.records.get(app);
   }
 
+  get hasConnectUrls(): boolean {
+    return this.withConnectUrl > 0;
+  }
+
   /** It stays as it is now. */
   close(): void {
     this.unwatch();
@@ -37,6 +42,7 @@ export class KvAppDirectory implements AppDirectory {
     if (name === undefined) {
       this.log.error("an app's key is no encoded name", { key });
     } else if (entry === undefined) {
+      this.countConnect(name, -1);
       if (this.records.delete(name)) this.log.info("app removed", { app: name });
     } else {
       this.put(name, entry.value);
@@ -46,7 +52,16 @@ export class KvAppDirectory implements AppDirectory {
   /** What is not readable changes nothing: the app is served by what was last read of it. */
   private put(name: string, value: Uint8Array): void {
     const record = decodeAppRecord(value);
-    if (record === undefined) this.log.error("an app record is not readable", { app: name });
-    else this.records.set(name, record);
+    if (record === undefined) {
+      this.log.error("an app record is not readable", { app: name });
+      return;
+    }
+    this.countConnect(name, -1);
+    this.records.set(name, record);
+    this.countConnect(name, 1);
+  }
+
+  private countConnect(name: string, by: 1 | -1): void {
+    if (this.records.get(name)?.connect !== undefined) this.withConnectUrl += by;
   }
 }

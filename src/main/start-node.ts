@@ -23,6 +23,8 @@ import type { Replicas } from "../drivers/nats-replicas.js";
 import { pinoLog } from "../drivers/pino-log.js";
 import { systemClock, systemRandom } from "../drivers/system-clock.js";
 import { systemProcesses } from "../drivers/system-processes.js";
+import { WebhookGate, webhookLimits } from "../drivers/webhook-gate.js";
+import { WebhookTokens } from "../drivers/webhook-tokens.js";
 import type { Log } from "../ports/log.js";
 import { ActorSystem } from "../runtime/system.js";
 import { checkNats } from "./check-nats.js";
@@ -124,11 +126,13 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   const events = await openEvents(connection, replicas);
   const lanes = await startLanes(connection, replicas, log);
   const edgeConditions = await KvEdgeConditions.follow(placement, log);
-  const tokens = new JwtTokens(apps, systemClock, (error) => {
+  const signer = new JwtTokens(apps, systemClock, (error) => {
     log.error("a token could not be checked", {
       error: error instanceof Error ? error.stack : String(error),
     });
   });
+  const gate = new WebhookGate(webhookLimits(limits.connectionsMax));
+  const tokens = new WebhookTokens(apps, signer, { gate, log });
   const view = new PlacementView();
   const dispatcher = new Dispatcher({
     ...{ nodeId, idc: settings.idc, view, clock: systemClock, limits },
@@ -137,7 +141,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
     health: () => healthOf(view),
     dispatch: (search, request, response) =>
       sendDispatch(dispatcher, settings.idc, search, request, response),
-    ...(settings.demo ? { pages: demoPages(apps, tokens) } : {}),
+    ...(settings.demo ? { pages: demoPages(apps, signer) } : {}),
     socketsMax,
   });
   const { transport, httpUrl, edgeUrl, edgeUrls } = edge;
@@ -151,7 +155,7 @@ async function startOn(connection: NatsConnection, start: Start): Promise<Runnin
   log.info("node started", { incarnation, httpUrl, edgeUrl, pid: process.pid });
   const stop = async () => {
     if (context !== undefined) await leaveEdge(system, context);
-    await stopNode(system, [edge, apps, lanes.directory, edgeConditions], connection, log);
+    await stopNode(system, [edge, apps, tokens, lanes.directory, edgeConditions], connection, log);
     await opened.close();
   };
   return {

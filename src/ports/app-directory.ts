@@ -4,4 +4,6 @@ import type { AppRecord } from "../protocol/app-record.js";
 export interface AppDirectory {
   /** By name, not token. */
   find(app: string): AppRecord | undefined;
+  /** Whether any app has a connect webhook; absent: none. */
+  readonly hasConnectUrls?: boolean;
 }

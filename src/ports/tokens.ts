@@ -1,4 +1,4 @@
-/** Who a client is: what its token says once the app's secret vouched for it. */
+/** Who a client is: what its token says once the app's secret, or its webhook, vouched for it. */
 import type { Result } from "../base/result.js";
 
 export interface Claims {
@@ -14,10 +14,21 @@ export interface Claims {
   readonly routes?: readonly string[];
 }
 
-export type TokenError = "UNAUTHORIZED" | "TOKEN_EXPIRED";
+/** The last one says nothing of the token: who could vouch for it cannot be asked now. */
+export type TokenError = "UNAUTHORIZED" | "TOKEN_EXPIRED" | "AUTH_UNAVAILABLE";
+
+/** Who shows a token, as far as it is known; nothing of it is vouched for. */
+export interface TokenHolder {
+  readonly device?: string;
+  readonly platform?: string;
+  /** As the edge sees it, behind trusted proxies. */
+  readonly address?: string;
+}
 
 export interface TokenVerifier {
-  verify(token: string): Promise<Result<Claims, TokenError>>;
+  verify(token: string, holder?: TokenHolder): Promise<Result<Claims, TokenError>>;
+  /** For operators: by app, what was asked of others and how they answered. */
+  inspect?(): Readonly<Record<string, unknown>>;
 }
 
 export interface TokenSigner {

@@ -1,4 +1,5 @@
 /** An app as the registry (KV bucket `apps`, one key per encoded name) holds it. */
+import { type AppConnect, readConnect } from "./app-connect.js";
 import { type AppEvents, type AppLimits, readEvents, readLimits } from "./app-settings.js";
 import { isMap } from "./codec.js";
 
@@ -17,6 +18,8 @@ export interface AppRecord {
   readonly limits?: AppLimits;
   /** Which events its services are told; absent is none. */
   readonly events?: AppEvents;
+  /** Who vouches for its clients in place of its secrets; absent: the secrets. */
+  readonly connect?: AppConnect;
 }
 
 export function encodeAppRecord(record: AppRecord): Uint8Array {
@@ -48,6 +51,7 @@ export function decodeAppRecord(bytes: Uint8Array): AppRecord | undefined {
     createdAtMs: typeof value.createdAtMs === "number" ? value.createdAtMs : 0,
     ...(value.limits === undefined ? {} : { limits: readLimits(value.limits) }),
     ...(value.events === undefined ? {} : { events: readEvents(value.events) }),
+    ...(value.connect === undefined ? {} : { connect: readConnect(value.connect) }),
   };
 }
 

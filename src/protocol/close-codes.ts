@@ -15,6 +15,10 @@ export const closeCodes = {
     code: 4007,
     meaning: "the app has as many connections as it may; come back later",
   },
+  AUTH_UNAVAILABLE: {
+    code: 4008,
+    meaning: "who vouches for the token cannot be asked now; come back later",
+  },
   BAD_FRAME: { code: 4500, meaning: "a frame that does not decode, or with wrong types" },
   UNSUPPORTED: { code: 4501, meaning: "an unknown frame kind or protocol version" },
   HELLO_FIRST: { code: 4502, meaning: "a frame came before the hello" },

@@ -309,7 +309,7 @@ describe("a bind", () => {
     assert.equal(await binds.refusal(1), "TOKEN_EXPIRED");
     verify.mock.mockImplementation(async () => Promise.reject(new Error("no verifier")));
     client.bind(1, { uid: "x" });
-    assert.equal(await binds.refusal(1), "UNAUTHORIZED");
+    assert.equal(await binds.refusal(1), "AUTH_UNAVAILABLE");
     verify.mock.restore();
     const find = mock.method(apps, "find", () => ({ limits: { connections: 0 } }) as never);
     client.bind(1, { uid: "x" });

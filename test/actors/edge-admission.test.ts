@@ -20,6 +20,7 @@ function edge(changes: object = {}, access: object = {}) {
     },
     edgeConditions: conditions,
     edgeAccess: access,
+    apps: { find: () => undefined, hasConnectUrls: false },
   };
   const admission = new EdgeAdmission(node as unknown as NodeContext);
   const shake = (remoteAddress = "192.0.2.1") => {
@@ -27,7 +28,7 @@ function edge(changes: object = {}, access: object = {}) {
     return admission.admit(handshake)?.status;
   };
   const refused = () => admission.inspect()["refused"] as Record<string, number>;
-  return { now, conditions, admission, shake, refused };
+  return { now, node, conditions, admission, shake, refused };
 }
 
 describe("an edge's admission", () => {
@@ -79,5 +80,39 @@ describe("an edge's admission", () => {
       for (const connection of [...mine, connectionId(2, generation)]) admission.closed(connection);
     }
     assert.equal(shake(), undefined);
+  });
+
+  // Single addresses were counted, of which an IPv6 client has as many as it likes.
+  test("counts an IPv6 network as one, and an IPv4 address as one however it is written", () => {
+    const { admission, shake } = edge({}, { connectionsPerAddressMax: 2 });
+    const open = (slot: number, address: string) => {
+      assert.equal(shake(address), undefined, address);
+      admission.opened(connectionId(slot, 1));
+    };
+    open(0, "2001:db8:1:2::1");
+    open(1, "2001:db8:1:2:ffff::1");
+    assert.equal(shake("2001:db8:1:2:abcd:1234:5678:9"), 429);
+    open(2, "2001:db8:1:3::1");
+    open(3, "192.0.2.1");
+    open(4, "::ffff:192.0.2.1");
+    assert.equal(shake("192.0.2.1"), 429);
+    open(5, "::ffff:192.0.2.2");
+    for (let slot = 0; slot < 6; slot++) admission.closed(connectionId(slot, 1));
+    open(6, "2001:db8:1:2:abcd:1234:5678:9");
+    open(7, "192.0.2.1");
+  });
+
+  test("keeps addresses where a webhook is to be told of them, and while they are connected", () => {
+    const told = edge();
+    const [first, second] = [connectionId(0, 1), connectionId(1, 1)];
+    told.shake("192.0.2.1");
+    told.admission.opened(first);
+    assert.equal(told.admission.addressAt(first), undefined);
+    told.node.apps.hasConnectUrls = true;
+    assert.equal(told.shake("2001:db8::7"), undefined);
+    told.admission.opened(second);
+    assert.equal(told.admission.addressAt(second), "2001:db8::7");
+    told.admission.closed(second);
+    assert.equal(told.admission.addressAt(second), undefined);
   });
 });

@@ -62,12 +62,12 @@ describe("a client's call", () => {
     a.edge.leave(client);
     await bench.run(100);
     assert.deepEqual(callsOf(a), {
-      ...{ underWay: 1, bytes, connections: 0, limited: 0 },
+      ...{ underWay: 1, bytes, sessions: 0, limited: 0 },
       ended: { TIMEOUT: 1 },
     });
     answer(1, "to nobody");
     await bench.run(100);
-    const left = { underWay: 0, bytes: 0, connections: 0, limited: 0 };
+    const left = { underWay: 0, bytes: 0, sessions: 0, limited: 0 };
     assert.deepEqual(callsOf(a), { ...left, ended: { TIMEOUT: 1 } });
     assert.equal(client.answers.length, 1);
   });
@@ -80,20 +80,20 @@ describe("a client's call", () => {
     assert.deepEqual([asked, client.answers, bench.crashes], [[], [], []]);
   });
 
-  test("goes by the token's routes, whatever session it names, and by a fresh token's", async () => {
+  test("goes by the token's routes and by a fresh token's, and is nobody's under another session", async () => {
     const { bench, asked, connected } = await started();
     const client = await connected(["chat"]);
     client.send(call(1, "orders"));
     client.send(call(2, "orders", 5));
     client.send(call(3, "chat"));
     await bench.run(100);
-    assert.deepEqual([codes(client), asked.length], [["NOT_ALLOWED", "NOT_ALLOWED"], 1]);
+    assert.deepEqual([codes(client), asked.length], [["NOT_ALLOWED"], 1]);
     client.send([clientKinds.token, 0, tokenOf(["orders"])]);
     await bench.run(100);
     client.send(call(4, "orders"));
     client.send(call(5, "chat"));
     await bench.run(100);
-    assert.deepEqual([codes(client).length, asked.length], [3, 2]);
+    assert.deepEqual([codes(client).length, asked.length], [2, 2]);
     client.send([clientKinds.token, 0, tokenOf()]);
     await bench.run(100);
     client.send(call(6, "any"));

@@ -33,7 +33,7 @@ describe("app set", () => {
       onFull: "drop-oldest",
     };
     const events = { receipts: ["stored", "acked"], presence: true };
-    deepEqual(document, { app: "demo", delivery: "first-ack", limits, events });
+    deepEqual(document, { app: "demo", delivery: "first-ack", limits, events, connectUrl: null });
     deepEqual(stored(fleet), { ...demo, delivery: "first-ack", limits, events });
     const { out } = await runCli(fleet, ["app", "show", "demo"]);
     match(out, /^pushes\/s +500$/m);
@@ -54,6 +54,20 @@ describe("app set", () => {
     equal(stored(fleet).later, 1);
   });
 
+  test("names a webhook, keeps it, shows it and takes it away", async () => {
+    const fleet = await fleetWithDemo();
+    const url = "https://shop.example/connect?of=belfry";
+    equal((await set(fleet, "--connect-url", url)).document.connectUrl, url);
+    await set(fleet, "--presence", "on");
+    deepEqual(stored(fleet).connect, { url });
+    match(
+      (await runCli(fleet, ["app", "show", "demo"])).out,
+      /^connect URL +https:\/\/shop\.example/m,
+    );
+    equal((await set(fleet, "--connect-url", "none")).document.connectUrl, null);
+    ok(!("connect" in stored(fleet)));
+  });
+
   test("refuses values that make no sense, and to set nothing", async () => {
     for (const flags of [
       ["--pushes-per-second", "-1"],
@@ -62,6 +76,10 @@ describe("app set", () => {
       ["--receipts", "stored,everything"],
       ["--presence", "maybe"],
       ["--on-full", "panic"],
+      ["--connect-url", "shop.example"],
+      ["--connect-url", "ftp://shop.example/"],
+      ["--connect-url", "https://me:secret@shop.example/"],
+      ["--connect-url", `https://shop.example/${"x".repeat(2_048)}`],
       [],
     ]) {
       const fleet = await fleetWithDemo();

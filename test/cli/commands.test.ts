@@ -622,11 +622,13 @@ describe("app", () => {
       delivery: "each-device",
       kids: ["k1"],
     };
-    const { limits, events, ...rest } = (await runCli(fleet, ["app", "show", "demo", "--json"]))
-      .document;
+    const { limits, events, connectUrl, ...rest } = (
+      await runCli(fleet, ["app", "show", "demo", "--json"])
+    ).document;
     deepEqual(rest, shown);
     ok(Object.values(limits).every((limit) => limit === null));
     deepEqual(events, { receipts: false, presence: false });
+    equal(connectUrl, null);
     const list = await runCli(fleet, ["app", "list", "--json"]);
     deepEqual(list.document, { apps: [shown], unreadable: 1 });
     for (const args of [["show", "demo"], ["list"]]) {

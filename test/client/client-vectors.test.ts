@@ -2,6 +2,7 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { retryAfterMs } from "../../src/base/retry-after.js";
 import { addressAt } from "../../src/client/address-order.js";
 import type { AppState } from "../../src/client/app-state.js";
 import type { BackoffLimits } from "../../src/client/backoff.js";
@@ -15,7 +16,7 @@ import {
   wantedHeartbeatMs,
 } from "../../src/client/heartbeat-plan.js";
 import { presentationOf } from "../../src/client/presenter.js";
-import { closeHintMs, ReconnectPace, retryAfterMs } from "../../src/client/reconnect-pace.js";
+import { closeHintMs, ReconnectPace } from "../../src/client/reconnect-pace.js";
 import { decodeServerFrame, encodeClientFrame } from "../../src/client/server-frames.js";
 import { projectFile } from "../protocol/project-file.js";
 import { VirtualClock } from "../support/virtual-clock.js";

@@ -2,7 +2,8 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { closeHintMs, ReconnectPace, retryAfterMs } from "../../src/client/reconnect-pace.js";
+import { retryAfterMs } from "../../src/base/retry-after.js";
+import { closeHintMs, ReconnectPace } from "../../src/client/reconnect-pace.js";
 import { VirtualClock } from "../support/virtual-clock.js";
 import { connected } from "./device-stage.js";
 

@@ -93,6 +93,17 @@ describe("a token", () => {
     const token = makeToken({ alg: "HS256" }, { ...claims, nbf: nowSeconds + 30 });
     equal((await refusalOf(token))[0], "UNAUTHORIZED");
   });
+
+  test("is taken from the second on that it names itself", async () => {
+    const token = makeToken({ alg: "HS256" }, { ...claims, nbf: nowSeconds });
+    ok((await tokens.verify(token)).ok);
+  });
+
+  // RFC 7519, 4.1.6: iat says when it was made and refuses nothing by itself.
+  test("of a clock that is ahead counts, whatever it says of when it was made", async () => {
+    const token = makeToken({ alg: "HS256" }, { ...claims, iat: nowSeconds + 30 });
+    ok((await tokens.verify(token)).ok);
+  });
 });
 
 describe("a check that fails by itself", () => {
@@ -107,8 +118,8 @@ describe("a check that fails by itself", () => {
     };
     const verifier = new JwtTokens(throwing, clock, (error) => told.push(error));
     const token = await tokens.sign(claims, newer);
-    equal((await refusalOf(token, verifier))[0], "TOKEN_EXPIRED");
-    equal((await refusalOf(token, new JwtTokens(throwing, clock)))[0], "TOKEN_EXPIRED");
+    equal((await refusalOf(token, verifier))[0], "AUTH_UNAVAILABLE");
+    equal((await refusalOf(token, new JwtTokens(throwing, clock)))[0], "AUTH_UNAVAILABLE");
     deepEqual(told, [broken]);
   });
 
@@ -205,6 +216,9 @@ describe("a token is refused", () => {
     ["of an unknown kid", makeToken({ alg: "HS256", kid: "no" }, claims), /kid/],
     ["with a number as kid", makeToken({ alg: "HS256", kid: 1 }, claims), /kid/],
     ["with alg none", `${part({ alg: "none" })}.${part(claims)}.`, /HS256/],
+    ["with alg none and a signature", makeToken({ alg: "none" }, claims), /HS256/],
+    ["with a text as nbf", makeToken(header, { ...claims, nbf: "soon" }), /nbf/],
+    ["with a text as iat", makeToken(header, { ...claims, iat: "now" }), /iat/],
     ["with alg None", makeToken({ alg: "None" }, claims), /HS256/],
     ["with HS512", makeToken({ alg: "HS512" }, claims), /HS256/],
     ["without alg", makeToken({}, claims), /HS256/],

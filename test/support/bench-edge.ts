@@ -115,6 +115,8 @@ export class BenchClient implements EdgeClient {
   readonly directives: unknown[] = [];
   /** Of its calls: number, code, value. */
   readonly answers: unknown[][] = [];
+  /** What is none of the above, as it came. */
+  readonly others: (readonly unknown[])[] = [];
   private generation = 0;
   private lastSeq = 0;
 
@@ -143,6 +145,8 @@ export class BenchClient implements EdgeClient {
       this.lastSeq = seq;
       this.bodies.push(fields.at(-1));
       if (this.isAcking) this.ack(session);
+    } else {
+      this.others.push([kind, session, ...fields]);
     }
   }
 

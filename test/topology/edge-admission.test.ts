@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { AddressRanges } from "../../src/base/address-ranges.js";
-import { clientAddress } from "../../topology/client-address.js";
+import { addressHolder, clientAddress } from "../../topology/client-address.js";
 import {
   type EdgeFacts,
   type EdgeRules,
@@ -78,6 +78,25 @@ describe("an edge", () => {
       assert.equal("retryAfterSeconds" in refusal, isForNow);
     }
   });
+});
+
+describe("who is counted for an address", () => {
+  const cases: readonly (readonly [address: string, holder: string])[] = [
+    ["192.0.2.1", "192.0.2.1"],
+    ["::ffff:192.0.2.1", "192.0.2.1"],
+    ["::ffff:c000:201", "192.0.2.1"],
+    ["64:ff9b::192.0.2.1", "192.0.2.1"],
+    ["2001:db8::1", "20010db800000000/64"],
+    ["2001:db8:0:0:ffff:ffff:ffff:ffff", "20010db800000000/64"],
+    ["2001:db8:0:1::", "20010db800000001/64"],
+    ["fe80::1%eth0", "fe80000000000000/64"],
+    ["::1", "0/64"],
+    ["", ""],
+    ["nonsense:", "nonsense:"],
+  ];
+  for (const [address, holder] of cases) {
+    test(`${address} is ${holder}`, () => assert.equal(addressHolder(address), holder));
+  }
 });
 
 describe("a client's address", () => {

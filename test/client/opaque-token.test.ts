@@ -1,0 +1,110 @@
+/** Tokens that say nothing of themselves: an app with a connect webhook, on virtual time. */
+import { deepEqual, equal } from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { Notifier, ShownNotification } from "../../src/client/notifier.js";
+import { memoryStorage } from "../../src/client/platform.js";
+import { closeCodes } from "../../src/protocol/close-codes.js";
+import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
+import { connected, ids, stage } from "./device-stage.js";
+import { FakeSurroundings } from "./fake-surroundings.js";
+
+const { code } = closeCodes.AUTH_UNAVAILABLE;
+const hint = "AUTH_UNAVAILABLE: not now retryAfterMs=4000";
+
+describe("a token that is the app's own", () => {
+  test("is sent with the app's name before it, fresh ones too", async () => {
+    let serial = 0;
+    const getToken = async () => `secret:${serial++}`;
+    const { edge, clock } = await connected({ app: "demo", getToken });
+    equal(edge.socket.hello["token"], "demo:secret:0");
+    edge.socket.reply([serverKinds.tokenWanted, 0, 60_000]);
+    await clock.settle();
+    deepEqual(edge.socket.ofKind(clientKinds.token), [[5, 0, "demo:secret:1"]]);
+  });
+
+  for (const user of ["alice", "bob", undefined] as const) {
+    test(`resumes from what is stored only where it is known to be hers: ${user}`, async () => {
+      const storage = memoryStorage();
+      const options = { storage, app: "demo", getToken: async () => "opaque" };
+      const known = user === undefined ? {} : { user };
+      const first = await connected({ ...options, ...known });
+      first.edge.socket.message(3, 0);
+      await first.clock.settle();
+      const again = await connected({ ...options, ...known });
+      const isHers = user === "alice";
+      deepEqual(again.edge.socket.hello["position"], isHers ? [1, 3] : undefined);
+      // Shown once all the same: by its id.
+      again.edge.socket.message(3, 0);
+      await again.clock.settle();
+      deepEqual(ids(again.taken), []);
+    });
+  }
+
+  // It was shown and acknowledged, and its data gone with the page.
+  test("has notifications handed over at once where nobody could find them again", async () => {
+    for (const user of ["alice", undefined]) {
+      const shown: ShownNotification[] = [];
+      const notifier: Notifier = {
+        show: (notification) => shown.push(notification) > 0,
+        withdraw: () => undefined,
+        onTap: () => () => undefined,
+      };
+      const { appState } = new FakeSurroundings("unknown", "background");
+      const made = await connected({
+        ...{ app: "demo", getToken: async () => "opaque", appState, notifier },
+        ...(user === undefined ? {} : { user }),
+      });
+      const head = { kind: "notification", notification: { title: "t", body: "b", url: "/" } };
+      made.edge.socket.reply([serverKinds.message, 0, 1, 1, 0, "m1", head, "body"]);
+      await made.clock.advanceAndSettle(50);
+      deepEqual([made.taken.length, shown.length], user === undefined ? [1, 0] : [0, 1]);
+    }
+  });
+});
+
+describe("a token that nobody can vouch for now", () => {
+  test("on a live connection is tried again, not before it was said", async () => {
+    let serial = 0;
+    const { edge, clock, device } = await connected({ getToken: async () => `t${serial++}` });
+    const sent = () => edge.socket.ofKind(clientKinds.token).length;
+    edge.socket.reply([serverKinds.tokenWanted, 0, 60_000]);
+    await clock.settle();
+    edge.socket.reply([serverKinds.refused, 0, "AUTH_UNAVAILABLE", hint]);
+    await clock.advanceAndSettle(3_999);
+    equal(sent(), 1);
+    await clock.advanceAndSettle(4_001);
+    equal(sent(), 2);
+    edge.socket.reply([serverKinds.refused, 0, "AUTH_UNAVAILABLE", "no hint"]);
+    await clock.advanceAndSettle(4_000);
+    equal(sent(), 3);
+    edge.socket.reply([serverKinds.refused, 0, "UNAUTHORIZED", "no"]);
+    edge.socket.reply([serverKinds.ping, 1]);
+    await clock.advanceAndSettle(10_000);
+    equal(sent(), 3, "that one is about the token");
+    equal(device.state.name, "attached");
+  });
+
+  test("is tried no more once the connection has ended, and leaves no timer", async () => {
+    const { edge, clock, device } = await connected();
+    edge.socket.reply([serverKinds.tokenWanted, 0, 60_000]);
+    await clock.settle();
+    edge.socket.reply([serverKinds.refused, 0, "AUTH_UNAVAILABLE", hint]);
+    device.close();
+    await clock.settle();
+    equal(clock.pendingTimers, 0);
+  });
+
+  test("at the door has the client back by itself, not before it was said", async () => {
+    const made = stage();
+    made.device.connect();
+    await made.clock.settle();
+    made.edge.socket.open();
+    made.edge.socket.drop(code, hint);
+    equal(made.device.state.name, "waiting");
+    await made.clock.advanceAndSettle(3_999);
+    const attempts = () => made.edge.sockets.length;
+    equal(attempts(), 1);
+    await made.clock.advanceAndSettle(5_000);
+    equal(attempts(), 2);
+  });
+});
