@@ -6,7 +6,7 @@
  *
  *   const device = createDevice({
  *     url: "wss://push.example.com/connect",
- *     getToken: async () => (await fetch("/push-token")).text(),
+ *     getToken: () => session.fetchPushToken(),
  *     onMessage: (message) => show(message.body),
  *   });
  *   device.connect();
@@ -14,6 +14,7 @@
  * Invariant: at most one connection is alive, and it is the phase's.
  */
 import { randomToken } from "../base/random.js";
+import { taken, waitMs } from "../base/token-bucket.js";
 import { mayComeBack } from "../protocol/close-codes.js";
 import { clientKinds } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
@@ -42,6 +43,7 @@ import type { EdgePlace } from "./edge-finder.js";
 import { EdgeTelling } from "./edge-telling.js";
 import { helloOf } from "./hello.js";
 import { Intake } from "./intake.js";
+import { isCovered } from "./message-chain.js";
 import { Presenter } from "./presenter.js";
 import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
 import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
@@ -74,6 +76,8 @@ const stableAfterMs = 10_000;
 const deviceIdLength = 20;
 /** A network that comes and goes hurries nobody more often. */
 const hurryEveryMs = 5_000;
+/** So often the app may end a wait: beyond is no person, but a handler that calls in a circle. */
+const connectRate = { perSecond: 0.2, burst: 5 };
 
 class DeviceClient implements Device {
   private phase: Phase = { name: "idle" };
@@ -85,6 +89,7 @@ class DeviceClient implements Device {
   private readonly telling: EdgeTelling;
   private isFetchingToken = false;
   private hurriedAtMs = Number.NEGATIVE_INFINITY;
+  private connectsFullAtMs = 0;
 
   constructor(private readonly options: DeviceOptions) {
     this.app = new AppHandlers(options);
@@ -122,9 +127,10 @@ class DeviceClient implements Device {
     this.presenter.open();
     const { name } = this.phase;
     if (name !== "idle" && name !== "waiting" && name !== "stopped") return;
-    // An app may be impatient, but not with a server that asked for time.
-    if (this.parts.pace.heldMs === 0) void this.prepare();
-    else if (name !== "waiting") this.wait("a server asked to wait");
+    // An app may be impatient, but not with a server that asked for time, nor in a circle.
+    const isHeld = this.parts.pace.heldMs > 0;
+    if (!isHeld && this.mayConnect()) this.prepare();
+    else if (name !== "waiting") this.wait(isHeld ? "a server asked to wait" : "told to again");
   }
 
   close(): void {
@@ -156,9 +162,24 @@ class DeviceClient implements Device {
     return this.calls.call(route, body, options);
   }
 
-  private async prepare(): Promise<void> {
+  /** Told more often, it comes back by its backoff. */
+  private mayConnect(): boolean {
+    const nowMs = this.parts.clock.monotonicMs();
+    if (waitMs(this.connectsFullAtMs, connectRate, nowMs) > 0) return false;
+    this.connectsFullAtMs = taken(this.connectsFullAtMs, connectRate, nowMs);
+    return true;
+  }
+
+  private prepare(): void {
     const phase: Phase = { name: "preparing" };
     this.enter(phase);
+    this.seek(phase).catch((cause) => {
+      this.app.report("CONNECTION", "an adapter of the platform failed", cause);
+      if (this.phase === phase) this.wait("an adapter failed");
+    });
+  }
+
+  private async seek(phase: Phase): Promise<void> {
     await Promise.all([this.parts.memory.load(), this.parts.heartbeats.load()]);
     if (this.phase !== phase) return;
     let token: string;
@@ -273,10 +294,10 @@ class DeviceClient implements Device {
     this.enter({ name: "attached", connection, place, attach, info, isResumed, cancelStable });
   }
 
-  /** What it has goes on: the same user, and the same count of positions. */
+  /** What it has goes on: nothing between was taken by a page that shares the name, or lost. */
   private resumes({ base, info }: AttachedFrame): boolean {
     const position = this.parts.memory.positionOf(accountName(info.app, info.uid));
-    return position?.generation === base.generation;
+    return isCovered(base, position);
   }
 
   private onDirective(connection: EdgeConnection, directive: Directive): void {
@@ -306,10 +327,10 @@ class DeviceClient implements Device {
     finder.move(edges);
     // Again before an attach has lasted: two edges that send clients to each other.
     const isFirst = pace.attempts === 0;
-    const waitMs = pace.nextMs();
+    const delayMs = pace.nextMs();
     if (this.phase.name === "attached") this.phase.attach.flush();
-    if (isFirst) void this.prepare();
-    else this.wait("told to move again", waitMs);
+    if (isFirst) this.prepare();
+    else this.wait("told to move again", delayMs);
     connection.end(clientCloseCodes.TOLD_TO_MOVE, "told to move");
   }
 
@@ -389,9 +410,9 @@ class DeviceClient implements Device {
     this.wait(phase.reason, this.parts.pace.soonMs());
   }
 
-  private wait(reason: string, waitMs = this.parts.pace.nextMs()): void {
-    const retryInMs = Math.ceil(waitMs);
-    const cancelRetry = this.parts.clock.after(retryInMs, () => void this.prepare());
+  private wait(reason: string, delayMs = this.parts.pace.nextMs()): void {
+    const retryInMs = Math.ceil(delayMs);
+    const cancelRetry = this.parts.clock.after(retryInMs, () => this.prepare());
     this.enter({ name: "waiting", retryInMs, reason, cancelRetry });
   }
 

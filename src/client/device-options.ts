@@ -99,7 +99,10 @@ export interface DeviceOptions {
 }
 
 export interface Device {
-  /** Connects now, from every state that does not already; returns at once. */
+  /**
+   * Connects now, from every state that does not already; returns at once. No sooner than a
+   * server asked for, and when called more often than a person would, by the backoff.
+   */
   connect(): void;
   /** Acknowledges what was taken, ends the connection and stays away until `connect()`. */
   close(): void;

@@ -12,6 +12,10 @@ export function fetchToken(
       reject(new Error(`getToken gave no token within ${timeoutMs} ms`));
     });
     const asked = new Promise<string>((give) => give(getToken()));
-    void asked.then(resolve, reject).finally(cancel);
+    const checked = asked.then((token: unknown) => {
+      if (typeof token !== "string" || token === "") throw new TypeError("getToken gave no text");
+      return token;
+    });
+    void checked.then(resolve, reject).finally(cancel);
   });
 }

@@ -162,6 +162,62 @@ describe("coming back", () => {
     equal(edge.sockets.length, 2);
   });
 
+  // A handler of states that connects was asked for a token without end, in one turn.
+  test("is not hurried by an app that connects in a circle", async () => {
+    let asked = 0;
+    const { clock, device } = stage({
+      getToken: () => {
+        asked += 1;
+        return asked > 1_000 ? new Promise<string>(() => {}) : Promise.reject(new Error("no"));
+      },
+      onState: ({ name }) => {
+        if (name === "waiting") device.connect();
+      },
+    });
+    device.connect();
+    await clock.settle();
+    ok(asked <= 5, `${asked} times`);
+    await clock.advanceAndSettle(60_000);
+    ok(asked <= 5 + 12 + 10, `${asked} times`);
+    device.close();
+    equal(clock.pendingTimers, 0);
+  });
+
+  // It stood still in `connecting` for ever, and its promise was rejected unseen.
+  test("follows a token that is none", async () => {
+    const answers: unknown[] = [undefined, { token: "x" }, ""];
+    const { edge, clock, device, errors } = stage({
+      getToken: async () => (answers.length > 0 ? answers.shift() : tokenFor("alice")) as string,
+    });
+    device.connect();
+    await clock.advanceAndSettle(5_000);
+    deepEqual(
+      errors.map(({ code }) => code),
+      ["TOKEN", "TOKEN", "TOKEN"],
+    );
+    equal(edge.sockets.length, 1);
+  });
+
+  test("follows an adapter that throws", async () => {
+    let isBroken = false;
+    const { edge, clock, device, errors } = stage({
+      network: {
+        current: () => {
+          if (isBroken) throw new Error("a native module");
+          return "wifi";
+        },
+        onChange: () => () => {},
+      },
+    });
+    device.connect();
+    isBroken = true;
+    await clock.settle();
+    deepEqual([device.state.name, errors[0]?.code], ["waiting", "CONNECTION"]);
+    isBroken = false;
+    await clock.advanceAndSettle(500);
+    equal(edge.sockets.length, 1);
+  });
+
   test("follows a token that cannot be had, or does not come", async () => {
     const answers = [
       () => Promise.reject(new Error("offline")),
@@ -597,8 +653,21 @@ describe("a handler that fails", () => {
     deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 3]]);
   });
 
+  // `(message) => list.push(message)` in a program without types was a refusal, for ever.
+  test("is not one that returns what is no promise", async () => {
+    const made: string[] = [];
+    const onMessage = ({ id }: DeviceMessage) => made.push(id) as unknown as undefined;
+    const { edge, clock, device, errors } = await connected({ onMessage });
+    device.onType("length", onMessage);
+    edge.socket.message(1, 0);
+    edge.socket.reply([serverKinds.message, 0, 1, 2, 1, "m2", { type: "length" }, null]);
+    await clock.advanceAndSettle(50);
+    deepEqual([made, errors], [["m1", "m2"], []]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 2]]);
+  });
+
   test("of states or of errors changes nothing", async () => {
-    const { device } = await connected({
+    const { device, clock } = await connected({
       onState: () => {
         throw new Error("view");
       },
@@ -607,6 +676,9 @@ describe("a handler that fails", () => {
       },
     });
     equal(device.state.name, "attached");
+    device.on("state", async () => Promise.reject(new Error("a view that loads")));
+    device.close();
+    await clock.settle();
   });
 });
 

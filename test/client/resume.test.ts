@@ -113,6 +113,16 @@ describe("an edge that sends its clients away", () => {
 });
 
 describe("an attach", () => {
+  test("that is ahead of the app does not go on where it was", async () => {
+    const { edge, clock, device } = await connected();
+    edge.socket.message(1, 0);
+    edge.socket.drop();
+    await clock.advanceAndSettle(10_000);
+    edge.socket.accept(1, 3);
+    const { state } = device;
+    equal(state.name === "attached" && state.isResumed, false);
+  });
+
   test("says whether it goes on where the app was", async () => {
     const { edge, clock, states } = await connected();
     const isResumed = (): boolean | undefined => {
