@@ -25,6 +25,7 @@ import { MergedAppState } from "./merged-app-state.js";
 import { platformAppState, platformClock, platformRandom } from "./platform.js";
 import { SeenIds } from "./seen-ids.js";
 import { TabCalls } from "./tab-calls.js";
+import { LeaderSilence, TabLock } from "./tab-lock.js";
 import { openTabMessage, sealTabMessage, type TabMessage } from "./tab-message.js";
 import { browserTabs, type TabChannel, type TabPlatform } from "./tab-platform.js";
 import { TabQueue } from "./tab-queue.js";
@@ -42,8 +43,6 @@ export interface SharedDeviceOptions extends DeviceOptions {
 
 /** A tab that somebody looks at asks the leader so often whether it is there. */
 const askEveryMs = 10_000;
-/** Nothing heard for so long: the leader's page hangs. */
-const leaderSilentMs = 25_000;
 /** What a tab said of itself is believed so long. */
 const tabHoldsMs = 35_000;
 const shownMax = 4_096;
@@ -85,7 +84,8 @@ class SharedDevice implements Device {
   private part: Part | undefined;
   private lead: Lead | undefined;
   private told: { state: DeviceState; position?: Position } = { state: { name: "idle" } };
-  private heardAtMs = 0;
+  private readonly lock: TabLock;
+  private readonly silence = new LeaderSilence();
   /** The tab that leads, as far as this one heard. */
   private leader: string | undefined;
   private cancelAsk: () => void = () => {};
@@ -102,6 +102,12 @@ class SharedDevice implements Device {
     this.app = new AppHandlers(options);
     this.queue = new TabQueue((message) => this.take(message), this.app);
     this.calls = new TabCalls(this.tab, this.clock, (message) => this.say(message));
+    this.lock = new TabLock(tabs.locks, this.name, this.clock, {
+      onHeld: (signal) => this.startLeading(signal),
+      onRobbed: () => this.onRobbed(),
+      onDenied: (signal) => void this.startLeading(signal),
+      onFailed: (cause) => this.app.report("TABS", "the tabs' lock, or leading with it", cause),
+    });
     // Throws for what it is missing now, not when this tab begins to lead.
     createDevice(options);
   }
@@ -123,6 +129,7 @@ class SharedDevice implements Device {
   /** This tab leaves; the others go on. */
   close(): void {
     this.leave();
+    this.queue.clear();
     this.calls.close();
     this.hear({ name: "idle" });
   }
@@ -164,9 +171,9 @@ class SharedDevice implements Device {
       lifecycle.onResume(() => this.wake()),
     ];
     this.part = { channel, abort, stops };
-    this.heardAtMs = this.clock.monotonicMs();
+    this.silence.end();
     this.hear({ name: "connecting" });
-    this.queueUp(abort.signal, false);
+    this.lock.queueUp(abort.signal);
     this.sayApp();
   }
 
@@ -181,19 +188,6 @@ class SharedDevice implements Device {
     part.abort.abort();
     part.channel.onmessage = null;
     part.channel.close();
-  }
-
-  private queueUp(signal: AbortSignal, isStealing: boolean): void {
-    // A stolen lock is not waited for, so it takes no signal (Web Locks, 4.1).
-    const how = isStealing ? { steal: true } : { signal };
-    const holder = (): Promise<void> => this.startLeading(signal);
-    this.tabs.locks.request(this.name, how, holder).catch(() => {
-      // Aborted by this tab itself, which knows; or stolen, and it queues up behind the thief.
-      if (signal.aborted) return;
-      this.stopLeading();
-      this.hear({ name: "connecting" });
-      if (!isStealing) this.queueUp(signal, false);
-    });
   }
 
   /** The page is about to run no more code; its connection would look alive. */
@@ -212,8 +206,8 @@ class SharedDevice implements Device {
     if (part === undefined || !part.abort.signal.aborted) return;
     const abort = new AbortController();
     this.part = { ...part, abort };
-    this.heardAtMs = this.clock.monotonicMs();
-    this.queueUp(abort.signal, false);
+    this.silence.end();
+    this.lock.queueUp(abort.signal);
     this.sayApp();
   }
 
@@ -223,13 +217,18 @@ class SharedDevice implements Device {
     const { part } = this;
     if (part === undefined || part.abort.signal.aborted || this.lead !== undefined) return;
     const app = this.appState.current();
+    if (app === "front") this.askForLeader(part.abort.signal);
+    else this.silence.end();
     this.say({ kind: "tab", tab: this.tab, app });
-    if (app !== "front") return;
-    const isSilent = this.clock.monotonicMs() - this.heardAtMs >= leaderSilentMs;
-    if (isSilent) {
-      this.heardAtMs = this.clock.monotonicMs();
-      this.queueUp(part.abort.signal, true);
+  }
+
+  private askForLeader(signal: AbortSignal): void {
+    const nowMs = this.clock.monotonicMs();
+    if (this.silence.isTooLong(nowMs)) {
+      this.silence.end();
+      this.lock.steal(signal);
     }
+    this.silence.asked(nowMs);
     this.cancelAsk = this.clock.after(askEveryMs, () => this.sayApp());
   }
 
@@ -264,6 +263,7 @@ class SharedDevice implements Device {
         onError: (error) => this.app.tell("error", error),
       });
       this.lead = { device, app, release };
+      this.leader = this.tab;
       device.connect();
       this.calls.moveTo(device);
     });
@@ -277,7 +277,12 @@ class SharedDevice implements Device {
     lead.device.close();
     lead.release();
     this.calls.onLeaderGone();
-    this.heardAtMs = this.clock.monotonicMs();
+    this.silence.end();
+  }
+
+  private onRobbed(): void {
+    this.stopLeading();
+    this.hear({ name: "connecting" });
   }
 
   /** The others first: a slow handler here does not hold them up. */
@@ -338,7 +343,7 @@ class SharedDevice implements Device {
   private onLeader(message: TabMessage): void {
     switch (message.kind) {
       case "here": {
-        this.heardAtMs = this.clock.monotonicMs();
+        this.silence.end();
         const { kind: _, tab, ...told } = message;
         const isNews = JSON.stringify(told.state) !== JSON.stringify(this.told.state);
         this.told = told;
@@ -351,7 +356,7 @@ class SharedDevice implements Device {
         return;
       }
       case "message":
-        this.heardAtMs = this.clock.monotonicMs();
+        this.silence.end();
         this.noteTaken(message.message);
         this.queue.add(message.message);
         return;

@@ -233,6 +233,92 @@ describe("tabs of one browser", () => {
     hidden.device.close();
   });
 
+  // It was judged by when the leader was last heard of, and took its lock each time.
+  test("of which one comes to the front after a while leave a leader that answers alone", async () => {
+    const stage = new Stage();
+    await stage.open();
+    await stage.accept();
+    const second = await stage.open({}, "background");
+    const pass = async (): Promise<void> => {
+      for (let beat = 0; beat < 10; beat++) {
+        await stage.clock.advanceAndSettle(9_000);
+        stage.edge.socket.reply([serverKinds.ping, beat]);
+      }
+    };
+    for (let look = 0; look < 3; look++) {
+      await pass();
+      second.around.become({ app: "front" });
+      await stage.clock.settle();
+      second.around.become({ app: "background" });
+    }
+    second.around.become({ app: "front" });
+    await stage.clock.settle();
+    // The machine sleeps, and the timer that asks is the first thing that wakes.
+    stage.clock.oversleep(3_600_000);
+    await stage.clock.settle();
+    equal(stage.edge.sockets.length, 1);
+    deepEqual(second.errors, []);
+  });
+
+  test("that get no locks are devices by themselves, without asking again and again", async () => {
+    for (const name of ["SecurityError", "InvalidStateError"]) {
+      const stage = new Stage();
+      let asked = 0;
+      const page = stage.browser.tab();
+      const locks = {
+        request: async () => {
+          asked += 1;
+          // Or the test would never end.
+          if (asked > 1_000) await new Promise(() => {});
+          throw new DOMException("denied", name);
+        },
+      };
+      const tabs = { locks, channel: page.channel, lifecycle: page.lifecycle };
+      const { device } = await stage.open({ tabs });
+      equal(asked, 1);
+      equal(stage.edge.sockets.length, name === "SecurityError" ? 1 : 0);
+      await stage.clock.advanceAndSettle(100_000);
+      ok(asked <= 25, `${name}: ${asked} times`);
+      device.close();
+      await stage.clock.settle();
+      equal(stage.clock.pendingTimers, 0);
+    }
+  });
+
+  test("of which one cannot lead do not try in a circle", async () => {
+    const stage = new Stage();
+    let tries = 0;
+    const notifier = {
+      show: () => false,
+      withdraw: () => {},
+      onTap: () => {
+        tries += 1;
+        throw new Error("a native module");
+      },
+    };
+    const { errors } = await stage.open({ notifier });
+    await stage.clock.settle();
+    equal(tries, 1);
+    ok(errors[0]?.startsWith("TABS"));
+  });
+
+  test("that are closed are given nothing that still waits", async () => {
+    const stage = new Stage();
+    await stage.open();
+    await stage.accept();
+    const started: string[] = [];
+    const second = await stage.open({
+      onMessage: ({ id }) => {
+        started.push(id);
+        return new Promise<void>((resolve) => void stage.clock.after(500, resolve));
+      },
+    });
+    await stage.send(1, 2, 3);
+    second.device.close();
+    await stage.clock.advanceAndSettle(5_000);
+    deepEqual(started, ["m1"]);
+  });
+
   test("of another user share nothing", async () => {
     const stage = new Stage();
     const alice = await stage.open();
