@@ -111,7 +111,8 @@ class DeviceClient implements Device {
     this.calls = new UplinkCalls(clock);
     this.telling = new EdgeTelling(this.parts.heartbeats, surroundings);
     const take = (message: DeviceMessage) => this.presenter.take(message);
-    this.intake = new Intake(memory, take, (cause) => this.onRejected(cause));
+    const onRejected = (cause: unknown) => this.onRejected(cause);
+    this.intake = new Intake(memory, take, onRejected, (account) => this.presenter.signIn(account));
   }
 
   get state(): DeviceState {
@@ -190,7 +191,12 @@ class DeviceClient implements Device {
       this.app.report("TOKEN", "getToken failed", cause);
       return this.wait("no token");
     }
-    await this.presenter.load(accountOfToken(token));
+    const account = accountOfToken(token);
+    if (account !== undefined) {
+      // Nothing of one user's is given to an app that signs in another.
+      if (this.parts.memory.isOfAnother(account)) this.intake.drop();
+      await this.presenter.load(account);
+    }
     if (this.phase !== phase) return;
     const place = await this.parts.finder.find(token, this.nameDevice());
     if (this.phase !== phase) return;

@@ -72,6 +72,10 @@ export class DeviceMemory {
     return account !== undefined && account === this.account ? this.taken : undefined;
   }
 
+  isOfAnother(account: string): boolean {
+    return this.account !== undefined && this.account !== account;
+  }
+
   /** The edge said who is signed in; what is remembered of another user is forgotten. */
   signIn(account: string): void {
     if (account === this.account) return;

@@ -618,6 +618,31 @@ describe("over a reconnect", () => {
     deepEqual(ids(second.taken), ["m1"]);
   });
 
+  test("of another user hands over nothing more of the first one's", async () => {
+    let user = "alice";
+    const started: string[] = [];
+    const clock = new VirtualClock();
+    const { edge } = await connected({
+      clock,
+      getToken: async () => tokenFor(user),
+      onMessage: ({ id }) => {
+        started.push(id);
+        return new Promise<void>((resolve) => void clock.after(1_000, resolve));
+      },
+    });
+    for (const seq of [1, 2, 3]) edge.socket.message(seq, seq - 1);
+    user = "bob";
+    edge.socket.drop();
+    await clock.advanceAndSettle(500);
+    edge.socket.open();
+    edge.socket.welcome();
+    edge.socket.attached(1, 0, "bob");
+    edge.socket.message(1, 0, "b1");
+    await clock.advanceAndSettle(2_000);
+    deepEqual(started, ["m1", "b1"]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 1]]);
+  });
+
   test("sends no position with a token that does not say whose it is", async () => {
     const { edge, clock } = await connected({ getToken: async () => "opaque" });
     edge.socket.message(1, 0);
