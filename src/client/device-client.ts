@@ -145,6 +145,7 @@ class DeviceClient implements Device {
 
   isNew(id: string): boolean {
     const { memory } = this.parts;
+    void memory.load();
     if (memory.hasSeen(id)) return false;
     memory.see(id);
     memory.saveSeen();
@@ -181,7 +182,8 @@ class DeviceClient implements Device {
   }
 
   private async seek(phase: Phase): Promise<void> {
-    await Promise.all([this.parts.memory.load(), this.parts.heartbeats.load()]);
+    const { memory, heartbeats, finder } = this.parts;
+    await Promise.all([memory.load(), heartbeats.load(), finder.load()]);
     if (this.phase !== phase) return;
     let token: string;
     try {
@@ -194,11 +196,11 @@ class DeviceClient implements Device {
     const account = accountOfToken(token);
     if (account !== undefined) {
       // Nothing of one user's is given to an app that signs in another.
-      if (this.parts.memory.isOfAnother(account)) this.intake.drop();
+      if (memory.isOfAnother(account)) this.intake.drop();
       await this.presenter.load(account);
     }
     if (this.phase !== phase) return;
-    const place = await this.parts.finder.find(token, this.nameDevice());
+    const place = await finder.find(token, this.nameDevice());
     if (this.phase !== phase) return;
     if ("wait" in place) this.wait(place.wait);
     else this.open(token, place);

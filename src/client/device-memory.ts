@@ -25,6 +25,7 @@ export class DeviceMemory {
   private taken: Position | undefined;
   private seen = new SeenIds(seenIdsMax);
   private loading: Promise<void> | undefined;
+  private isUnread = false;
   private readonly writer: LatestWriter;
 
   constructor(
@@ -35,16 +36,25 @@ export class DeviceMemory {
     this.writer = new LatestWriter(storage, onError);
   }
 
-  /** Reads the storage the first time; what cannot be read counts as absent. */
+  /**
+   * Reads the storage the first time, within the turn where it answers at once. What cannot be
+   * read counts as absent, and nothing is written over it: it is there for the next time.
+   */
   load(): Promise<void> {
     this.loading ??= this.readAll();
     return this.loading;
   }
 
-  private async readAll(): Promise<void> {
-    const [device, connect, position, seen] = await Promise.all(
-      ["device", "connect", "position", "seen"].map((name) => this.read(name)),
-    );
+  private readAll(): Promise<void> {
+    const values = ["device", "connect", "position", "seen"].map((name) => this.read(name));
+    if (values.some((value) => value instanceof Promise)) {
+      return Promise.all(values).then((read) => this.restoreAll(read));
+    }
+    this.restoreAll(values as (string | undefined)[]);
+    return Promise.resolve();
+  }
+
+  private restoreAll([device, connect, position, seen]: readonly (string | undefined)[]): void {
     if (device) this.device = device;
     this.connectCount = isSequence(Number(connect)) ? Number(connect) : 0;
     this.restore(parseRecord(position), parseRecord(seen));
@@ -126,17 +136,22 @@ export class DeviceMemory {
     this.seen = new SeenIds(seenIdsMax, [...ids, ...this.seen.newest(seenIdsMax)]);
   }
 
-  private async read(name: string): Promise<string | undefined> {
-    try {
-      return (await this.storage.get(this.keyPrefix + name)) ?? undefined;
-    } catch (error) {
+  private read(name: string): string | undefined | Promise<string | undefined> {
+    const onFailed = (error: unknown): undefined => {
+      this.isUnread = true;
       this.onError(error);
-      return undefined;
+    };
+    try {
+      const value = this.storage.get(this.keyPrefix + name);
+      if (!(value instanceof Promise)) return value ?? undefined;
+      return value.then((text) => text ?? undefined, onFailed);
+    } catch (error) {
+      return onFailed(error);
     }
   }
 
   private write(name: string, value: string): void {
-    this.writer.write(this.keyPrefix + name, value);
+    if (!this.isUnread) this.writer.write(this.keyPrefix + name, value);
   }
 }
 

@@ -109,7 +109,8 @@ export interface Device {
   /**
    * For what also comes by another way, such as a vendor's push: true the first time that
    * this MsgID is seen on either; from then on it counts as taken. The last 4,096 are known,
-   * the last 256 over a reload.
+   * the last 256 over a reload: at once where the storage answers at once, else from the
+   * first attach on.
    */
   isNew(id: string): boolean;
   /** Listens besides the options' own handlers, until the returned function is called. */

@@ -12,6 +12,7 @@ import { Heartbeats } from "./heartbeat-memory.js";
 import { heartbeatLimits } from "./heartbeat-plan.js";
 import { HeldMessages } from "./held-messages.js";
 import { type Notifier, noNotifier } from "./notifier.js";
+import { answeringInTime } from "./patient-storage.js";
 import {
   platformAppState,
   platformClock,
@@ -53,7 +54,7 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
   const clock = options.clock ?? platformClock;
   const random = options.random ?? platformRandom;
   const pace = new ReconnectPace(clock, random, options.backoff);
-  const storage = options.storage ?? platformStorage();
+  const storage = answeringInTime(options.storage ?? platformStorage(), clock);
   const prefix = options.storagePrefix ?? "belfry.";
   const onFailed = (cause: unknown) => context.report("STORAGE", "the storage failed", cause);
   const network = options.network ?? platformNetwork();

@@ -1,7 +1,11 @@
 /** A device against a fake edge, on virtual time. */
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import { describe, test } from "node:test";
-import { createDevice, type DeviceMessage } from "../../src/client/device-client.js";
+import {
+  createDevice,
+  type DeviceMessage,
+  type DeviceStorage,
+} from "../../src/client/device-client.js";
 import { memoryStorage } from "../../src/client/platform.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import { VirtualClock } from "../support/virtual-clock.js";
@@ -720,6 +724,46 @@ describe("a storage that fails", () => {
     edge.socket.message(1, 0);
     deepEqual(ids(taken), ["m1"]);
     ok(errors.length > 0 && errors.every(({ code }) => code === "STORAGE"));
+  });
+
+  // Nobody was told, and the device never connected.
+  test("to answer holds up no connection, and no message", async () => {
+    const never = () => new Promise<never>(() => {});
+    const { edge, clock, device, errors, taken } = stage({ storage: { get: never, set: never } });
+    device.connect();
+    await clock.advanceAndSettle(10_000);
+    edge.socket.accept();
+    edge.socket.message(1, 0);
+    await clock.advanceAndSettle(50);
+    deepEqual(ids(taken), ["m1"]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 1]]);
+    ok(errors.every(({ code }) => code === "STORAGE"));
+    device.close();
+    await clock.advanceAndSettle(5_000);
+    equal(clock.pendingTimers, 0);
+  });
+
+  // Another name and another's position there: what waits for the first would be lost.
+  test("to read has nothing written over what it holds", async () => {
+    const written: string[] = [];
+    let isBlocked = true;
+    const memory = memoryStorage();
+    await memory.set("belfry.device", "mine");
+    const storage: DeviceStorage = {
+      get: (key) => (isBlocked ? Promise.reject(new Error("blocked")) : memory.get(key)),
+      set: (key) => void written.push(key),
+    };
+    const first = await connected({ storage });
+    ok(first.edge.socket.hello.device !== "mine");
+    first.edge.socket.message(1, 0);
+    await first.clock.advanceAndSettle(50);
+    deepEqual(
+      written.filter((key) => /device|connect|position|seen/.test(key)),
+      [],
+    );
+    isBlocked = false;
+    const second = await connected({ storage });
+    equal(second.edge.socket.hello.device, "mine");
   });
 
   test("with nonsense in it counts as empty", async () => {

@@ -172,6 +172,15 @@ describe("what was shown", () => {
     deepEqual(ids(second.taken), ["m3"]);
   });
 
+  // A page that a tap opens asks before it connects.
+  test("before a reload is not new before the device has connected", async () => {
+    const storage = memoryStorage();
+    const first = await connected({ storage });
+    first.edge.socket.message(1, 0);
+    await first.clock.advanceAndSettle(50);
+    equal(stage({ storage }).device.isNew("m1"), false);
+  });
+
   test("on another channel before the device has connected is not shown again", async () => {
     const made = stage();
     equal(made.device.isNew("m1"), true);
