@@ -7,6 +7,7 @@ import type { DeviceErrorCode } from "./device-error.js";
 import { DeviceMemory } from "./device-memory.js";
 import type { DeviceOptions } from "./device-options.js";
 import type { DeviceSocketConstructor } from "./device-socket.js";
+import { isHttps } from "./dispatcher.js";
 import { EdgeFinder } from "./edge-finder.js";
 import { Heartbeats } from "./heartbeat-memory.js";
 import { heartbeatLimits } from "./heartbeat-plan.js";
@@ -59,7 +60,8 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
   const onFailed = (cause: unknown) => context.report("STORAGE", "the storage failed", cause);
   const network = options.network ?? platformNetwork();
   const appState = options.appState ?? platformAppState();
-  const isSecure = dispatcher?.startsWith("https:") ?? urls.every((url) => url.startsWith("wss:"));
+  const isSecure =
+    dispatcher === undefined ? urls.every((url) => /^wss:/i.test(url)) : isHttps(dispatcher);
   const limits = { ...heartbeatLimits, ...options.heartbeat };
   return {
     clock,

@@ -12,7 +12,7 @@ export function answeringInTime(storage: DeviceStorage, clock: Clock): DeviceSto
       const cancel = clock.after(answerWithinMs, () => {
         reject(new Error(`the storage did not ${what} within ${answerWithinMs} ms`));
       });
-      answer.then(resolve, reject).finally(cancel);
+      void Promise.resolve(answer).then(resolve, reject).finally(cancel);
     });
   };
   return {

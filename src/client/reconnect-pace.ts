@@ -45,6 +45,8 @@ export function retryAfterMs(header: string | null | undefined, wallMs: number):
 }
 
 const defaults: BackoffLimits = { baseMs: 500, capMs: 30_000 };
+/** A server that says less is not believed: seconds taken for milliseconds would be a storm. */
+const least: BackoffLimits = { baseMs: 100, capMs: 1_000 };
 
 export class ReconnectPace {
   private readonly backoff: Backoff;
@@ -65,7 +67,7 @@ export class ReconnectPace {
     const slower = (name: keyof BackoffLimits): number => {
       const said = theirs[name];
       if (said === undefined || !(said > 0)) return this.own[name] ?? defaults[name];
-      return Math.max(this.own[name] ?? 0, Math.min(said, hintMsMax));
+      return Math.max(this.own[name] ?? least[name], Math.min(said, hintMsMax));
     };
     this.backoff.change({ baseMs: slower("baseMs"), capMs: slower("capMs") });
   }

@@ -66,6 +66,14 @@ describe("a reconnect pace", () => {
     equal(own.nextMs(), 2_000);
   });
 
+  test("is not hurried by a server that takes seconds for milliseconds", () => {
+    const { pace: one } = pace(0.999);
+    one.adopt({ baseMs: 0.5, capMs: 30 });
+    equal(one.nextMs(), 99.9);
+    for (let attempt = 0; attempt < 9; attempt++) one.nextMs();
+    equal(one.nextMs(), 999);
+  });
+
   test("reads hints of closes and of HTTP", () => {
     equal(closeHintMs(4005, ""), 5_000);
     equal(closeHintMs(4007, ""), 5_000);
