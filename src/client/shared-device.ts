@@ -21,8 +21,9 @@ import { createDevice } from "./device-client.js";
 import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import type { DeviceMessage } from "./device-message.js";
 import type { Device, DeviceOptions } from "./device-options.js";
+import type { DeviceStorage } from "./device-storage.js";
 import { MergedAppState } from "./merged-app-state.js";
-import { platformAppState, platformClock, platformRandom } from "./platform.js";
+import { platformAppState, platformClock, platformRandom, tabStorage } from "./platform.js";
 import { SeenIds } from "./seen-ids.js";
 import { TabCalls } from "./tab-calls.js";
 import { LeaderSilence, TabLock } from "./tab-lock.js";
@@ -51,8 +52,14 @@ const shownMax = 4_096;
 export function createSharedDevice(options: SharedDeviceOptions): Device {
   const storagePrefix = options.storagePrefix ?? `belfry.${options.share}.`;
   const tabs = options.tabs ?? browserTabs();
-  if (tabs === undefined) return createDevice({ ...options, storagePrefix });
+  // Two tabs with one name would replace each other.
+  if (tabs === undefined)
+    return createDevice({ ...options, ...ownStorage(options), storagePrefix });
   return new SharedDevice({ ...options, storagePrefix }, tabs);
+}
+
+function ownStorage({ storage }: DeviceOptions): { readonly storage: DeviceStorage } {
+  return { storage: storage ?? tabStorage() };
 }
 
 /** What exists only while this tab leads. */
@@ -86,6 +93,8 @@ class SharedDevice implements Device {
   private told: { state: DeviceState; position?: Position } = { state: { name: "idle" } };
   private readonly lock: TabLock;
   private readonly silence = new LeaderSilence();
+  /** Of a tab that gets no lock, and leads beside others: it is a device by itself. */
+  private alone: { readonly storage: DeviceStorage } | undefined;
   /** The tab that leads, as far as this one heard. */
   private leader: string | undefined;
   private cancelAsk: () => void = () => {};
@@ -105,7 +114,10 @@ class SharedDevice implements Device {
     this.lock = new TabLock(tabs.locks, this.name, this.clock, {
       onHeld: (signal) => this.startLeading(signal),
       onRobbed: () => this.onRobbed(),
-      onDenied: (signal) => void this.startLeading(signal),
+      onDenied: (signal) => {
+        this.alone ??= ownStorage(this.options);
+        void this.startLeading(signal);
+      },
       onFailed: (cause) => this.app.report("TABS", "the tabs' lock, or leading with it", cause),
     });
     // Throws for what it is missing now, not when this tab begins to lead.
@@ -242,6 +254,7 @@ class SharedDevice implements Device {
       const app = new MergedAppState(this.clock, this.appState, tabHoldsMs);
       const device = createDevice({
         ...this.options,
+        ...this.alone,
         appState: app,
         onMessage: (message) => this.onMessage(message),
         onPassing: (message) => this.relay("passing", message),

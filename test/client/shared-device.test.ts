@@ -499,3 +499,45 @@ test("where tabs cannot share, each is a device by itself", async () => {
   equal(stage.edge.sockets.length, 1);
   device.close();
 });
+
+// They were one device by name, and each that came replaced the one before for good.
+test("where tabs cannot share, what one stores is no other tab's", async () => {
+  const edge = new FakeEdge();
+  const clock = new VirtualClock();
+  const web = () => {
+    const storage = memoryStorage();
+    return { getItem: (key: string) => storage.get(key), setItem: storage.set };
+  };
+  const names = ["localStorage", "sessionStorage"] as const;
+  const before = names.map((name) => Object.getOwnPropertyDescriptor(globalThis, name));
+  const set = (name: string, value: unknown) =>
+    Object.defineProperty(globalThis, name, { value, configurable: true });
+  const denied = {
+    locks: { request: () => Promise.reject(new DOMException("denied", "SecurityError")) },
+    channel: new FakeBrowser().tab().channel,
+    lifecycle: { onSuspend: () => () => {}, onResume: () => () => {} },
+  };
+  try {
+    set("localStorage", web());
+    for (const tabs of [undefined, undefined, denied]) {
+      set("sessionStorage", web());
+      const device = createSharedDevice({
+        ...{ share: "alice", url: "ws://edge", onMessage: () => {}, clock },
+        ...{ getToken: async () => tokenFor("alice"), socket: edge.constructorForClients },
+        ...(tabs === undefined ? {} : { tabs }),
+      });
+      device.connect();
+      await clock.settle();
+      edge.socket.open();
+      device.close();
+    }
+    const devices = edge.sockets.map(({ hello }) => hello.device);
+    equal(new Set(devices).size, 3);
+  } finally {
+    for (const [at, name] of names.entries()) {
+      const own = before[at];
+      if (own === undefined) Reflect.deleteProperty(globalThis, name);
+      else Object.defineProperty(globalThis, name, own);
+    }
+  }
+});
