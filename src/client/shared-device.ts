@@ -24,6 +24,7 @@ import type { Device, DeviceOptions } from "./device-options.js";
 import type { DeviceStorage } from "./device-storage.js";
 import { MergedAppState } from "./merged-app-state.js";
 import { platformAppState, platformClock, platformRandom, tabStorage } from "./platform.js";
+import { relayingDevice } from "./relaying-device.js";
 import { SeenIds } from "./seen-ids.js";
 import { TabCalls } from "./tab-calls.js";
 import { LeaderSilence, TabLock } from "./tab-lock.js";
@@ -252,28 +253,18 @@ class SharedDevice implements Device {
       this.cancelAsk();
       this.calls.onLeaderGone();
       const app = new MergedAppState(this.clock, this.appState, tabHoldsMs);
-      const device = createDevice({
-        ...this.options,
-        ...this.alone,
+      const options = { ...this.options, ...this.alone };
+      const device = relayingDevice(options, {
         appState: app,
-        onMessage: (message) => this.onMessage(message),
-        onPassing: (message) => this.relay("passing", message),
-        onTap: (message) => this.relay("tap", message),
-        onRecall: (id) => {
-          this.say({ kind: "recall", id });
-          this.app.tell("recall", id);
-        },
-        onConfig: (config) => {
-          this.say({ kind: "config", config });
-          this.app.tell("config", config);
-        },
+        app: this.app,
+        say: (message) => this.say(message),
+        take: (message) => this.takeReceived(message),
         onState: (state) => {
           // When it stops leading the device is closed, and the shared one goes on.
           if (this.lead === undefined) return;
           this.sayHere();
           this.app.tell("state", state);
         },
-        onError: (error) => this.app.tell("error", error),
       });
       this.lead = { device, app, release };
       this.leader = this.tab;
@@ -298,17 +289,10 @@ class SharedDevice implements Device {
     this.hear({ name: "connecting" });
   }
 
-  /** The others first: a slow handler here does not hold them up. */
-  private onMessage(message: DeviceMessage): void | Promise<void> {
-    this.say({ kind: "message", message });
-    // What was relayed before this tab led comes first.
+  /** What was relayed before this tab led comes first. */
+  private takeReceived(message: DeviceMessage): void | Promise<void> {
     const { running } = this.queue;
     return running === undefined ? this.take(message) : running.then(() => this.take(message));
-  }
-
-  private relay(kind: "passing" | "tap", message: DeviceMessage): void {
-    this.say({ kind, message });
-    this.app.tell(kind, message);
   }
 
   private sayHere(): void {
