@@ -15,7 +15,7 @@
  */
 import { randomToken } from "../base/random.js";
 import { taken, waitMs } from "../base/token-bucket.js";
-import { mayComeBack } from "../protocol/close-codes.js";
+import { closeCodes, mayComeBack } from "../protocol/close-codes.js";
 import { clientKinds } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import { AppHandlers } from "./app-handlers.js";
@@ -54,12 +54,18 @@ import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
 
 export type { AppState, AppStateSource } from "./app-state.js";
 export type { DeviceState } from "./connection-phase.js";
-export { DeviceError } from "./device-error.js";
-export type { DeviceEvents, Unsubscribe } from "./device-events.js";
+export { DeviceError, type DeviceErrorCode } from "./device-error.js";
+export type {
+  DeviceEvents,
+  DeviceListener,
+  MessageHandler,
+  Unsubscribe,
+} from "./device-events.js";
 export type { DeviceMessage } from "./device-message.js";
 export type { Device, DeviceOptions } from "./device-options.js";
 export type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 export type { DeviceStorage } from "./device-storage.js";
+export type { HttpAnswer, HttpFetch } from "./dispatcher.js";
 export type { NetworkSource, NetworkType } from "./network-source.js";
 export type { Notifier, ShownNotification } from "./notifier.js";
 export { CallError, type CallOptions } from "./uplink-calls.js";
@@ -217,6 +223,7 @@ class DeviceClient implements Device {
         clock,
         attachTimeoutMs,
         hello: () => ({ ...helloOf(token, this.options, memory, clock), ...this.telling.hello() }),
+        onWelcome: ({ serverTimeMs }) => memory.noteServerTime(serverTimeMs),
         silence: this.telling.watch(place.network, () => connectionOf(this.phase)),
         onFrame: (frame) => this.onFrame(connection, frame),
         onEnd: (end) => this.onEnd(connection, end),
@@ -391,7 +398,10 @@ class DeviceClient implements Device {
     if ("place" in phase && sendsElsewhere(code)) this.parts.finder.leave(phase.place.network);
     this.app.report("CONNECTION", `the connection ended with ${code} ${reason}`.trimEnd());
     this.parts.pace.hold(Math.max(closeHintMs(code, reason), retryAfterMs ?? 0));
-    if (mayComeBack(code)) this.wait(reason || `closed with ${code}`);
+    // Not replaced: an earlier start counted by a clock that was ahead of ours.
+    const isBehind = code === closeCodes.REPLACED.code && phase.name === "greeting";
+    const mayReturn = mayComeBack(code) || (isBehind && this.parts.memory.isCounterBehind);
+    if (mayReturn) this.wait(reason || `closed with ${code}`);
     else this.enter({ name: "stopped", code, reason });
   }
 

@@ -16,11 +16,16 @@ const seenIdsMax = 4_096;
 /** 16 characters each: about 5 KB of storage, rewritten with each ack. */
 const storedIdsMax = 256;
 const recordVersion = 1;
+/** Clocks that are set differ by less. */
+const behindMs = 60_000;
+/** The year 2248: a number that is not to be reached by a server's mistake. */
+const serverMsMax = 2 ** 43;
 
 export class DeviceMemory {
   /** This installation's name, once made or given. */
   device: string | undefined;
   private connectCount = 0;
+  private serverMs = 0;
   private account: string | undefined;
   private taken: Position | undefined;
   private seen = new SeenIds(seenIdsMax);
@@ -70,9 +75,19 @@ export class DeviceMemory {
     return device;
   }
 
-  /** A number above all before it, on this installation and, by the clock, on a restored one. */
+  /** Of an edge's welcome; a clock of our own may be behind, such as one that no battery keeps. */
+  noteServerTime(serverMs: unknown): void {
+    if (isSequence(serverMs) && serverMs < serverMsMax) this.serverMs = serverMs;
+  }
+
+  /** The last hello's number may be below those of an earlier start, when the clock was right. */
+  get isCounterBehind(): boolean {
+    return this.serverMs - this.connectCount > behindMs;
+  }
+
+  /** A number above all before it, on this installation and, by the clocks, on a restored one. */
   nextConnect(wallMs: number): number {
-    this.connectCount = Math.max(this.connectCount + 1, wallMs);
+    this.connectCount = Math.max(this.connectCount + 1, wallMs, this.serverMs);
     this.write("connect", String(this.connectCount));
     return this.connectCount;
   }

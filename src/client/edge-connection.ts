@@ -5,7 +5,7 @@
  * Invariant: `onEnd` comes exactly once, and no frame after it.
  */
 import type { Cancel, Clock } from "../base/clock.js";
-import { clientFrameBytesMax, clientKinds } from "../protocol/frames.js";
+import { clientFrameBytesMax, clientKinds, type Welcome } from "../protocol/frames.js";
 import type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 import { heartbeatMsRange } from "./directive.js";
 import { decodeServerFrame, encodeClientFrame, type ServerFrame } from "./server-frames.js";
@@ -45,6 +45,7 @@ export interface ConnectionOptions {
   /** The hello's map, made when the socket is open. */
   readonly hello: () => Record<string, unknown>;
   readonly silence: SilenceWatch;
+  readonly onWelcome: (welcome: Welcome) => void;
   readonly onFrame: (frame: SessionFrame) => void;
   readonly onEnd: (end: ConnectionEnd) => void;
 }
@@ -152,6 +153,7 @@ export class EdgeConnection {
         this.heartbeatMs = Math.min(frame.welcome.heartbeatMs, heartbeatMsRange.max);
         this.frameBytesMax = frame.welcome.frameBytesMax ?? this.frameBytesMax;
         this.takes = frame.welcome.takes ?? [];
+        this.options.onWelcome(frame.welcome);
         return;
       case "ping":
         this.send([clientKinds.pong, frame.nonce]);

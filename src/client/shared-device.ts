@@ -33,6 +33,8 @@ import { browserTabs, type TabChannel, type TabPlatform } from "./tab-platform.j
 import { TabQueue } from "./tab-queue.js";
 import type { CallOptions } from "./uplink-calls.js";
 
+export type { TabChannel, TabLifecycle, TabLocks, TabPlatform } from "./tab-platform.js";
+
 export interface SharedDeviceOptions extends DeviceOptions {
   /**
    * Names the signed-in user: tabs with the same name share one device, and hear what the

@@ -51,6 +51,36 @@ describe("connecting", () => {
     equal(after.connect, Number(before.connect) + 1);
   });
 
+  // A device without a clock of its own boots in 1970: it was turned away for good.
+  test("counts by the edge's clock where its own is behind", async () => {
+    const clock = new VirtualClock(1_000, 0);
+    const { edge, device } = stage({ clock, device: "kiosk" });
+    const serverTimeMs = Date.UTC(2026, 0, 1);
+    const greet = (): void => {
+      edge.socket.open();
+      edge.socket.reply([serverKinds.welcome, { v: 1, heartbeatMs: 10_000, serverTimeMs }]);
+    };
+    device.connect();
+    await clock.settle();
+    greet();
+    equal(edge.socket.hello.connect, 1_000);
+    edge.socket.drop(4505, "a newer connection");
+    equal(phases([device.state])[0], "waiting");
+    await clock.advanceAndSettle(1_000);
+    greet();
+    equal(edge.socket.hello.connect, serverTimeMs);
+    edge.socket.drop(4505, "a newer connection");
+    equal(phases([device.state])[0], "stopped", "another one is there indeed");
+    device.connect();
+    await clock.settle();
+    edge.socket.open();
+    ok(Number(edge.socket.hello.connect) > serverTimeMs);
+    edge.socket.reply([serverKinds.welcome, { heartbeatMs: 10_000, serverTimeMs: 2 ** 53 - 1 }]);
+    edge.socket.attached(1, 0);
+    edge.socket.drop(4505, "a newer connection");
+    equal(phases([device.state])[0], "stopped");
+  });
+
   test("fetches a fresh token for each connect", async () => {
     let serial = 0;
     const { edge, clock } = await connected({
