@@ -1,10 +1,12 @@
 /** The device of the tab that leads: what it is given, the other tabs hear as well. */
+import { closeCodes } from "../protocol/close-codes.js";
 import type { AppHandlers } from "./app-handlers.js";
 import type { AppStateSource } from "./app-state.js";
 import type { DeviceState } from "./connection-phase.js";
 import { createDevice } from "./device-client.js";
 import type { DeviceMessage } from "./device-message.js";
 import type { Device, DeviceOptions } from "./device-options.js";
+import { platformClock } from "./platform.js";
 import type { TabMessage } from "./tab-message.js";
 
 export interface RelayContext {
@@ -17,6 +19,9 @@ export interface RelayContext {
   readonly onState: (state: DeviceState) => void;
 }
 
+/** A tab that took the lock may have connected before this one hears of the theft. */
+const theftToldWithinMs = 1_000;
+
 export function relayingDevice(
   options: DeviceOptions,
   { appState, app, say, take, onState }: RelayContext,
@@ -25,6 +30,8 @@ export function relayingDevice(
     say({ kind, message });
     app.tell(kind, message);
   };
+  const clock = options.clock ?? platformClock;
+  let cancelReplaced = (): void => {};
   return createDevice({
     ...options,
     appState,
@@ -43,7 +50,12 @@ export function relayingDevice(
       say({ kind: "config", config });
       app.tell("config", config);
     },
-    onState,
+    onState: (state) => {
+      cancelReplaced();
+      const isReplaced = state.name === "stopped" && state.code === closeCodes.REPLACED.code;
+      if (isReplaced) cancelReplaced = clock.after(theftToldWithinMs, () => onState(state));
+      else onState(state);
+    },
     onError: (error) => app.tell("error", error),
   });
 }

@@ -219,6 +219,35 @@ describe("tabs of one browser", () => {
     equal(stage.edge.sockets[0]?.closedWith, 1000, "the one that was robbed knows");
   });
 
+  // Apps take `stopped` for a sign-in elsewhere.
+  test("of which one was robbed while it hung are not told that they were replaced", async () => {
+    const stage = new Stage();
+    const page = stage.browser.tab();
+    const later = (cause: unknown) =>
+      new Promise((_, reject) => void stage.clock.after(200, () => reject(cause)));
+    const request: FakeTab["locks"]["request"] = (...how) =>
+      page.locks.request(...how).catch(later);
+    const { channel, lifecycle } = page;
+    const first = await stage.open({ tabs: { locks: { request }, channel, lifecycle } });
+    await stage.accept();
+    const second = await stage.open();
+    page.hang();
+    for (let beat = 0; beat < 3; beat++) {
+      await stage.clock.advanceAndSettle(9_950);
+      stage.edge.socket.reply([serverKinds.ping, beat]);
+    }
+    await stage.clock.advanceAndSettle(160);
+    equal(stage.edge.sockets.length, 2);
+    stage.edge.sockets[0]?.drop(4505, "a newer connection");
+    await stage.accept();
+    await stage.clock.advanceAndSettle(5_000);
+    deepEqual(first.states.includes("stopped"), false, first.states.join(" "));
+    equal(second.device.state.name, "attached");
+    stage.edge.socket.drop(4505, "a newer connection");
+    await stage.clock.advanceAndSettle(1_000);
+    equal(second.states.at(-1), "stopped", "by another device of that name");
+  });
+
   test("that nobody looks at steal nothing, and a leader that answers is left alone", async () => {
     const stage = new Stage();
     await stage.open({}, "background");
@@ -352,7 +381,7 @@ describe("tabs of one browser", () => {
     await stage.accept();
     const second = await stage.open();
     stage.edge.socket.drop(4505, "a newer connection");
-    await stage.clock.settle();
+    await stage.clock.advanceAndSettle(1_000);
     equal(second.device.state.name, "stopped");
     second.device.connect();
     await stage.clock.settle();
