@@ -181,12 +181,16 @@ describe("in the background", () => {
 
   // While it is shown nobody knows whether it will be: 5 seconds at most.
   describe("notification: while it is being shown", () => {
-    async function showing(onMessage?: DeviceOptions["onMessage"]) {
-      const made = await presented("background", onMessage === undefined ? {} : { onMessage });
+    async function showing() {
+      const made = await presented("background");
       let end: (isShown: boolean) => void = () => {};
       made.notifier.answer = () => new Promise<boolean>((resolve) => (end = resolve));
       await made.send(1, "notification");
-      return { ...made, end: async (isShown: boolean) => (end(isShown), made.clock.settle()) };
+      const endShowing = async (isShown: boolean): Promise<void> => {
+        end(isShown);
+        await made.clock.settle();
+      };
+      return { ...made, end: endShowing };
     }
 
     for (const isShown of [true, false]) {
