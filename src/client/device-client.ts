@@ -188,9 +188,14 @@ class DeviceClient implements Device {
   }
 
   private async seek(phase: Phase): Promise<void> {
-    const { memory, heartbeats, finder } = this.parts;
-    await Promise.all([memory.load(), heartbeats.load(), finder.load()]);
+    const { memory, heartbeats, finder, holds, pace } = this.parts;
+    const loads = [memory.load(), heartbeats.load(), finder.load()];
+    const [heldMs] = await Promise.all([holds.load(), ...loads]);
     if (this.phase !== phase) return;
+    if (heldMs > 0) {
+      pace.hold(heldMs);
+      return this.wait("a server asked to wait");
+    }
     let token: string;
     try {
       token = await fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs);

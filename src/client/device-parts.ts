@@ -12,6 +12,7 @@ import { EdgeFinder } from "./edge-finder.js";
 import { Heartbeats } from "./heartbeat-memory.js";
 import { heartbeatLimits } from "./heartbeat-plan.js";
 import { HeldMessages } from "./held-messages.js";
+import { HoldMemory } from "./hold-memory.js";
 import { type Notifier, noNotifier } from "./notifier.js";
 import { answeringInTime } from "./patient-storage.js";
 import {
@@ -32,6 +33,7 @@ export interface DeviceParts {
   readonly socket: DeviceSocketConstructor;
   readonly ackLimits: AckLimits;
   readonly pace: ReconnectPace;
+  readonly holds: HoldMemory;
   readonly memory: DeviceMemory;
   readonly surroundings: Surroundings;
   readonly finder: EdgeFinder;
@@ -54,10 +56,11 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
   }
   const clock = options.clock ?? platformClock;
   const random = options.random ?? platformRandom;
-  const pace = new ReconnectPace(clock, random, options.backoff);
   const storage = answeringInTime(options.storage ?? platformStorage(), clock);
   const prefix = options.storagePrefix ?? "belfry.";
   const onFailed = (cause: unknown) => context.report("STORAGE", "the storage failed", cause);
+  const holds = new HoldMemory(clock, storage, prefix, onFailed);
+  const pace = new ReconnectPace(clock, random, options.backoff, (heldMs) => holds.note(heldMs));
   const network = options.network ?? platformNetwork();
   const appState = options.appState ?? platformAppState();
   const isSecure =
@@ -69,6 +72,7 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
     socket,
     ackLimits: { messagesMax: 32, delayMs: 50, ...options.acks },
     pace,
+    holds,
     memory: new DeviceMemory(storage, prefix, onFailed),
     surroundings: new Surroundings(network, appState, context.onSurroundings),
     finder: new EdgeFinder({

@@ -9,7 +9,7 @@ import type { Random } from "../base/random.js";
 import { Backoff, type BackoffLimits } from "./backoff.js";
 
 /** A server that says more is not believed: a typing error must not lose a client for ever. */
-const hintMsMax = 3_600_000;
+export const hintMsMax = 3_600_000;
 
 /** Codes that ask for more than the backoff: who is overloaded, and whose quota is full. */
 const floorsMs: Readonly<Record<number, number>> = {
@@ -58,6 +58,7 @@ export class ReconnectPace {
     private readonly clock: Clock,
     private readonly random: Random,
     private readonly own: Partial<BackoffLimits> = {},
+    private readonly onHeld: (heldMs: number) => void = () => {},
   ) {
     this.backoff = new Backoff(random, { ...defaults, ...own });
   }
@@ -79,6 +80,7 @@ export class ReconnectPace {
     if (atMs <= this.floorAtMs) return;
     this.floorAtMs = atMs;
     this.hintMs = Math.min(hintMs, hintMsMax);
+    this.onHeld(this.hintMs);
   }
 
   /** What is left of the longest hint. */

@@ -2,9 +2,10 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { memoryStorage } from "../../src/client/platform.js";
 import { closeHintMs, ReconnectPace, retryAfterMs } from "../../src/client/reconnect-pace.js";
 import { VirtualClock } from "../support/virtual-clock.js";
-import { connected } from "./device-stage.js";
+import { connected, stage } from "./device-stage.js";
 
 function pace(draw = 0.5, own = {}): { pace: ReconnectPace; clock: VirtualClock } {
   const clock = new VirtualClock();
@@ -100,6 +101,30 @@ describe("a device", () => {
     equal(edge.sockets.length, 1);
     await clock.advanceAndSettle(20_001);
     equal(edge.sockets.length, 2);
+  });
+
+  // Each page that was opened in a storm asked at once.
+  test("waits as long as a close asked for that a page before it got", async () => {
+    const storage = memoryStorage();
+    const first = await connected({ storage });
+    first.edge.socket.drop(4005, "shedding retryAfterMs=20000");
+    first.device.close();
+    await first.clock.advanceAndSettle(5_000);
+    const second = stage({ storage, clock: first.clock });
+    second.device.connect();
+    await second.clock.settle();
+    const { state } = second.device;
+    equal(state.name === "waiting" && state.retryInMs, 15_000 + 7_500);
+    second.device.connect();
+    await second.clock.advanceAndSettle(22_500);
+    equal(second.edge.sockets.length, 1);
+    second.device.close();
+    first.clock.jumpWall(-7_200_000);
+    const third = stage({ storage, clock: first.clock });
+    third.device.connect();
+    await third.clock.settle();
+    equal(third.edge.sockets.length, 1, "the clock was set back");
+    third.device.close();
   });
 
   test("waits as long as a refused handshake asks for", async () => {
