@@ -67,7 +67,7 @@ export interface DeviceOptions {
   readonly start?: Start;
   /** Default: localStorage where there is one, else memory, which a restart forgets. */
   readonly storage?: DeviceStorage;
-  /** Stands before each key in the storage (`device`, `connect`, `position`, `seen`). */
+  /** Stands before each key in the storage (`device`, `position`, `held` and a few more). */
   readonly storagePrefix?: string;
   /** Default: the global WebSocket. Node 20 has none: pass the one of the package `ws`. */
   readonly socket?: DeviceSocketConstructor;
