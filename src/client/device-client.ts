@@ -20,6 +20,7 @@ import { clientKinds } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import { AppHandlers } from "./app-handlers.js";
 import { Attach } from "./attach.js";
+import { BoundUsers } from "./bound-users.js";
 import {
   connectionOf,
   type DeviceState,
@@ -29,7 +30,7 @@ import {
 } from "./connection-phase.js";
 import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import { type DeviceMessage, deviceMessage } from "./device-message.js";
-import type { Device, DeviceOptions } from "./device-options.js";
+import type { BindOptions, BoundSession, Device, DeviceOptions } from "./device-options.js";
 import { type DeviceParts, makeParts } from "./device-parts.js";
 import type { Directive } from "./directive.js";
 import type { EdgeAddress } from "./dispatcher-answer.js";
@@ -44,9 +45,10 @@ import { EdgeTelling } from "./edge-telling.js";
 import { helloOf } from "./hello.js";
 import { Intake } from "./intake.js";
 import { isCovered } from "./message-chain.js";
+import { Openings } from "./openings.js";
 import { Presenter } from "./presenter.js";
 import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
-import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
+import type { AttachedFrame, EndedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
 import { isWayGone, type Seen } from "./surroundings.js";
 import { accountName, accountOfToken } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
@@ -62,7 +64,7 @@ export type {
   Unsubscribe,
 } from "./device-events.js";
 export type { DeviceMessage } from "./device-message.js";
-export type { Device, DeviceOptions } from "./device-options.js";
+export type { BindOptions, BoundSession, Device, DeviceOptions } from "./device-options.js";
 export type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 export type { DeviceStorage } from "./device-storage.js";
 export type { HttpAnswer, HttpFetch } from "./dispatcher.js";
@@ -90,9 +92,11 @@ class DeviceClient implements Device {
   private readonly parts: DeviceParts;
   private readonly app: AppHandlers;
   private readonly calls: UplinkCalls;
+  private readonly openings = new Openings();
   private readonly intake: Intake;
   private readonly presenter: Presenter;
   private readonly telling: EdgeTelling;
+  private readonly bound: BoundUsers;
   private isFetchingToken = false;
   private hurriedAtMs = Number.NEGATIVE_INFINITY;
   private connectsFullAtMs = 0;
@@ -110,11 +114,15 @@ class DeviceClient implements Device {
       notifier,
       app: () => surroundings.now.app,
       toApp: (message) => this.app.take(message),
-      onTapped: (message) => this.app.tell("tap", message),
+      onTapped: (message) => {
+        this.openings.note(message.id);
+        this.app.tell("tap", message);
+      },
       onError: (code, cause) =>
         this.app.report(code, "a notification or its message failed", cause),
     });
     this.calls = new UplinkCalls(clock);
+    this.bound = new BoundUsers(this.parts);
     this.telling = new EdgeTelling(this.parts.heartbeats, surroundings);
     const take = (message: DeviceMessage) => this.presenter.take(message);
     const onRejected = (cause: unknown) => this.onRejected(cause);
@@ -134,6 +142,7 @@ class DeviceClient implements Device {
     this.presenter.open();
     const { name } = this.phase;
     if (name !== "idle" && name !== "waiting" && name !== "stopped") return;
+    if (connectionOf(this.phase) !== undefined) this.replace({ name: "idle" });
     // An app may be impatient, but not with a server that asked for time, nor in a circle.
     const isHeld = this.parts.pace.heldMs > 0;
     if (!isHeld && this.mayConnect()) this.prepare();
@@ -168,6 +177,14 @@ class DeviceClient implements Device {
 
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
     return this.calls.call(route, body, options);
+  }
+
+  bind(options: BindOptions): BoundSession {
+    return this.bound.bind(options);
+  }
+
+  opened(id: string): void {
+    this.openings.note(id);
   }
 
   /** Told more often, it comes back by its backoff. */
@@ -228,8 +245,11 @@ class DeviceClient implements Device {
         clock,
         attachTimeoutMs,
         hello: () => ({ ...helloOf(token, this.options, memory, clock), ...this.telling.hello() }),
-        onWelcome: ({ serverTimeMs }) => memory.noteServerTime(serverTimeMs),
         silence: this.telling.watch(place.network, () => connectionOf(this.phase)),
+        onWelcome: ({ serverTimeMs }) => {
+          memory.noteServerTime(serverTimeMs);
+          this.bound.onConnected(connection);
+        },
         onFrame: (frame) => this.onFrame(connection, frame),
         onEnd: (end) => this.onEnd(connection, end),
       });
@@ -249,7 +269,7 @@ class DeviceClient implements Device {
 
   private onFrame(connection: EdgeConnection, frame: SessionFrame): void {
     const { phase } = this;
-    if (connectionOf(phase) !== connection) return;
+    if (connectionOf(phase) !== connection || this.bound.onFrame(frame)) return;
     switch (frame.kind) {
       case "attached":
         this.onAttached(connection, frame);
@@ -280,7 +300,17 @@ class DeviceClient implements Device {
           connection.end(clientCloseCodes.ATTACH_REFUSED, frame.code);
         }
         return;
+      case "ended":
+        this.onEnded(connection, frame);
+        return;
     }
+  }
+
+  /** The device's own session; what else is bound to the connection goes on. */
+  private onEnded(connection: EdgeConnection, { code, name }: EndedFrame): void {
+    // To come back it needs a hello, and that a connection.
+    if (this.mayReturn(code)) connection.end(clientCloseCodes.ATTACH_REFUSED, name);
+    else this.enter({ name: "stopped", code, reason: name, connection });
   }
 
   private onAttached(connection: EdgeConnection, frame: AttachedFrame): void {
@@ -309,6 +339,7 @@ class DeviceClient implements Device {
       this.parts.finder.worked(place);
       this.telling.onAttached(connection);
       this.calls.onAttached(connection, frame.session);
+      this.openings.onAttached(connection, frame.session);
     }
     const { info } = frame;
     this.enter({ name: "attached", connection, place, attach, info, isResumed, cancelStable });
@@ -348,7 +379,7 @@ class DeviceClient implements Device {
     // Again before an attach has lasted: two edges that send clients to each other.
     const isFirst = pace.attempts === 0;
     const delayMs = pace.nextMs();
-    if (this.phase.name === "attached") this.phase.attach.flush();
+    this.flush();
     if (isFirst) this.prepare();
     else this.wait("told to move again", delayMs);
     connection.end(clientCloseCodes.TOLD_TO_MOVE, "told to move");
@@ -357,7 +388,7 @@ class DeviceClient implements Device {
   /** Leaves a connection for `phase`; its end is no news then. */
   private replace(phase: Phase): void {
     const connection = connectionOf(this.phase);
-    if (this.phase.name === "attached") this.phase.attach.flush();
+    this.flush();
     this.enter(phase);
     if (phase.name !== "stopped") connection?.end(clientCloseCodes.DONE, "");
     else connection?.end(phase.code, phase.reason);
@@ -402,12 +433,19 @@ class DeviceClient implements Device {
     if (connectionOf(phase) !== connection) return;
     if ("place" in phase && sendsElsewhere(code)) this.parts.finder.leave(phase.place.network);
     this.app.report("CONNECTION", `the connection ended with ${code} ${reason}`.trimEnd());
+    if (phase.name === "stopped") {
+      this.enter({ name: "stopped", code: phase.code, reason: phase.reason });
+      return;
+    }
     this.parts.pace.hold(Math.max(closeHintMs(code, reason), retryAfterMs ?? 0));
-    // Not replaced: an earlier start counted by a clock that was ahead of ours.
-    const isBehind = code === closeCodes.REPLACED.code && phase.name === "greeting";
-    const mayReturn = mayComeBack(code) || (isBehind && this.parts.memory.isCounterBehind);
-    if (mayReturn) this.wait(reason || `closed with ${code}`);
+    if (this.mayReturn(code)) this.wait(reason || `closed with ${code}`);
     else this.enter({ name: "stopped", code, reason });
+  }
+
+  private mayReturn(code: number): boolean {
+    // Not replaced: an earlier start counted by a clock that was ahead of ours.
+    const isBehind = this.phase.name === "greeting" && this.parts.memory.isCounterBehind;
+    return mayComeBack(code) || (isBehind && code === closeCodes.REPLACED.code);
   }
 
   /** The network changed, or somebody looks or looks away. */
@@ -416,12 +454,20 @@ class DeviceClient implements Device {
       const reason = `network ${now.network}`;
       connectionOf(this.phase)?.end(clientCloseCodes.NETWORK_CHANGED, reason);
     }
-    if (now.app === "front") this.presenter.onFront();
+    if (now.app === "front") {
+      this.presenter.onFront();
+      this.bound.onFront();
+    }
     if (now.network !== before.network && now.network !== "none") this.hurry();
     const connection = connectionOf(this.phase);
     if (connection !== undefined) this.telling.tell(connection);
     // A page in the background may be gone without a word.
-    if (now.app === "background" && this.phase.name === "attached") this.phase.attach.flush();
+    if (now.app === "background") this.flush();
+  }
+
+  private flush(): void {
+    if (this.phase.name === "attached") this.phase.attach.flush();
+    this.bound.flush();
   }
 
   /** At most once in five seconds, however often the network comes and goes. */
@@ -442,7 +488,11 @@ class DeviceClient implements Device {
   private enter(phase: Phase): void {
     const { name } = this.phase;
     leavePhase(this.phase);
-    if (phase.name !== "attached") this.calls.onLost();
+    if (phase.name !== "attached") {
+      this.calls.onLost();
+      this.openings.onLost();
+    }
+    if (connectionOf(phase) === undefined) this.bound.onLost();
     this.phase = phase;
     // The app sees `preparing` and `greeting` as one.
     if (name === "preparing" && phase.name === "greeting") return;

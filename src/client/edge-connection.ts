@@ -5,7 +5,12 @@
  * Invariant: `onEnd` comes exactly once, and no frame after it.
  */
 import type { Cancel, Clock } from "../base/clock.js";
-import { clientFrameBytesMax, clientKinds, type Welcome } from "../protocol/frames.js";
+import {
+  clientFrameBytesMax,
+  clientKinds,
+  firstSession,
+  type Welcome,
+} from "../protocol/frames.js";
 import type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 import { heartbeatMsRange } from "./directive.js";
 import { decodeServerFrame, encodeClientFrame, type ServerFrame } from "./server-frames.js";
@@ -45,6 +50,7 @@ export interface ConnectionOptions {
   /** The hello's map, made when the socket is open. */
   readonly hello: () => Record<string, unknown>;
   readonly silence: SilenceWatch;
+  /** From now on `canTake` knows. */
   readonly onWelcome: (welcome: Welcome) => void;
   readonly onFrame: (frame: SessionFrame) => void;
   readonly onEnd: (end: ConnectionEnd) => void;
@@ -162,8 +168,12 @@ export class EdgeConnection {
       case "unknown":
         return;
       case "attached":
-        this.isWatching = true;
-        this.watch();
+      case "ended":
+        // Until the first session's fate is known, its deadline holds.
+        if (frame.session === firstSession) {
+          this.isWatching = true;
+          this.watch();
+        }
         this.options.onFrame(frame);
         return;
       default:

@@ -20,12 +20,13 @@ import type { DeviceState } from "./connection-phase.js";
 import { createDevice } from "./device-client.js";
 import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import type { DeviceMessage } from "./device-message.js";
-import type { Device, DeviceOptions } from "./device-options.js";
+import type { BindOptions, BoundSession, Device, DeviceOptions } from "./device-options.js";
 import type { DeviceStorage } from "./device-storage.js";
 import { MergedAppState } from "./merged-app-state.js";
 import { platformAppState, platformClock, platformRandom, tabStorage } from "./platform.js";
 import { relayingDevice } from "./relaying-device.js";
 import { SeenIds } from "./seen-ids.js";
+import { TabBinds } from "./tab-binds.js";
 import { TabCalls } from "./tab-calls.js";
 import { LeaderSilence, TabLock } from "./tab-lock.js";
 import { openTabMessage, sealTabMessage, type TabMessage } from "./tab-message.js";
@@ -91,6 +92,7 @@ class SharedDevice implements Device {
   private readonly taking = new Map<string, Promise<void>>();
   private readonly queue: TabQueue;
   private readonly calls: TabCalls;
+  private readonly binds = new TabBinds();
   private part: Part | undefined;
   private lead: Lead | undefined;
   private told: { state: DeviceState; position?: Position } = { state: { name: "idle" } };
@@ -165,9 +167,18 @@ class SharedDevice implements Device {
     return this.app.onType(type, handler);
   }
 
+  bind(options: BindOptions): BoundSession {
+    return this.binds.bind(options);
+  }
+
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
     if (this.lead !== undefined) return this.lead.device.call(route, body, options);
     return this.calls.call(route, body, options);
+  }
+
+  opened(id: string): void {
+    if (this.lead !== undefined) this.lead.device.opened(id);
+    else this.say({ kind: "opened", id });
   }
 
   // ---- taking part ----
@@ -271,6 +282,7 @@ class SharedDevice implements Device {
       this.lead = { device, app, release };
       this.leader = this.tab;
       device.connect();
+      this.binds.lead(device);
       this.calls.moveTo(device);
     });
   }
@@ -280,6 +292,7 @@ class SharedDevice implements Device {
     if (lead === undefined) return;
     this.lead = undefined;
     lead.app.close();
+    this.binds.lead(undefined);
     lead.device.close();
     lead.release();
     this.calls.onLeaderGone();
@@ -333,6 +346,9 @@ class SharedDevice implements Device {
         return;
       case "call":
         void this.calls.serve(device, message);
+        return;
+      case "opened":
+        device.opened(message.id);
         return;
       default:
         return;

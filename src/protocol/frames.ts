@@ -7,13 +7,18 @@
  * arrays than known are read up to what is known: fields are only ever appended.
  */
 import { accepted, type Result, refused } from "../base/result.js";
+import { type CallFrame, type OpenedFrame, readCall, readOpened } from "./call-frames.js";
+import { type ClientSurroundings, readSurroundings } from "./client-surroundings.js";
 import { concatBytes, isMap, packValue, unpackPlain, unpackValue } from "./codec.js";
+import type { Directive } from "./directive.js";
+import { toJson } from "./plain-json.js";
 import { isSequence, type Position } from "./position.js";
+import { isShortText } from "./short-text.js";
 
 export const protocolVersion = 1;
 export const clientFrameBytesMax = 64 * 1024;
 
-/** `tell` and `call` only to an edge whose welcome names them in `takes`. */
+/** From `tell` on only to an edge whose welcome names them in `takes`. */
 export const clientKinds = {
   hello: 1,
   ack: 2,
@@ -22,9 +27,17 @@ export const clientKinds = {
   token: 5,
   tell: 6,
   call: 7,
+  bind: 8,
+  unbind: 9,
+  opened: 10,
 } as const;
 /** Kinds beside 1 to 5 that an edge reads: what its welcome says in `takes`. */
-export const takenKinds: readonly number[] = [];
+export const takenKinds: readonly number[] = [
+  clientKinds.tell,
+  clientKinds.call,
+  ...[clientKinds.bind, clientKinds.unbind], // several sessions on one connection
+  clientKinds.opened,
+];
 export const serverKinds = {
   welcome: 16,
   attached: 17,
@@ -36,12 +49,13 @@ export const serverKinds = {
   recalled: 23,
   directive: 24,
   answer: 25,
+  ended: 26,
 } as const;
 
 /** Where a device that was never seen starts: with what comes, with the last n, or with all. */
 export type Start = "new" | "all" | `tail:${number}`;
 
-export interface Hello {
+export interface Hello extends ClientSurroundings {
   readonly kind: "hello";
   readonly version: number;
   readonly token: string;
@@ -60,7 +74,23 @@ export type ClientFrame =
   | { readonly kind: "ack"; readonly session: number; readonly position: Position }
   | { readonly kind: "resend"; readonly session: number; readonly position: Position }
   | { readonly kind: "pong"; readonly nonce: number }
-  | { readonly kind: "token"; readonly session: number; readonly token: string };
+  | { readonly kind: "token"; readonly session: number; readonly token: string }
+  | CallFrame
+  | OpenedFrame
+  | Bind
+  | { readonly kind: "unbind"; readonly session: number }
+  | { readonly kind: "tell"; readonly now: ClientSurroundings };
+
+/** One more session on this connection, under an index that the client chose. */
+export interface Bind {
+  readonly kind: "bind";
+  readonly session: number;
+  readonly hello: Hello;
+}
+
+/** The session that hello signed in; the client's own indexes lie between it and the bound. */
+export const firstSession = 0;
+export const sessionIndexMax = 15;
 
 export type FrameError = "BAD_FRAME" | "UNSUPPORTED";
 
@@ -101,6 +131,20 @@ function readClientFrame(frame: readonly unknown[]): Result<ClientFrame, FrameEr
     case clientKinds.token:
       if (!isSequence(first) || !isShortText(second, tokenBytesMax)) break;
       return accepted({ kind: "token", session: first, token: second });
+    case clientKinds.call:
+      return readCall(frame);
+    case clientKinds.opened:
+      return readOpened(frame);
+    case clientKinds.bind:
+      return readBind(first, second);
+    case clientKinds.unbind:
+      if (!isSequence(first)) break;
+      return accepted({ kind: "unbind", session: first });
+    case clientKinds.tell: {
+      const now = isMap(first) ? readSurroundings(first) : undefined;
+      if (now === undefined) break;
+      return accepted({ kind: "tell", now });
+    }
     default:
       if (typeof kind !== "number") break;
       return refused("UNSUPPORTED", `unknown frame kind ${kind}`);
@@ -118,8 +162,12 @@ function readHello(hello: unknown): Result<Hello, FrameError> {
     (platform === undefined || isShortText(platform, deviceBytesMax)) &&
     (connect === undefined || isSequence(connect)) &&
     (start === undefined || isStart(start));
-  if (!isWellFormed) return refused("BAD_FRAME", "a field of hello has the wrong type");
+  const surroundings = readSurroundings(hello);
+  if (!isWellFormed || surroundings === undefined) {
+    return refused("BAD_FRAME", "a field of hello has the wrong type");
+  }
   const read: { -readonly [Field in keyof Hello]: Hello[Field] } = {
+    ...surroundings,
     kind: "hello",
     version: protocolVersion,
     token,
@@ -137,10 +185,15 @@ function readHello(hello: unknown): Result<Hello, FrameError> {
   return accepted(read);
 }
 
-function isShortText(value: unknown, bytesMax: number): value is string {
-  if (typeof value !== "string" || value === "" || value.length > bytesMax) return false;
-  // A character is at most three bytes of UTF-8 for each of its UTF-16 units.
-  return value.length * 3 <= bytesMax || new TextEncoder().encode(value).length <= bytesMax;
+/** What concerns the connection and not a session is ignored in it. */
+function readBind(session: unknown, bind: unknown): Result<Bind, FrameError> {
+  if (!isSequence(session) || !isMap(bind)) {
+    return refused("BAD_FRAME", "bind carries an index and a map");
+  }
+  const { token, device, platform, connect, position, start } = bind;
+  const fields = { token, device, platform, connect, position, start };
+  const read = readHello({ v: protocolVersion, ...fields });
+  return read.ok ? accepted({ kind: "bind", session, hello: read.value }) : read;
 }
 
 function isStart(value: unknown): value is Start {
@@ -194,11 +247,19 @@ export function recalledFrame(session: number, ids: readonly string[]): unknown[
   return [serverKinds.recalled, session, ids];
 }
 
-/** Another `do` may come with a later version. */
-export interface Directive {
-  readonly do: "reconnect";
-  /** In the order in which to try them; the client's own ways come after them. */
-  readonly edges: readonly { readonly url: string; readonly idc: string }[];
+/** That session is over here, and the connection goes on; `code` as of a close, or 1000. */
+export function endedFrame(session: number, code: number, name: string): unknown[] {
+  return [serverKinds.ended, session, code, name];
+}
+
+/** The answer to a `call`; with a `code` there is none, and `value` says why to people. */
+export function answerFrame(
+  session: number,
+  call: number,
+  code: string | null,
+  value: unknown,
+): unknown[] {
+  return [serverKinds.answer, session, call, code, value];
 }
 
 /** What the client is to do: a map whose `do` names it. */
@@ -274,20 +335,4 @@ function textAround(fields: readonly unknown[], record: Uint8Array): Uint8Array 
   // The record is three msgpack values; an array header makes them one.
   const values = unpackValue(concatBytes([Uint8Array.of(arrayOfUpTo15 | 3), record]));
   return new TextEncoder().encode(toJson([...fields, ...(values as unknown[])]));
-}
-
-/** Bytes have no JSON form: `{"$base64": "…"}` stands for them. */
-function toJson(value: unknown): string {
-  // Node's Buffer has a toJSON, which runs before the replacer is given the value;
-  // the replacer's `this` still holds the bytes themselves.
-  return JSON.stringify(value, function (this: Record<string, unknown>, key, field) {
-    const raw = this[key];
-    return raw instanceof Uint8Array ? { $base64: base64(raw) } : field;
-  });
-}
-
-function base64(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text);
 }
