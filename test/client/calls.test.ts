@@ -192,7 +192,7 @@ describe("listeners", () => {
     equal(edge.socket.closedWith, undefined);
     await clock.advanceAndSettle(100);
     equal(edge.socket.closedWith, 3003);
-    equal((errors[0]?.cause as Error).message, "b");
+    equal(String(errors[0]?.cause), "Error: b");
     device.close();
   });
 
