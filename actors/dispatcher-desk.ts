@@ -1,6 +1,6 @@
 /** What operators ask about the edges, answered by any node: what they said is one record. */
 import { unreachable } from "../src/base/assert.js";
-import { Fault, type Result } from "../src/base/result.js";
+import { Fault, type Result, refused } from "../src/base/result.js";
 import type { DispatcherRequest } from "../src/protocol/dispatcher-request.js";
 import { type ErrorAnswer, errorAnswer } from "../src/protocol/errors.js";
 import type { DeskAnswer } from "../src/protocol/operator-desk.js";
@@ -55,7 +55,11 @@ async function answer(node: NodeContext, request: DispatcherRequest): Promise<An
     case "edge-weigh": {
       const { weight } = request;
       if (!isWeight(weight)) return badCommand(`a weight is 0 to ${weightMax}`);
-      return change(node, (policy) => withWeight(policy, request.node, weight));
+      return change(node, (policy) => {
+        const isKnown = node.view.nodes.has(request.node) || policy.weights.has(request.node);
+        if (!isKnown) return refused("NOT_FOUND", `no edge ${request.node} is there`);
+        return withWeight(policy, request.node, weight);
+      });
     }
     case "edge-drain": {
       const { perSecond = drainRate.plain } = request;

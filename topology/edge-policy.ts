@@ -47,11 +47,13 @@ export const plainPolicy: EdgePolicy = { weights: new Map(), draining: new Map()
 
 export type PolicyRefusal = "NOT_FOUND" | "BAD_COMMAND";
 
+/** The very same policy when the edge has that weight already. */
 export function withWeight(
   policy: EdgePolicy,
   nodeId: string,
   weight: number,
 ): Result<EdgePolicy, PolicyRefusal> {
+  if ((policy.weights.get(nodeId) ?? plainWeight) === weight) return accepted(policy);
   const weights = new Map(policy.weights);
   weights.delete(nodeId);
   if (weight !== plainWeight) weights.set(nodeId, weight);

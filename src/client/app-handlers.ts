@@ -53,18 +53,29 @@ export class AppHandlers {
   take(message: DeviceMessage): void | Promise<void> {
     const { type } = message.head;
     const handlers = type === undefined ? undefined : this.byType.get(type);
-    if (handlers === undefined) return this.options.onMessage(message);
-    const works = [...handlers].map((handler) => handler(message)).filter(isPromise);
-    if (works.length > 0) return Promise.all(works).then(() => {});
+    if (handlers === undefined) return workOf(this.options.onMessage(message));
+    const works: Promise<void>[] = [];
+    for (const handler of [...handlers]) {
+      try {
+        const work = workOf(handler(message));
+        if (work !== undefined) works.push(work);
+      } catch (cause) {
+        works.push(Promise.reject(cause));
+      }
+    }
+    if (works.length > 0) return allDone(works);
   }
 
   tell<Name extends keyof DeviceEvents>(name: Name, value: DeviceEvents[Name]): void {
+    // A handler of errors that throws has nobody left to tell.
+    const onFailed = (cause: unknown): void => {
+      if (name !== "error") this.report("HANDLER", `a handler of "${name}" threw`, cause);
+    };
     for (const listener of [...this.listeners[name]]) {
       try {
-        listener(value);
+        workOf(listener(value))?.catch(onFailed);
       } catch (cause) {
-        // A handler of errors that throws has nobody left to tell.
-        if (name !== "error") this.report("HANDLER", `a handler of "${name}" threw`, cause);
+        onFailed(cause);
       }
     }
   }
@@ -78,6 +89,14 @@ function given<Value>(value: Value | undefined): Value[] {
   return value === undefined ? [] : [value];
 }
 
-function isPromise(value: void | Promise<void>): value is Promise<void> {
-  return value !== undefined;
+/** What is to be waited for; programs without types return anything, such as a length. */
+function workOf(returned: unknown): Promise<void> | undefined {
+  const isThenable = typeof (returned as PromiseLike<unknown> | undefined)?.then === "function";
+  return isThenable ? Promise.resolve(returned).then(() => {}) : undefined;
+}
+
+/** None is at work any more when it settles; rejects as the first that did. */
+async function allDone(works: readonly Promise<void>[]): Promise<void> {
+  const ends = await Promise.allSettled(works);
+  for (const end of ends) if (end.status === "rejected") throw end.reason;
 }

@@ -26,6 +26,7 @@ import type { EdgeConnection, SessionFrame } from "./edge-connection.js";
 import { HeldMessages } from "./held-messages.js";
 import { signInOf } from "./hello.js";
 import { Intake } from "./intake.js";
+import { isCovered } from "./message-chain.js";
 import { Openings } from "./openings.js";
 import { Presenter } from "./presenter.js";
 import type { AttachedFrame } from "./server-frames.js";
@@ -213,7 +214,8 @@ export class BoundUser implements BoundSession {
     if (this.phase !== phase) return;
     const account = accountOf(this.options, token);
     this.kept ??= this.keep(account);
-    await Promise.all([this.kept.memory.load(), this.kept.presenter.load(account)]);
+    await this.kept.memory.load();
+    if (account !== undefined) await this.kept.presenter.load(account);
     if (this.phase === phase) this.bind(connection, token, this.kept.memory);
   }
 
@@ -241,7 +243,7 @@ export class BoundUser implements BoundSession {
     const earlier = phase.name === "attached" ? phase.attach : undefined;
     const account = accountName(info.app, info.uid);
     // Before the new attach moves the position.
-    const isGoingOn = kept.memory.positionOf(account)?.generation === base.generation;
+    const isGoingOn = isCovered(base, kept.memory.positionOf(account));
     const isResumed = phase.name === "attached" ? phase.isResumed : isGoingOn;
     const context = {
       clock: this.parts.clock,
@@ -348,6 +350,7 @@ export class BoundUser implements BoundSession {
         this.app.report("HANDLER", "onMessage failed; the message will be delivered again", cause);
         if (this.phase.name === "attached") this.again("the app took it not");
       },
+      (account) => presenter.signIn(account),
     );
     return { memory, intake, presenter };
   }

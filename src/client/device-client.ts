@@ -6,7 +6,7 @@
  *
  *   const device = createDevice({
  *     url: "wss://push.example.com/connect",
- *     getToken: async () => (await fetch("/push-token")).text(),
+ *     getToken: () => session.fetchPushToken(),
  *     onMessage: (message) => show(message.body),
  *   });
  *   device.connect();
@@ -14,7 +14,8 @@
  * Invariant: at most one connection is alive, and it is the phase's.
  */
 import { randomToken } from "../base/random.js";
-import { mayComeBack } from "../protocol/close-codes.js";
+import { taken, waitMs } from "../base/token-bucket.js";
+import { closeCodes, mayComeBack } from "../protocol/close-codes.js";
 import type { Position } from "../protocol/position.js";
 import { AppHandlers } from "./app-handlers.js";
 import { Attach } from "./attach.js";
@@ -42,6 +43,7 @@ import type { EdgePlace } from "./edge-finder.js";
 import { EdgeTelling } from "./edge-telling.js";
 import { helloOf } from "./hello.js";
 import { Intake } from "./intake.js";
+import { isCovered } from "./message-chain.js";
 import { Openings } from "./openings.js";
 import { Presenter } from "./presenter.js";
 import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
@@ -54,12 +56,18 @@ import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
 
 export type { AppState, AppStateSource } from "./app-state.js";
 export type { DeviceState } from "./connection-phase.js";
-export { DeviceError } from "./device-error.js";
-export type { DeviceEvents, Unsubscribe } from "./device-events.js";
+export { DeviceError, type DeviceErrorCode } from "./device-error.js";
+export type {
+  DeviceEvents,
+  DeviceListener,
+  MessageHandler,
+  Unsubscribe,
+} from "./device-events.js";
 export type { DeviceMessage } from "./device-message.js";
 export type { BindOptions, BoundSession, Device, DeviceOptions } from "./device-options.js";
 export type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 export type { DeviceStorage } from "./device-storage.js";
+export type { HttpAnswer, HttpFetch } from "./dispatcher.js";
 export type { NetworkSource, NetworkType } from "./network-source.js";
 export type { Notifier, ShownNotification } from "./notifier.js";
 export { CallError, type CallOptions } from "./uplink-calls.js";
@@ -75,6 +83,8 @@ const stableAfterMs = 10_000;
 const deviceIdLength = 20;
 /** A network that comes and goes hurries nobody more often. */
 const hurryEveryMs = 5_000;
+/** So often the app may end a wait: beyond is no person, but a handler that calls in a circle. */
+const connectRate = { perSecond: 0.2, burst: 5 };
 
 class DeviceClient implements Device {
   private phase: Phase = { name: "idle" };
@@ -88,6 +98,7 @@ class DeviceClient implements Device {
   private readonly bound: BoundUsers;
   private readonly refresh: TokenRefresh;
   private hurriedAtMs = Number.NEGATIVE_INFINITY;
+  private connectsFullAtMs = 0;
 
   constructor(private readonly options: DeviceOptions) {
     this.app = new AppHandlers(options);
@@ -117,7 +128,8 @@ class DeviceClient implements Device {
     });
     this.telling = new EdgeTelling(this.parts.heartbeats, surroundings);
     const take = (message: DeviceMessage) => this.presenter.take(message);
-    this.intake = new Intake(memory, take, (cause) => this.onRejected(cause));
+    const onRejected = (cause: unknown) => this.onRejected(cause);
+    this.intake = new Intake(memory, take, onRejected, (account) => this.presenter.signIn(account));
   }
 
   get state(): DeviceState {
@@ -134,9 +146,10 @@ class DeviceClient implements Device {
     const { name } = this.phase;
     if (name !== "idle" && name !== "waiting" && name !== "stopped") return;
     if (connectionOf(this.phase) !== undefined) this.replace({ name: "idle" });
-    // An app may be impatient, but not with a server that asked for time.
-    if (this.parts.pace.heldMs === 0) void this.prepare();
-    else if (name !== "waiting") this.wait("a server asked to wait");
+    // An app may be impatient, but not with a server that asked for time, nor in a circle.
+    const isHeld = this.parts.pace.heldMs > 0;
+    if (!isHeld && this.mayConnect()) this.prepare();
+    else if (name !== "waiting") this.wait(isHeld ? "a server asked to wait" : "told to again");
   }
 
   close(): void {
@@ -150,6 +163,7 @@ class DeviceClient implements Device {
 
   isNew(id: string): boolean {
     const { memory } = this.parts;
+    void memory.load();
     if (memory.hasSeen(id)) return false;
     memory.see(id);
     memory.saveSeen();
@@ -176,11 +190,32 @@ class DeviceClient implements Device {
     this.openings.note(id);
   }
 
-  private async prepare(): Promise<void> {
+  /** Told more often, it comes back by its backoff. */
+  private mayConnect(): boolean {
+    const nowMs = this.parts.clock.monotonicMs();
+    if (waitMs(this.connectsFullAtMs, connectRate, nowMs) > 0) return false;
+    this.connectsFullAtMs = taken(this.connectsFullAtMs, connectRate, nowMs);
+    return true;
+  }
+
+  private prepare(): void {
     const phase: Phase = { name: "preparing" };
     this.enter(phase);
-    await Promise.all([this.parts.memory.load(), this.parts.heartbeats.load()]);
+    this.seek(phase).catch((cause) => {
+      this.app.report("CONNECTION", "an adapter of the platform failed", cause);
+      if (this.phase === phase) this.wait("an adapter failed");
+    });
+  }
+
+  private async seek(phase: Phase): Promise<void> {
+    const { memory, heartbeats, finder, holds, pace } = this.parts;
+    const loads = [memory.load(), heartbeats.load(), finder.load()];
+    const [heldMs] = await Promise.all([holds.load(), ...loads]);
     if (this.phase !== phase) return;
+    if (heldMs > 0) {
+      pace.hold(heldMs);
+      return this.wait("a server asked to wait");
+    }
     let token: string;
     try {
       token = await fetchToken(this.options, this.parts.clock, tokenTimeoutMs);
@@ -189,9 +224,14 @@ class DeviceClient implements Device {
       this.app.report("TOKEN", "getToken failed", cause);
       return this.wait("no token");
     }
-    await this.presenter.load(accountOf(this.options, token));
+    const account = accountOf(this.options, token);
+    if (account !== undefined) {
+      // Nothing of one user's is given to an app that signs in another.
+      if (memory.isOfAnother(account)) this.intake.drop();
+      await this.presenter.load(account);
+    }
     if (this.phase !== phase) return;
-    const place = await this.parts.finder.find(token, this.nameDevice());
+    const place = await finder.find(token, this.nameDevice());
     if (this.phase !== phase) return;
     if ("wait" in place) this.wait(place.wait);
     else this.open(token, place);
@@ -209,7 +249,10 @@ class DeviceClient implements Device {
         attachTimeoutMs,
         hello: () => ({ ...helloOf(token, this.options, memory, clock), ...this.telling.hello() }),
         silence: this.telling.watch(place.network, () => connectionOf(this.phase)),
-        onWelcome: () => this.bound.onConnected(connection),
+        onWelcome: ({ serverTimeMs }) => {
+          memory.noteServerTime(serverTimeMs);
+          this.bound.onConnected(connection);
+        },
         onFrame: (frame) => this.onFrame(connection, frame),
         onEnd: (end) => this.onEnd(connection, end),
       });
@@ -271,7 +314,7 @@ class DeviceClient implements Device {
   /** The device's own session; what else is bound to the connection goes on. */
   private onEnded(connection: EdgeConnection, { code, name }: EndedFrame): void {
     // To come back it needs a hello, and that a connection.
-    if (mayComeBack(code)) connection.end(clientCloseCodes.ATTACH_REFUSED, name);
+    if (this.mayReturn(code)) connection.end(clientCloseCodes.ATTACH_REFUSED, name);
     else this.enter({ name: "stopped", code, reason: name, connection });
   }
 
@@ -307,10 +350,10 @@ class DeviceClient implements Device {
     this.enter({ name: "attached", connection, place, attach, info, isResumed, cancelStable });
   }
 
-  /** What it has goes on: the same user, and the same count of positions. */
+  /** What it has goes on: nothing between was taken by a page that shares the name, or lost. */
   private resumes({ base, info }: AttachedFrame): boolean {
     const position = this.parts.memory.positionOf(accountName(info.app, info.uid));
-    return position?.generation === base.generation;
+    return isCovered(base, position);
   }
 
   private onDirective(connection: EdgeConnection, directive: Directive): void {
@@ -340,10 +383,10 @@ class DeviceClient implements Device {
     finder.move(edges);
     // Again before an attach has lasted: two edges that send clients to each other.
     const isFirst = pace.attempts === 0;
-    const waitMs = pace.nextMs();
+    const delayMs = pace.nextMs();
     this.flush();
-    if (isFirst) void this.prepare();
-    else this.wait("told to move again", waitMs);
+    if (isFirst) this.prepare();
+    else this.wait("told to move again", delayMs);
     connection.end(clientCloseCodes.TOLD_TO_MOVE, "told to move");
   }
 
@@ -388,8 +431,14 @@ class DeviceClient implements Device {
       return;
     }
     this.parts.pace.hold(Math.max(closeHintMs(code, reason), retryAfterMs ?? 0));
-    if (mayComeBack(code)) this.wait(reason || `closed with ${code}`);
+    if (this.mayReturn(code)) this.wait(reason || `closed with ${code}`);
     else this.enter({ name: "stopped", code, reason });
+  }
+
+  private mayReturn(code: number): boolean {
+    // Not replaced: an earlier start counted by a clock that was ahead of ours.
+    const isBehind = this.phase.name === "greeting" && this.parts.memory.isCounterBehind;
+    return mayComeBack(code) || (isBehind && code === closeCodes.REPLACED.code);
   }
 
   /** The network changed, or somebody looks or looks away. */
@@ -423,9 +472,9 @@ class DeviceClient implements Device {
     this.wait(phase.reason, this.parts.pace.soonMs());
   }
 
-  private wait(reason: string, waitMs = this.parts.pace.nextMs()): void {
-    const retryInMs = Math.ceil(waitMs);
-    const cancelRetry = this.parts.clock.after(retryInMs, () => void this.prepare());
+  private wait(reason: string, delayMs = this.parts.pace.nextMs()): void {
+    const retryInMs = Math.ceil(delayMs);
+    const cancelRetry = this.parts.clock.after(retryInMs, () => this.prepare());
     this.enter({ name: "waiting", retryInMs, reason, cancelRetry });
   }
 

@@ -16,15 +16,21 @@ const seenIdsMax = 4_096;
 /** 16 characters each: about 5 KB of storage, rewritten with each ack. */
 const storedIdsMax = 256;
 const recordVersion = 1;
+/** Clocks that are set differ by less. */
+const behindMs = 60_000;
+/** The year 2248: a number that is not to be reached by a server's mistake. */
+const serverMsMax = 2 ** 43;
 
 export class DeviceMemory {
   /** This installation's name, once made or given. */
   device: string | undefined;
   private connectCount = 0;
+  private serverMs = 0;
   private account: string | undefined;
   private taken: Position | undefined;
   private seen = new SeenIds(seenIdsMax);
   private loading: Promise<void> | undefined;
+  private isUnread = false;
   private readonly writer: LatestWriter;
 
   constructor(
@@ -35,16 +41,25 @@ export class DeviceMemory {
     this.writer = new LatestWriter(storage, onError);
   }
 
-  /** Reads the storage the first time; what cannot be read counts as absent. */
+  /**
+   * Reads the storage the first time, within the turn where it answers at once. What cannot be
+   * read counts as absent, and nothing is written over it: it is there for the next time.
+   */
   load(): Promise<void> {
     this.loading ??= this.readAll();
     return this.loading;
   }
 
-  private async readAll(): Promise<void> {
-    const [device, connect, position, seen] = await Promise.all(
-      ["device", "connect", "position", "seen"].map((name) => this.read(name)),
-    );
+  private readAll(): Promise<void> {
+    const values = ["device", "connect", "position", "seen"].map((name) => this.read(name));
+    if (values.some((value) => value instanceof Promise)) {
+      return Promise.all(values).then((read) => this.restoreAll(read));
+    }
+    this.restoreAll(values as (string | undefined)[]);
+    return Promise.resolve();
+  }
+
+  private restoreAll([device, connect, position, seen]: readonly (string | undefined)[]): void {
     if (device) this.device = device;
     this.connectCount = isSequence(Number(connect)) ? Number(connect) : 0;
     this.restore(parseRecord(position), parseRecord(seen));
@@ -60,9 +75,19 @@ export class DeviceMemory {
     return device;
   }
 
-  /** A number above all before it, on this installation and, by the clock, on a restored one. */
+  /** Of an edge's welcome; a clock of our own may be behind, such as one that no battery keeps. */
+  noteServerTime(serverMs: unknown): void {
+    if (isSequence(serverMs) && serverMs < serverMsMax) this.serverMs = serverMs;
+  }
+
+  /** The last hello's number may be below those of an earlier start, when the clock was right. */
+  get isCounterBehind(): boolean {
+    return this.serverMs - this.connectCount > behindMs;
+  }
+
+  /** A number above all before it, on this installation and, by the clocks, on a restored one. */
   nextConnect(wallMs: number): number {
-    this.connectCount = Math.max(this.connectCount + 1, wallMs);
+    this.connectCount = Math.max(this.connectCount + 1, wallMs, this.serverMs);
     this.write("connect", String(this.connectCount));
     return this.connectCount;
   }
@@ -70,6 +95,10 @@ export class DeviceMemory {
   /** The position to resume from, if it is this user's. */
   positionOf(account: string | undefined): Position | undefined {
     return account !== undefined && account === this.account ? this.taken : undefined;
+  }
+
+  isOfAnother(account: string): boolean {
+    return this.account !== undefined && this.account !== account;
   }
 
   /** The edge said who is signed in; what is remembered of another user is forgotten. */
@@ -122,17 +151,22 @@ export class DeviceMemory {
     this.seen = new SeenIds(seenIdsMax, [...ids, ...this.seen.newest(seenIdsMax)]);
   }
 
-  private async read(name: string): Promise<string | undefined> {
-    try {
-      return (await this.storage.get(this.keyPrefix + name)) ?? undefined;
-    } catch (error) {
+  private read(name: string): string | undefined | Promise<string | undefined> {
+    const onFailed = (error: unknown): undefined => {
+      this.isUnread = true;
       this.onError(error);
-      return undefined;
+    };
+    try {
+      const value = this.storage.get(this.keyPrefix + name);
+      if (!(value instanceof Promise)) return value ?? undefined;
+      return value.then((text) => text ?? undefined, onFailed);
+    } catch (error) {
+      return onFailed(error);
     }
   }
 
   private write(name: string, value: string): void {
-    this.writer.write(this.keyPrefix + name, value);
+    if (!this.isUnread) this.writer.write(this.keyPrefix + name, value);
   }
 }
 

@@ -77,7 +77,7 @@ export interface DeviceOptions {
   readonly start?: Start;
   /** Default: localStorage where there is one, else memory, which a restart forgets. */
   readonly storage?: DeviceStorage;
-  /** Stands before each key in the storage (`device`, `connect`, `position`, `seen`). */
+  /** Stands before each key in the storage (`device`, `position`, `held` and a few more). */
   readonly storagePrefix?: string;
   /** Default: the global WebSocket. Node 20 has none: pass the one of the package `ws`. */
   readonly socket?: DeviceSocketConstructor;
@@ -141,14 +141,18 @@ export interface BoundSession {
 }
 
 export interface Device {
-  /** Connects now, from every state that does not already; returns at once. */
+  /**
+   * Connects now, from every state that does not already; returns at once. No sooner than a
+   * server asked for, and when called more often than a person would, by the backoff.
+   */
   connect(): void;
   /** Acknowledges what was taken, ends the connection and stays away until `connect()`. */
   close(): void;
   /**
    * For what also comes by another way, such as a vendor's push: true the first time that
    * this MsgID is seen on either; from then on it counts as taken. The last 4,096 are known,
-   * the last 256 over a reload.
+   * the last 256 over a reload: at once where the storage answers at once, else from the
+   * first attach on.
    */
   isNew(id: string): boolean;
   /** Listens besides the options' own handlers, until the returned function is called. */

@@ -8,11 +8,14 @@ import { DeviceMemory } from "./device-memory.js";
 import type { DeviceOptions } from "./device-options.js";
 import type { DeviceSocketConstructor } from "./device-socket.js";
 import type { DeviceStorage } from "./device-storage.js";
+import { isHttps } from "./dispatcher.js";
 import { EdgeFinder } from "./edge-finder.js";
 import { Heartbeats } from "./heartbeat-memory.js";
 import { heartbeatLimits } from "./heartbeat-plan.js";
 import { HeldMessages } from "./held-messages.js";
+import { HoldMemory } from "./hold-memory.js";
 import { type Notifier, noNotifier } from "./notifier.js";
+import { answeringInTime } from "./patient-storage.js";
 import {
   platformAppState,
   platformClock,
@@ -31,6 +34,7 @@ export interface DeviceParts {
   readonly socket: DeviceSocketConstructor;
   readonly ackLimits: AckLimits;
   readonly pace: ReconnectPace;
+  readonly holds: HoldMemory;
   readonly memory: DeviceMemory;
   readonly surroundings: Surroundings;
   readonly finder: EdgeFinder;
@@ -56,13 +60,15 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
   }
   const clock = options.clock ?? platformClock;
   const random = options.random ?? platformRandom;
-  const pace = new ReconnectPace(clock, random, options.backoff);
-  const storage = options.storage ?? platformStorage();
+  const storage = answeringInTime(options.storage ?? platformStorage(), clock);
   const prefix = options.storagePrefix ?? "belfry.";
   const onFailed = (cause: unknown) => context.report("STORAGE", "the storage failed", cause);
+  const holds = new HoldMemory(clock, storage, prefix, onFailed);
+  const pace = new ReconnectPace(clock, random, options.backoff, (heldMs) => holds.note(heldMs));
   const network = options.network ?? platformNetwork();
   const appState = options.appState ?? platformAppState();
-  const isSecure = dispatcher?.startsWith("https:") ?? urls.every((url) => url.startsWith("wss:"));
+  const isSecure =
+    dispatcher === undefined ? urls.every((url) => /^wss:/i.test(url)) : isHttps(dispatcher);
   const limits = { ...heartbeatLimits, ...options.heartbeat };
   return {
     clock,
@@ -70,6 +76,7 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
     socket,
     ackLimits: { messagesMax: 32, delayMs: 50, ...options.acks },
     pace,
+    holds,
     memory: new DeviceMemory(storage, prefix, onFailed),
     surroundings: new Surroundings(network, appState, context.onSurroundings),
     finder: new EdgeFinder({

@@ -13,8 +13,16 @@ export type HttpFetch = (
 export interface HttpAnswer {
   readonly ok: boolean;
   readonly status: number;
+  /** Where it came from in the end, if the platform tells. */
+  readonly url?: string;
+  /** As it comes, where the platform can: so much is read and no more. */
+  readonly body?: AnswerBody | null;
   readonly headers: { get(name: string): string | null };
   text(): Promise<string>;
+}
+
+interface AnswerBody {
+  getReader(): { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> };
 }
 
 export type DispatcherOutcome =
@@ -24,6 +32,8 @@ export type DispatcherOutcome =
 
 const timeoutMs = 5_000;
 const answerCharactersMax = 64 * 1024;
+/** The dispatcher needs no more to know that all addresses failed. */
+const attemptMax = 1_000;
 
 /**
  * `GET <url>?key=…&attempt=…`: the same user is given the same edge again, and others after
@@ -31,7 +41,7 @@ const answerCharactersMax = 64 * 1024;
  */
 export function dispatcherUrl(url: string, user: string, attempt: number): string {
   // By hand: not every platform's URL can change its parameters.
-  return `${url}${url.includes("?") ? "&" : "?"}key=${userKey(user)}&attempt=${attempt}`;
+  return `${url}${url.includes("?") ? "&" : "?"}key=${userKey(user)}&attempt=${Math.min(attempt, attemptMax)}`;
 }
 
 /** Never rejects. */
@@ -54,6 +64,8 @@ export async function askDispatcher(
     return failed(String(error));
   } finally {
     cancel();
+    // What was not read is not sent either, and its connection is free.
+    abort.abort();
   }
 }
 
@@ -68,12 +80,31 @@ async function ask(
     const waitMs = retryAfterMs(response.headers.get("retry-after"), clock.wallMs());
     return failed(`HTTP ${response.status}`, waitMs);
   }
-  const length = Number(response.headers.get("content-length") ?? 0);
-  if (length > answerCharactersMax) return failed("its answer is too long");
-  const text = await response.text();
-  if (text.length > answerCharactersMax) return failed("its answer is too long");
-  const answer = readDispatcherAnswer(JSON.parse(text), url.startsWith("https:"));
+  const isSecure = isHttps(url);
+  // Who stands on that way could send everybody, with their tokens, to edges of his own.
+  if (isSecure && response.url && !isHttps(response.url)) return failed("answered without TLS");
+  const text = await readText(response);
+  if (text === undefined) return failed("its answer is too long");
+  const answer = readDispatcherAnswer(JSON.parse(text), isSecure);
   return answer === undefined ? failed("it answered nonsense") : { kind: "answered", answer };
+}
+
+export function isHttps(url: string): boolean {
+  return /^https:/i.test(url);
+}
+
+/** Undefined above the bound. */
+async function readText(response: HttpAnswer): Promise<string | undefined> {
+  const reader = response.body?.getReader?.();
+  let text = "";
+  if (reader === undefined) text = await response.text();
+  const decoder = new TextDecoder();
+  while (reader !== undefined && text.length <= answerCharactersMax) {
+    const { done, value } = await reader.read();
+    text += decoder.decode(value, { stream: !done });
+    if (done) break;
+  }
+  return text.length > answerCharactersMax ? undefined : text;
 }
 
 function failed(reason: string, waitMs = 0): DispatcherOutcome {

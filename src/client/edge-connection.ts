@@ -5,8 +5,14 @@
  * Invariant: `onEnd` comes exactly once, and no frame after it.
  */
 import type { Cancel, Clock } from "../base/clock.js";
-import { clientFrameBytesMax, clientKinds, firstSession } from "../protocol/frames.js";
+import {
+  clientFrameBytesMax,
+  clientKinds,
+  firstSession,
+  type Welcome,
+} from "../protocol/frames.js";
 import type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
+import { heartbeatMsRange } from "./directive.js";
 import { decodeServerFrame, encodeClientFrame, type ServerFrame } from "./server-frames.js";
 
 /** What a client closes with; 3000-3999 are free for applications (RFC 6455, 7.4.2). */
@@ -31,6 +37,8 @@ const lateMs = 2_000;
 /** Then what waits to be read gets so long to show itself. */
 const graceMs = 5_000;
 const openState = 1;
+/** Of a close's reason (RFC 6455, 5.5); a socket throws on more. */
+const reasonBytesMax = 123;
 const utf8 = new TextEncoder();
 
 export interface ConnectionOptions {
@@ -43,7 +51,7 @@ export interface ConnectionOptions {
   readonly hello: () => Record<string, unknown>;
   readonly silence: SilenceWatch;
   /** From now on `canTake` knows. */
-  readonly onWelcome: () => void;
+  readonly onWelcome: (welcome: Welcome) => void;
   readonly onFrame: (frame: SessionFrame) => void;
   readonly onEnd: (end: ConnectionEnd) => void;
 }
@@ -126,7 +134,7 @@ export class EdgeConnection {
   /** Does not wait for the edge's answer: a dead path would never give it. */
   end(code: number, reason: string): void {
     if (this.isEnded) return;
-    this.socket.close(code, reason);
+    this.socket.close(code, closeReason(reason));
     this.finish({ code, reason });
   }
 
@@ -147,10 +155,11 @@ export class EdgeConnection {
     }
     switch (frame.kind) {
       case "welcome":
-        this.heartbeatMs = frame.welcome.heartbeatMs;
+        // A timer above what a platform counts to fires at once, and again, without end.
+        this.heartbeatMs = Math.min(frame.welcome.heartbeatMs, heartbeatMsRange.max);
         this.frameBytesMax = frame.welcome.frameBytesMax ?? this.frameBytesMax;
         this.takes = frame.welcome.takes ?? [];
-        this.options.onWelcome();
+        this.options.onWelcome(frame.welcome);
         return;
       case "ping":
         this.send([clientKinds.pong, frame.nonce]);
@@ -206,4 +215,10 @@ export class EdgeConnection {
     this.cancelPlan();
     this.options.onEnd(end);
   }
+}
+
+/** Cut where it is too long: a unit of UTF-16 is at most three bytes of UTF-8. */
+function closeReason(reason: string): string {
+  const isShort = utf8.encode(reason).length <= reasonBytesMax;
+  return isShort ? reason : reason.slice(0, Math.floor(reasonBytesMax / 3));
 }

@@ -34,11 +34,16 @@ export class EdgeFinder {
 
   constructor(private readonly parts: FinderParts) {}
 
+  /** Reads the storage the first time. */
+  load(): Promise<void> {
+    this.loading ??= this.parts.book.load();
+    return this.loading;
+  }
+
   /** Never rejects; `wait`: nowhere to go now, and why. */
   async find(token: string, device: string): Promise<EdgePlace | { readonly wait: string }> {
     const { book, network: source } = this.parts;
-    this.loading ??= book.load();
-    await this.loading;
+    await this.load();
     const account = accountOf(this.parts.owner, token);
     book.signIn(account);
     const network = source.current();

@@ -21,6 +21,7 @@ export class HeldMessages {
   private account: string | undefined;
   private characters = 0;
   private loading: Promise<void> = Promise.resolve();
+  private isRead = false;
   private readonly key: string;
 
   constructor(
@@ -31,9 +32,10 @@ export class HeldMessages {
   }
 
   /** Reads what is stored for this user; another user's is forgotten. Rejects as the storage does. */
-  load(account: string | undefined): Promise<void> {
+  load(account: string): Promise<void> {
     if (account !== this.account) {
       this.account = account;
+      this.isRead = false;
       this.messages.length = 0;
       this.characters = 0;
       this.loading = this.read(account);
@@ -41,19 +43,19 @@ export class HeldMessages {
     return this.loading;
   }
 
-  private async read(account: string | undefined): Promise<void> {
+  isOf(account: string): boolean {
+    return account === this.account;
+  }
+
+  private async read(account: string): Promise<void> {
     const record = parse((await this.storage.get(this.key)) ?? "");
-    const isOwn = account !== undefined && record.account === account;
-    if (!isOwn || account !== this.account) return;
+    if (account !== this.account) return;
+    this.isRead = true;
+    if (record.account !== account) return;
     for (const text of Array.isArray(record.messages) ? record.messages : []) {
       const message = typeof text === "string" ? unpackMessage(text) : undefined;
       if (message !== undefined) this.add({ message, text: text as string });
     }
-  }
-
-  /** Of a user who is not known here nothing is found again after a reload. */
-  get isKept(): boolean {
-    return this.account !== undefined;
   }
 
   get size(): number {
@@ -73,13 +75,17 @@ export class HeldMessages {
     return this.messages.some(({ message }) => message.id === id);
   }
 
-  /** Whether it is above its bound: the oldest has to go to the app. */
+  /** Before one more is held the oldest has to go to the app. */
   get isFull(): boolean {
-    return this.messages.length > heldMax || this.characters > heldCharactersMax;
+    return this.messages.length >= heldMax || this.characters >= heldCharactersMax;
   }
 
-  /** Resolves when it is stored; rejects, and holds it not, when that failed. */
+  /**
+   * Resolves when it is stored; rejects, and holds it not, when that failed, or would write
+   * over what could not be read.
+   */
   async hold(message: DeviceMessage): Promise<void> {
+    if (!this.isRead) throw new Error("what is held could not be read");
     const held = { message, text: packMessage(message) };
     this.add(held);
     try {

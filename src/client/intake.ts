@@ -38,6 +38,8 @@ export class Intake {
     private readonly memory: DeviceMemory,
     private readonly onMessage: (message: DeviceMessage) => void | Promise<void>,
     private readonly onRejected: (error: unknown) => void,
+    /** What follows is this user's; never rejects. */
+    private readonly onSignedIn: (account: string) => void | Promise<void> = () => {},
   ) {}
 
   /** False when too much waits: the edge sends more than any window allows. */
@@ -58,6 +60,8 @@ export class Intake {
     for (let step = this.steps.shift(); step !== undefined; step = this.steps.shift()) {
       if (step.kind === "attach") {
         this.memory.signIn(step.account);
+        const ready = this.onSignedIn(step.account);
+        if (ready !== undefined) await ready;
         this.memory.reach(step.base);
         step.onReached();
         continue;

@@ -11,11 +11,14 @@ export interface NetworkSource {
 }
 
 /** What of a browser's `window` tells of its network; `connection` only some have. */
-export interface BrowserNetwork {
+export interface BrowserNetwork extends Listened {
   readonly navigator: {
     readonly onLine: boolean;
-    readonly connection?: EventTarget & { readonly type?: string };
+    readonly connection?: Listened & { readonly type?: string };
   };
+}
+
+interface Listened {
   addEventListener(type: string, listener: () => void): void;
   removeEventListener(type: string, listener: () => void): void;
 }

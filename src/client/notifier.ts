@@ -32,6 +32,15 @@ export const noNotifier: Notifier = {
   onTap: () => () => {},
 };
 
+/** Of the platform's NotificationOptions what is used: Node's types have none. */
+interface DisplayOptions {
+  readonly body: string;
+  readonly tag: string;
+  readonly data: unknown;
+  readonly icon?: string;
+  readonly badge?: string;
+}
+
 /** The part of `navigator.serviceWorker` that is used. */
 export interface WorkerContainer {
   getRegistration(): Promise<WorkerRegistration | undefined>;
@@ -41,7 +50,7 @@ export interface WorkerContainer {
 
 export interface WorkerRegistration {
   readonly active: unknown;
-  showNotification(title: string, options: NotificationOptions): Promise<void>;
+  showNotification(title: string, options: DisplayOptions): Promise<void>;
   getNotifications(filter: { tag: string }): Promise<readonly { close(): void }[]>;
 }
 

@@ -29,12 +29,21 @@ export const platformRandom: Random = { next: () => Math.random() };
 
 /** localStorage where there is one that may be used, else memory that ends with the process. */
 export function platformStorage(): DeviceStorage {
+  return webStorage("localStorage");
+}
+
+/** As long as one tab, reloads included; else memory. */
+export function tabStorage(): DeviceStorage {
+  return webStorage("sessionStorage");
+}
+
+function webStorage(name: "localStorage" | "sessionStorage"): DeviceStorage {
   try {
-    const { localStorage } = globalThis;
-    if (typeof localStorage?.getItem === "function") {
+    const storage = globalThis[name];
+    if (typeof storage?.getItem === "function") {
       return {
-        get: (key) => localStorage.getItem(key),
-        set: (key, value) => localStorage.setItem(key, value),
+        get: (key) => storage.getItem(key),
+        set: (key, value) => storage.setItem(key, value),
       };
     }
   } catch {

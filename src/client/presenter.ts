@@ -36,7 +36,6 @@ export interface PresenterContext {
   readonly onError: (code: "HANDLER" | "STORAGE" | "NOTIFIER", error: unknown) => void;
 }
 
-/** A display that does not answer is one that did not show. */
 const showTimeoutMs = 5_000;
 /** The app refused a held message so often: it is acknowledged, and nobody sends it again. */
 const refusalsMax = 5;
@@ -69,13 +68,18 @@ export class Presenter {
   }
 
   /** What was stored for this user waits no longer than until somebody looks. */
-  async load(account: string | undefined): Promise<void> {
+  async load(account: string): Promise<void> {
     try {
       await this.context.held.load(account);
     } catch (error) {
       this.context.onError("STORAGE", error);
     }
     if (this.context.app() === "front") void this.handOver();
+  }
+
+  /** The edge said who is signed in; undefined where that is known already. */
+  signIn(account: string): void | Promise<void> {
+    if (!this.context.held.isOf(account)) return this.load(account);
   }
 
   /** Somebody looks at the app. */
@@ -86,22 +90,28 @@ export class Presenter {
   /** The service took it back: no data, and nothing on the display. */
   recall(id: string): void {
     if (!this.context.held.has(id)) return;
-    this.context.notifier.withdraw(id);
+    this.withdraw(id);
     this.release(id);
   }
 
   private async takeInTurn(message: DeviceMessage): Promise<void> {
     const { held, app } = this.context;
+    // It was stored, and the page ended before the message counted as taken.
+    const wasHeld = held.has(message.id);
     if (app() === "front") await this.handOver();
     else await this.handing;
-    const isData = presentationOf(message.head.kind, app()) === "data" || !held.isKept;
-    if (isData || !(await this.display(message))) {
-      await this.give(message);
-      return;
-    }
-    while (held.isFull) if (!(await this.handOldest())) break;
+    if (wasHeld && !held.has(message.id)) return;
+    if (!(await this.isForDisplay(message))) await this.give(message);
     // Somebody looked while it was being shown.
-    if (app() === "front") await this.handOver();
+    else if (app() === "front") await this.handOver();
+  }
+
+  /** False: it is for the app. Above the bound the oldest goes there; if refused, so does this. */
+  private async isForDisplay(message: DeviceMessage): Promise<boolean> {
+    const { held, app } = this.context;
+    if (presentationOf(message.head.kind, app()) === "data") return false;
+    while (held.isFull) if (!(await this.handOldest())) return false;
+    return this.display(message);
   }
 
   /** To the app, when it is done with the one before. */
@@ -120,27 +130,52 @@ export class Presenter {
 
   /** Stored before it is shown: what is shown and not stored would be lost with the page. */
   private async display(message: DeviceMessage): Promise<boolean> {
-    const { held, notifier, onError } = this.context;
+    const { held, onError } = this.context;
+    const { id } = message;
     try {
-      await held.hold(message);
+      if (!held.has(id)) await held.hold(message);
     } catch (error) {
       onError("STORAGE", error);
       return false;
     }
-    try {
-      if (await this.inTime(notifier.show(notificationOf(message)))) return true;
-    } catch (error) {
-      onError("NOTIFIER", error);
+    const isShown = held.has(id) && (await this.show(message));
+    if (!held.has(id)) {
+      // It was taken back meanwhile, or somebody looked and the app has it.
+      if (isShown) this.withdraw(id);
+      return true;
     }
-    this.release(message.id);
-    return false;
+    if (!isShown) this.release(id);
+    return isShown;
   }
 
-  private inTime(shown: boolean | Promise<boolean>): Promise<boolean> {
-    return new Promise((resolve, reject) => {
-      const cancel = this.context.clock.after(showTimeoutMs, () => resolve(false));
-      void Promise.resolve(shown).then(resolve, reject).finally(cancel);
+  /** Never rejects, and ends: a display that does not answer is one that did not show. */
+  private show(message: DeviceMessage): Promise<boolean> {
+    const { clock, notifier, onError } = this.context;
+    let isLate = false;
+    const shown = new Promise<boolean>((give) => give(notifier.show(notificationOf(message))));
+    return new Promise((resolve) => {
+      const cancel = clock.after(showTimeoutMs, () => {
+        isLate = true;
+        resolve(false);
+      });
+      const onEnd = (isShown: boolean): void => {
+        cancel();
+        if (isLate && isShown) this.withdraw(message.id);
+        resolve(isShown);
+      };
+      shown.then(onEnd, (error) => {
+        onError("NOTIFIER", error);
+        onEnd(false);
+      });
     });
+  }
+
+  private withdraw(id: string): void {
+    try {
+      this.context.notifier.withdraw(id);
+    } catch (error) {
+      this.context.onError("NOTIFIER", error);
+    }
   }
 
   private async onTap(id: string): Promise<void> {
@@ -165,7 +200,7 @@ export class Presenter {
 
   /** False when the app did not take it: it stays, and so does all behind it. */
   private async handOldest(): Promise<boolean> {
-    const { held, notifier, onError } = this.context;
+    const { held, onError } = this.context;
     const message = held.oldest;
     if (message === undefined) return false;
     const { id } = message;
@@ -177,7 +212,7 @@ export class Presenter {
       this.refusals.set(id, refusals);
       if (refusals < refusalsMax) return false;
     }
-    notifier.withdraw(id);
+    this.withdraw(id);
     this.release(id);
     return true;
   }

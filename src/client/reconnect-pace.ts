@@ -30,6 +30,8 @@ export function sendsElsewhere(code: number): boolean {
 }
 
 const defaults: BackoffLimits = { baseMs: 500, capMs: 30_000 };
+/** A server that says less is not believed: seconds taken for milliseconds would be a storm. */
+const least: BackoffLimits = { baseMs: 100, capMs: 1_000 };
 
 export class ReconnectPace {
   private readonly backoff: Backoff;
@@ -41,6 +43,7 @@ export class ReconnectPace {
     private readonly clock: Clock,
     private readonly random: Random,
     private readonly own: Partial<BackoffLimits> = {},
+    private readonly onHeld: (heldMs: number) => void = () => {},
   ) {
     this.backoff = new Backoff(random, { ...defaults, ...own });
   }
@@ -50,7 +53,7 @@ export class ReconnectPace {
     const slower = (name: keyof BackoffLimits): number => {
       const said = theirs[name];
       if (said === undefined || !(said > 0)) return this.own[name] ?? defaults[name];
-      return Math.max(this.own[name] ?? 0, Math.min(said, hintMsMax));
+      return Math.max(this.own[name] ?? least[name], Math.min(said, hintMsMax));
     };
     this.backoff.change({ baseMs: slower("baseMs"), capMs: slower("capMs") });
   }
@@ -62,6 +65,7 @@ export class ReconnectPace {
     if (atMs <= this.floorAtMs) return;
     this.floorAtMs = atMs;
     this.hintMs = Math.min(hintMs, hintMsMax);
+    this.onHeld(this.hintMs);
   }
 
   /** What is left of the longest hint. */

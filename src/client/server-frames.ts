@@ -166,10 +166,15 @@ function isHead(value: unknown): value is MessageHead | null {
   return value === null || isMap(value);
 }
 
+const frameBytesMin = 1_024;
+
 function isWelcome(value: unknown): value is Welcome {
   if (!isMap(value) || !(typeof value.heartbeatMs === "number" && value.heartbeatMs > 0))
     return false;
-  const { takes } = value;
+  const { takes, frameBytesMax } = value;
+  // With a bound that no ack fits in, nothing would ever be acknowledged.
+  if (frameBytesMax !== undefined && !(isSequence(frameBytesMax) && frameBytesMax >= frameBytesMin))
+    return false;
   return takes === undefined || (Array.isArray(takes) && takes.every((kind) => isSequence(kind)));
 }
 
@@ -183,5 +188,10 @@ function isAttachedInfo(value: unknown): value is AttachedInfo {
 function reviveBytes(_key: string, value: unknown): unknown {
   if (!isMap(value) || typeof value.$base64 !== "string") return value;
   if (Object.keys(value).length !== 1) return value;
-  return Uint8Array.from(atob(value.$base64), (character) => character.charCodeAt(0));
+  try {
+    return Uint8Array.from(atob(value.$base64), (character) => character.charCodeAt(0));
+  } catch {
+    // A service's own map of that shape; to refuse the frame would refuse its message for ever.
+    return value;
+  }
 }

@@ -21,15 +21,20 @@ import { createDevice } from "./device-client.js";
 import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import type { DeviceMessage } from "./device-message.js";
 import type { BindOptions, BoundSession, Device, DeviceOptions } from "./device-options.js";
+import type { DeviceStorage } from "./device-storage.js";
 import { MergedAppState } from "./merged-app-state.js";
-import { platformAppState, platformClock, platformRandom } from "./platform.js";
+import { platformAppState, platformClock, platformRandom, tabStorage } from "./platform.js";
+import { relayingDevice } from "./relaying-device.js";
 import { SeenIds } from "./seen-ids.js";
 import { TabBinds } from "./tab-binds.js";
 import { TabCalls } from "./tab-calls.js";
+import { LeaderSilence, TabLock } from "./tab-lock.js";
 import { openTabMessage, sealTabMessage, type TabMessage } from "./tab-message.js";
 import { browserTabs, type TabChannel, type TabPlatform } from "./tab-platform.js";
 import { TabQueue } from "./tab-queue.js";
 import type { CallOptions } from "./uplink-calls.js";
+
+export type { TabChannel, TabLifecycle, TabLocks, TabPlatform } from "./tab-platform.js";
 
 export interface SharedDeviceOptions extends DeviceOptions {
   /**
@@ -43,8 +48,6 @@ export interface SharedDeviceOptions extends DeviceOptions {
 
 /** A tab that somebody looks at asks the leader so often whether it is there. */
 const askEveryMs = 10_000;
-/** Nothing heard for so long: the leader's page hangs. */
-const leaderSilentMs = 25_000;
 /** What a tab said of itself is believed so long. */
 const tabHoldsMs = 35_000;
 const shownMax = 4_096;
@@ -53,8 +56,14 @@ const shownMax = 4_096;
 export function createSharedDevice(options: SharedDeviceOptions): Device {
   const storagePrefix = options.storagePrefix ?? `belfry.${options.share}.`;
   const tabs = options.tabs ?? browserTabs();
-  if (tabs === undefined) return createDevice({ ...options, storagePrefix });
+  // Two tabs with one name would replace each other.
+  if (tabs === undefined)
+    return createDevice({ ...options, ...ownStorage(options), storagePrefix });
   return new SharedDevice({ ...options, storagePrefix }, tabs);
+}
+
+function ownStorage({ storage }: DeviceOptions): { readonly storage: DeviceStorage } {
+  return { storage: storage ?? tabStorage() };
 }
 
 /** What exists only while this tab leads. */
@@ -87,7 +96,10 @@ class SharedDevice implements Device {
   private part: Part | undefined;
   private lead: Lead | undefined;
   private told: { state: DeviceState; position?: Position } = { state: { name: "idle" } };
-  private heardAtMs = 0;
+  private readonly lock: TabLock;
+  private readonly silence = new LeaderSilence();
+  /** Of a tab that gets no lock, and leads beside others: it is a device by itself. */
+  private alone: { readonly storage: DeviceStorage } | undefined;
   /** The tab that leads, as far as this one heard. */
   private leader: string | undefined;
   private cancelAsk: () => void = () => {};
@@ -104,6 +116,15 @@ class SharedDevice implements Device {
     this.app = new AppHandlers(options);
     this.queue = new TabQueue((message) => this.take(message), this.app);
     this.calls = new TabCalls(this.tab, this.clock, (message) => this.say(message));
+    this.lock = new TabLock(tabs.locks, this.name, this.clock, {
+      onHeld: (signal) => this.startLeading(signal),
+      onRobbed: () => this.onRobbed(),
+      onDenied: (signal) => {
+        this.alone ??= ownStorage(this.options);
+        void this.startLeading(signal);
+      },
+      onFailed: (cause) => this.app.report("TABS", "the tabs' lock, or leading with it", cause),
+    });
     // Throws for what it is missing now, not when this tab begins to lead.
     createDevice(options);
   }
@@ -125,6 +146,7 @@ class SharedDevice implements Device {
   /** This tab leaves; the others go on. */
   close(): void {
     this.leave();
+    this.queue.clear();
     this.calls.close();
     this.hear({ name: "idle" });
   }
@@ -175,9 +197,9 @@ class SharedDevice implements Device {
       lifecycle.onResume(() => this.wake()),
     ];
     this.part = { channel, abort, stops };
-    this.heardAtMs = this.clock.monotonicMs();
+    this.silence.end();
     this.hear({ name: "connecting" });
-    this.queueUp(abort.signal, false);
+    this.lock.queueUp(abort.signal);
     this.sayApp();
   }
 
@@ -192,19 +214,6 @@ class SharedDevice implements Device {
     part.abort.abort();
     part.channel.onmessage = null;
     part.channel.close();
-  }
-
-  private queueUp(signal: AbortSignal, isStealing: boolean): void {
-    // A stolen lock is not waited for, so it takes no signal (Web Locks, 4.1).
-    const how = isStealing ? { steal: true } : { signal };
-    const holder = (): Promise<void> => this.startLeading(signal);
-    this.tabs.locks.request(this.name, how, holder).catch(() => {
-      // Aborted by this tab itself, which knows; or stolen, and it queues up behind the thief.
-      if (signal.aborted) return;
-      this.stopLeading();
-      this.hear({ name: "connecting" });
-      if (!isStealing) this.queueUp(signal, false);
-    });
   }
 
   /** The page is about to run no more code; its connection would look alive. */
@@ -223,8 +232,8 @@ class SharedDevice implements Device {
     if (part === undefined || !part.abort.signal.aborted) return;
     const abort = new AbortController();
     this.part = { ...part, abort };
-    this.heardAtMs = this.clock.monotonicMs();
-    this.queueUp(abort.signal, false);
+    this.silence.end();
+    this.lock.queueUp(abort.signal);
     this.sayApp();
   }
 
@@ -234,13 +243,18 @@ class SharedDevice implements Device {
     const { part } = this;
     if (part === undefined || part.abort.signal.aborted || this.lead !== undefined) return;
     const app = this.appState.current();
+    if (app === "front") this.askForLeader(part.abort.signal);
+    else this.silence.end();
     this.say({ kind: "tab", tab: this.tab, app });
-    if (app !== "front") return;
-    const isSilent = this.clock.monotonicMs() - this.heardAtMs >= leaderSilentMs;
-    if (isSilent) {
-      this.heardAtMs = this.clock.monotonicMs();
-      this.queueUp(part.abort.signal, true);
+  }
+
+  private askForLeader(signal: AbortSignal): void {
+    const nowMs = this.clock.monotonicMs();
+    if (this.silence.isTooLong(nowMs)) {
+      this.silence.end();
+      this.lock.steal(signal);
     }
+    this.silence.asked(nowMs);
     this.cancelAsk = this.clock.after(askEveryMs, () => this.sayApp());
   }
 
@@ -252,29 +266,21 @@ class SharedDevice implements Device {
       this.cancelAsk();
       this.calls.onLeaderGone();
       const app = new MergedAppState(this.clock, this.appState, tabHoldsMs);
-      const device = createDevice({
-        ...this.options,
+      const options = { ...this.options, ...this.alone };
+      const device = relayingDevice(options, {
         appState: app,
-        onMessage: (message) => this.onMessage(message),
-        onPassing: (message) => this.relay("passing", message),
-        onTap: (message) => this.relay("tap", message),
-        onRecall: (id) => {
-          this.say({ kind: "recall", id });
-          this.app.tell("recall", id);
-        },
-        onConfig: (config) => {
-          this.say({ kind: "config", config });
-          this.app.tell("config", config);
-        },
+        app: this.app,
+        say: (message) => this.say(message),
+        take: (message) => this.takeReceived(message),
         onState: (state) => {
           // When it stops leading the device is closed, and the shared one goes on.
           if (this.lead === undefined) return;
           this.sayHere();
           this.app.tell("state", state);
         },
-        onError: (error) => this.app.tell("error", error),
       });
       this.lead = { device, app, release };
+      this.leader = this.tab;
       device.connect();
       this.binds.lead(device);
       this.calls.moveTo(device);
@@ -290,20 +296,18 @@ class SharedDevice implements Device {
     lead.device.close();
     lead.release();
     this.calls.onLeaderGone();
-    this.heardAtMs = this.clock.monotonicMs();
+    this.silence.end();
   }
 
-  /** The others first: a slow handler here does not hold them up. */
-  private onMessage(message: DeviceMessage): void | Promise<void> {
-    this.say({ kind: "message", message });
-    // What was relayed before this tab led comes first.
+  private onRobbed(): void {
+    this.stopLeading();
+    this.hear({ name: "connecting" });
+  }
+
+  /** What was relayed before this tab led comes first. */
+  private takeReceived(message: DeviceMessage): void | Promise<void> {
     const { running } = this.queue;
     return running === undefined ? this.take(message) : running.then(() => this.take(message));
-  }
-
-  private relay(kind: "passing" | "tap", message: DeviceMessage): void {
-    this.say({ kind, message });
-    this.app.tell(kind, message);
   }
 
   private sayHere(): void {
@@ -354,7 +358,7 @@ class SharedDevice implements Device {
   private onLeader(message: TabMessage): void {
     switch (message.kind) {
       case "here": {
-        this.heardAtMs = this.clock.monotonicMs();
+        this.silence.end();
         const { kind: _, tab, ...told } = message;
         const isNews = JSON.stringify(told.state) !== JSON.stringify(this.told.state);
         this.told = told;
@@ -367,7 +371,7 @@ class SharedDevice implements Device {
         return;
       }
       case "message":
-        this.heardAtMs = this.clock.monotonicMs();
+        this.silence.end();
         this.noteTaken(message.message);
         this.queue.add(message.message);
         return;

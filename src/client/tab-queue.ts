@@ -32,6 +32,11 @@ export class TabQueue {
     this.waiting = this.waiting.filter((message) => message.id !== id);
   }
 
+  /** The app wants nothing more; what is in its hands it has. */
+  clear(): void {
+    this.waiting = [];
+  }
+
   private async run(): Promise<void> {
     for (let next = this.waiting.shift(); next !== undefined; next = this.waiting.shift()) {
       try {

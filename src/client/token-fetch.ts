@@ -13,7 +13,10 @@ export function fetchToken(
       reject(new Error(`getToken gave no token within ${timeoutMs} ms`));
     });
     const asked = new Promise<string>((give) => give(getToken()));
-    const shown = asked.then((token) => credentialOf(app, token));
+    const shown = asked.then((token: unknown) => {
+      if (typeof token !== "string" || token === "") throw new TypeError("getToken gave no text");
+      return credentialOf(app, token);
+    });
     void shown.then(resolve, reject).finally(cancel);
   });
 }

@@ -26,6 +26,9 @@ export interface OpenEdge {
 const connectPath = "/connect";
 const dropsToldMs = 1_000;
 
+/** Where to listen for all, and no address to connect to. */
+const everyAddress: ReadonlySet<string> = new Set(["0.0.0.0", "::", "::0"]);
+
 /** Listens; upgrades are refused until the edge's actor does, too. Throws BadSettings. */
 export async function openEdge(
   settings: Settings,
@@ -46,6 +49,9 @@ export async function openEdge(
       : () => undefined;
   const s = tls === undefined ? "" : "s";
   const edgeUrls = settings.edgeUrl ?? [`ws${s}://${place}${connectPath}`];
+  if (settings.edgeUrl === undefined && everyAddress.has(settings.host)) {
+    log.warn("clients are told an address that none can reach: set BELFRY_EDGE_URL", { edgeUrls });
+  }
   return {
     ...{ server, transport, httpUrl: `http${s}://${place}` },
     ...{ edgeUrl: edgeUrls[0] as string, edgeUrls },

@@ -61,9 +61,13 @@ describe("the edges' desk", () => {
     const told = await answered(bench, { kind: "edges-told", key: "k", attempt: 0 });
     assert.deepEqual([told.edges.length, told.letIn], [1, 0.25]);
     await answered(bench, { kind: "edge-undrain", node: "dc1-a" });
-    assert.deepEqual(await answered(bench, { kind: "edge-undrain", node: "dc1-a" }), {
-      changed: false,
-    });
+    for (const again of [
+      { kind: "edge-undrain", node: "dc1-a" },
+      { kind: "edge-weigh", node: "dc1-a", weight: 50 },
+      { kind: "edge-weigh", node: "dc1-b", weight: 100 },
+    ]) {
+      assert.deepEqual(await answered(bench, again), { changed: false });
+    }
     await answered(bench, { kind: "edges-away" });
     await answered(bench, { kind: "edges-forget", idc: "dc2" });
     await bench.until("all know", async () =>
@@ -77,6 +81,7 @@ describe("the edges' desk", () => {
     for (const [request, code] of [
       [{ kind: "edge-weigh", node: "dc1-a", weight: 1_001 }, "BAD_COMMAND"],
       [{ kind: "edge-weigh", node: "dc1/a", weight: 1 }, "BAD_COMMAND"],
+      [{ kind: "edge-weigh", node: "dc1-q", weight: 1 }, "NOT_FOUND"],
       [{ kind: "edge-drain", node: "dc1-a", perSecond: 0 }, "BAD_COMMAND"],
       [{ kind: "edge-drain", node: "dc1-q" }, "NOT_FOUND"],
       [{ kind: "edges-other", idc: "dc1", edges: [] }, "BAD_COMMAND"],

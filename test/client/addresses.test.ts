@@ -118,7 +118,10 @@ async function dispatched(
   return made;
 }
 
-function httpAnswer({ answer, refusal }: Dispatched): HttpAnswer {
+function httpAnswer({
+  answer,
+  refusal,
+}: Pick<Dispatched, "answer"> & Partial<Dispatched>): HttpAnswer {
   return {
     ok: refusal === undefined,
     status: refusal?.status ?? 200,
@@ -183,6 +186,39 @@ describe("a device with a dispatcher", () => {
       ["DISPATCHER"],
     );
     second.device.close();
+  });
+
+  test("asked with TLS is not believed without", async () => {
+    const answer = { edges: edgesOf("wss://evil"), ttlMs: 60_000 };
+    const fetch: HttpFetch = async () => ({ ...httpAnswer({ answer }), url: "http://proxy/edges" });
+    const given = { fetch, dispatcher: "HTTPS://dispatcher/edges", urls: ["wss://own"] };
+    const made = await dispatched(answer, given);
+    equal(urlsOf(made), "wss://own");
+    equal(made.errors[0]?.code, "DISPATCHER");
+    made.device.close();
+  });
+
+  test("is read to its bound and no further, and let go", async () => {
+    let read = 0;
+    let signal: AbortSignal | undefined;
+    const body = {
+      getReader: () => ({
+        read: async () => {
+          read += 1;
+          // Or the test would never end.
+          return { done: read > 10_000, value: new Uint8Array(1_024).fill(0x20) };
+        },
+      }),
+    };
+    const fetch: HttpFetch = async (_url, init) => {
+      ({ signal } = init);
+      return { ...httpAnswer({ answer: {} }), body };
+    };
+    const made = await dispatched(undefined, { fetch, urls: ["ws://own"] });
+    equal(urlsOf(made), "ws://own");
+    ok(read <= 65, `${read} KB`);
+    equal(signal?.aborted, true);
+    made.device.close();
   });
 
   test("falls back on the app's own addresses", async () => {

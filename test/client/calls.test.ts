@@ -178,6 +178,24 @@ describe("listeners", () => {
     equal(heard.length, 5);
   });
 
+  // The rejection of the slow one was nobody's, which ends a program in Node.
+  test("of a type are all done before a message is refused", async () => {
+    const { edge, clock, device, errors } = await calling();
+    device.onType("chat", () => {
+      return new Promise<void>((_, reject) => void clock.after(100, () => reject(new Error("b"))));
+    });
+    device.onType("chat", () => {
+      throw new Error("a");
+    });
+    edge.socket.reply([serverKinds.message, 0, 1, 1, 0, "m1", { type: "chat" }, null]);
+    await clock.settle();
+    equal(edge.socket.closedWith, undefined);
+    await clock.advanceAndSettle(100);
+    equal(edge.socket.closedWith, 3003);
+    equal(String(errors[0]?.cause), "Error: b");
+    device.close();
+  });
+
   test("of a type take its messages in the place of onMessage, and their refusal counts", async () => {
     const { edge, clock, device, taken } = await calling();
     const chats: string[] = [];

@@ -1,7 +1,11 @@
 /** A device against a fake edge, on virtual time. */
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import { describe, test } from "node:test";
-import { createDevice, type DeviceMessage } from "../../src/client/device-client.js";
+import {
+  createDevice,
+  type DeviceMessage,
+  type DeviceStorage,
+} from "../../src/client/device-client.js";
 import { memoryStorage } from "../../src/client/platform.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import { VirtualClock } from "../support/virtual-clock.js";
@@ -45,6 +49,36 @@ describe("connecting", () => {
     equal(after.device, before.device);
     // The second clock is far behind: the counter grows all the same.
     equal(after.connect, Number(before.connect) + 1);
+  });
+
+  // A device without a clock of its own boots in 1970: it was turned away for good.
+  test("counts by the edge's clock where its own is behind", async () => {
+    const clock = new VirtualClock(1_000, 0);
+    const { edge, device } = stage({ clock, device: "kiosk" });
+    const serverTimeMs = Date.UTC(2026, 0, 1);
+    const greet = (): void => {
+      edge.socket.open();
+      edge.socket.reply([serverKinds.welcome, { v: 1, heartbeatMs: 10_000, serverTimeMs }]);
+    };
+    device.connect();
+    await clock.settle();
+    greet();
+    equal(edge.socket.hello.connect, 1_000);
+    edge.socket.drop(4505, "a newer connection");
+    equal(phases([device.state])[0], "waiting");
+    await clock.advanceAndSettle(1_000);
+    greet();
+    equal(edge.socket.hello.connect, serverTimeMs);
+    edge.socket.drop(4505, "a newer connection");
+    equal(phases([device.state])[0], "stopped", "another one is there indeed");
+    device.connect();
+    await clock.settle();
+    edge.socket.open();
+    ok(Number(edge.socket.hello.connect) > serverTimeMs);
+    edge.socket.reply([serverKinds.welcome, { heartbeatMs: 10_000, serverTimeMs: 2 ** 53 - 1 }]);
+    edge.socket.attached(1, 0);
+    edge.socket.drop(4505, "a newer connection");
+    equal(phases([device.state])[0], "stopped");
   });
 
   test("fetches a fresh token for each connect", async () => {
@@ -160,6 +194,62 @@ describe("coming back", () => {
     equal(edge.sockets.length, 2);
     await clock.advanceAndSettle(10_000);
     equal(edge.sockets.length, 2);
+  });
+
+  // A handler of states that connects was asked for a token without end, in one turn.
+  test("is not hurried by an app that connects in a circle", async () => {
+    let asked = 0;
+    const { clock, device } = stage({
+      getToken: () => {
+        asked += 1;
+        return asked > 1_000 ? new Promise<string>(() => {}) : Promise.reject(new Error("no"));
+      },
+      onState: ({ name }) => {
+        if (name === "waiting") device.connect();
+      },
+    });
+    device.connect();
+    await clock.settle();
+    ok(asked <= 5, `${asked} times`);
+    await clock.advanceAndSettle(60_000);
+    ok(asked <= 5 + 12 + 10, `${asked} times`);
+    device.close();
+    equal(clock.pendingTimers, 0);
+  });
+
+  // It stood still in `connecting` for ever, and its promise was rejected unseen.
+  test("follows a token that is none", async () => {
+    const answers: unknown[] = [undefined, { token: "x" }, ""];
+    const { edge, clock, device, errors } = stage({
+      getToken: async () => (answers.length > 0 ? answers.shift() : tokenFor("alice")) as string,
+    });
+    device.connect();
+    await clock.advanceAndSettle(5_000);
+    deepEqual(
+      errors.map(({ code }) => code),
+      ["TOKEN", "TOKEN", "TOKEN"],
+    );
+    equal(edge.sockets.length, 1);
+  });
+
+  test("follows an adapter that throws", async () => {
+    let isBroken = false;
+    const { edge, clock, device, errors } = stage({
+      network: {
+        current: () => {
+          if (isBroken) throw new Error("a native module");
+          return "wifi";
+        },
+        onChange: () => () => {},
+      },
+    });
+    device.connect();
+    isBroken = true;
+    await clock.settle();
+    deepEqual([device.state.name, errors[0]?.code], ["waiting", "CONNECTION"]);
+    isBroken = false;
+    await clock.advanceAndSettle(500);
+    equal(edge.sockets.length, 1);
   });
 
   test("follows a token that cannot be had, or does not come", async () => {
@@ -562,6 +652,31 @@ describe("over a reconnect", () => {
     deepEqual(ids(second.taken), ["m1"]);
   });
 
+  test("of another user hands over nothing more of the first one's", async () => {
+    let user = "alice";
+    const started: string[] = [];
+    const clock = new VirtualClock();
+    const { edge } = await connected({
+      clock,
+      getToken: async () => tokenFor(user),
+      onMessage: ({ id }) => {
+        started.push(id);
+        return new Promise<void>((resolve) => void clock.after(1_000, resolve));
+      },
+    });
+    for (const seq of [1, 2, 3]) edge.socket.message(seq, seq - 1);
+    user = "bob";
+    edge.socket.drop();
+    await clock.advanceAndSettle(500);
+    edge.socket.open();
+    edge.socket.welcome();
+    edge.socket.attached(1, 0, "bob");
+    edge.socket.message(1, 0, "b1");
+    await clock.advanceAndSettle(2_000);
+    deepEqual(started, ["m1", "b1"]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 1]]);
+  });
+
   test("sends no position with a token that does not say whose it is", async () => {
     const { edge, clock } = await connected({ getToken: async () => "opaque" });
     edge.socket.message(1, 0);
@@ -597,8 +712,21 @@ describe("a handler that fails", () => {
     deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 3]]);
   });
 
+  // `(message) => list.push(message)` in a program without types was a refusal, for ever.
+  test("is not one that returns what is no promise", async () => {
+    const made: string[] = [];
+    const onMessage = ({ id }: DeviceMessage) => made.push(id) as unknown as undefined;
+    const { edge, clock, device, errors } = await connected({ onMessage });
+    device.onType("length", onMessage);
+    edge.socket.message(1, 0);
+    edge.socket.reply([serverKinds.message, 0, 1, 2, 1, "m2", { type: "length" }, null]);
+    await clock.advanceAndSettle(50);
+    deepEqual([made, errors], [["m1", "m2"], []]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 2]]);
+  });
+
   test("of states or of errors changes nothing", async () => {
-    const { device } = await connected({
+    const { device, clock } = await connected({
       onState: () => {
         throw new Error("view");
       },
@@ -607,6 +735,9 @@ describe("a handler that fails", () => {
       },
     });
     equal(device.state.name, "attached");
+    device.on("state", async () => Promise.reject(new Error("a view that loads")));
+    device.close();
+    await clock.settle();
   });
 });
 
@@ -623,6 +754,46 @@ describe("a storage that fails", () => {
     edge.socket.message(1, 0);
     deepEqual(ids(taken), ["m1"]);
     ok(errors.length > 0 && errors.every(({ code }) => code === "STORAGE"));
+  });
+
+  // Nobody was told, and the device never connected.
+  test("to answer holds up no connection, and no message", async () => {
+    const never = () => new Promise<never>(() => {});
+    const { edge, clock, device, errors, taken } = stage({ storage: { get: never, set: never } });
+    device.connect();
+    await clock.advanceAndSettle(10_000);
+    edge.socket.accept();
+    edge.socket.message(1, 0);
+    await clock.advanceAndSettle(50);
+    deepEqual(ids(taken), ["m1"]);
+    deepEqual(edge.socket.ofKind(clientKinds.ack), [[2, 0, 1, 1]]);
+    ok(errors.every(({ code }) => code === "STORAGE"));
+    device.close();
+    await clock.advanceAndSettle(5_000);
+    equal(clock.pendingTimers, 0);
+  });
+
+  // Another name and another's position there: what waits for the first would be lost.
+  test("to read has nothing written over what it holds", async () => {
+    const written: string[] = [];
+    let isBlocked = true;
+    const memory = memoryStorage();
+    await memory.set("belfry.device", "mine");
+    const storage: DeviceStorage = {
+      get: (key) => (isBlocked ? Promise.reject(new Error("blocked")) : memory.get(key)),
+      set: (key) => void written.push(key),
+    };
+    const first = await connected({ storage });
+    ok(first.edge.socket.hello.device !== "mine");
+    first.edge.socket.message(1, 0);
+    await first.clock.advanceAndSettle(50);
+    deepEqual(
+      written.filter((key) => /device|connect|position|seen/.test(key)),
+      [],
+    );
+    isBlocked = false;
+    const second = await connected({ storage });
+    equal(second.edge.socket.hello.device, "mine");
   });
 
   test("with nonsense in it counts as empty", async () => {

@@ -33,7 +33,8 @@ export class FakeSocket {
   }
 
   /** As a browser does it: `onclose` comes when the peer has answered, which it never does here. */
-  close(code?: number): void {
+  close(code?: number, reason = ""): void {
+    ok(Buffer.byteLength(reason) <= 123, "a socket throws on a longer reason");
     this.readyState = 2;
     this.closedWith = code;
   }

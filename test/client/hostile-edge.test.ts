@@ -1,12 +1,12 @@
 /** Whatever an edge, a dispatcher, a storage or another tab says: a device ends, waits or goes on. */
-import { ok } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { decodeServerFrame } from "../../src/client/server-frames.js";
 import { createSharedDevice } from "../../src/client/shared-device.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import { VirtualClock } from "../support/virtual-clock.js";
-import { stage } from "./device-stage.js";
+import { connected, stage } from "./device-stage.js";
 import { FakeEdge, tokenFor } from "./fake-edge.js";
 import { FakeBrowser } from "./fake-tabs.js";
 
@@ -72,6 +72,59 @@ describe("a hostile edge", () => {
       ),
       { numRuns: 2_000 },
     );
+  });
+
+  // The socket threw on the reason, and stayed open behind a device that said it had stopped.
+  test("that kicks with a long reason is left", async () => {
+    const { edge, clock, device } = await connected();
+    const reason = "schlüssig ".repeat(40);
+    edge.socket.reply([serverKinds.directive, { do: "kick", reason }]);
+    equal(edge.socket.closedWith, 3009);
+    deepEqual(device.state, { name: "stopped", code: 3009, reason });
+    equal(clock.pendingTimers, 0);
+    device.connect();
+    await clock.settle();
+    edge.socket.open();
+    edge.socket.welcome();
+    edge.socket.reply([serverKinds.refused, 0, "CODE".repeat(100), "words"]);
+    equal(edge.socket.closedWith, 3005);
+  });
+
+  test("cannot make a timer that no platform counts to", async () => {
+    const { edge, clock, device } = stage();
+    device.connect();
+    await clock.settle();
+    const delays: number[] = [];
+    const after = clock.after.bind(clock);
+    clock.after = (delayMs, callback) => {
+      delays.push(delayMs);
+      return after(delayMs, callback);
+    };
+    edge.socket.open();
+    edge.socket.welcome(1e12);
+    edge.socket.attached(1, 0);
+    ok(Math.max(...delays) < 2 ** 31, delays.join(" "));
+    device.close();
+  });
+
+  test("cannot say that no ack fits into its frames", async () => {
+    for (const frameBytesMax of [0, 10, -1, "a", null, Number.NaN]) {
+      const { edge, clock, device } = stage();
+      device.connect();
+      await clock.settle();
+      edge.socket.open();
+      edge.socket.reply([serverKinds.welcome, { v: 1, heartbeatMs: 1_000, frameBytesMax }]);
+      equal(edge.socket.closedWith, 3001, String(frameBytesMax));
+      device.close();
+    }
+  });
+
+  // Its frame did not decode: the device came back for it again and again.
+  test("may send a service's own map that looks like bytes and is none", async () => {
+    const { edge, taken } = await connected({ protocol: "belfry.v1.json" });
+    const body = { $base64: "no base64!" };
+    edge.socket.reply([serverKinds.message, 0, 1, 1, 0, "m1", null, body]);
+    deepEqual(taken[0]?.body, body);
   });
 
   test("leaves a device in one of its states, with at most one connection and a few timers", async () => {

@@ -40,26 +40,30 @@ describe("a token that is the app's own", () => {
     });
   }
 
-  // It was shown and acknowledged, and its data gone with the page.
-  test("has notifications handed over at once where nobody could find them again", async () => {
-    for (const user of ["alice", undefined]) {
+  // It was shown and acknowledged: its data must not go with the page.
+  for (const user of ["alice", undefined] as const) {
+    test(`has a notification's data after a reload, once it is known whose: ${user}`, async () => {
       const shown: ShownNotification[] = [];
       const notifier: Notifier = {
         show: (notification) => shown.push(notification) > 0,
         withdraw: () => undefined,
         onTap: () => () => undefined,
       };
-      const { appState } = new FakeSurroundings("unknown", "background");
-      const made = await connected({
-        ...{ app: "demo", getToken: async () => "opaque", appState, notifier },
+      const options = {
+        ...{ app: "demo", getToken: async () => "opaque", notifier, storage: memoryStorage() },
         ...(user === undefined ? {} : { user }),
-      });
+      };
+      const { appState } = new FakeSurroundings("unknown", "background");
+      const before = await connected({ ...options, appState });
       const head = { kind: "notification", notification: { title: "t", body: "b", url: "/" } };
-      made.edge.socket.reply([serverKinds.message, 0, 1, 1, 0, "m1", head, "body"]);
-      await made.clock.advanceAndSettle(50);
-      deepEqual([made.taken.length, shown.length], user === undefined ? [1, 0] : [0, 1]);
-    }
-  });
+      before.edge.socket.reply([serverKinds.message, 0, 1, 1, 0, "m1", head, "body"]);
+      await before.clock.advanceAndSettle(50);
+      deepEqual([before.taken.length, shown.length], [0, 1]);
+      const after = await connected(options);
+      await after.clock.advanceAndSettle(50);
+      deepEqual(ids(after.taken), ["m1"]);
+    });
+  }
 });
 
 describe("a token that nobody can vouch for now", () => {

@@ -164,6 +164,86 @@ describe("in the background", () => {
     deepEqual(third.taken, [], "once");
   });
 
+  // It was stored as nobody's, acknowledged, and forgotten by the next page.
+  test("notification: data outlasts a reload, of a token that does not say whose it is", async () => {
+    const storage = memoryStorage();
+    const given = { storage, getToken: async () => "opaque" };
+    const first = await presented("background", given);
+    await first.send(1, "notification");
+    equal(acked(first), 1);
+    const second = await connected(given);
+    await second.clock.settle();
+    deepEqual(ids(second.taken), ["m1"]);
+    second.edge.socket.drop();
+    await second.clock.advanceAndSettle(1_000);
+    second.edge.socket.accept(1, 1);
+    await second.clock.settle();
+    deepEqual(ids(second.taken), ["m1"], "once");
+  });
+
+  // While it is shown nobody knows whether it will be: 5 seconds at most.
+  describe("notification: while it is being shown", () => {
+    async function showing() {
+      const made = await presented("background");
+      let end: (isShown: boolean) => void = () => {};
+      made.notifier.answer = () => new Promise<boolean>((resolve) => (end = resolve));
+      await made.send(1, "notification");
+      const endShowing = async (isShown: boolean): Promise<void> => {
+        end(isShown);
+        await made.clock.settle();
+      };
+      return { ...made, end: endShowing };
+    }
+
+    for (const isShown of [true, false]) {
+      test(`taken back, it leaves the display and the app (${isShown})`, async () => {
+        const made = await showing();
+        made.edge.socket.reply([serverKinds.recalled, 0, ["m1"]]);
+        made.notifier.withdrawn.length = 0;
+        await made.end(isShown);
+        await made.clock.advanceAndSettle(50);
+        deepEqual([ids(made.taken), made.notifier.withdrawn], [[], isShown ? ["m1"] : []]);
+        equal(acked(made), 1);
+      });
+
+      test(`somebody looks: data to the app once, and nothing stays (${isShown})`, async () => {
+        const made = await showing();
+        made.around.become({ app: "front" });
+        await made.clock.settle();
+        made.notifier.withdrawn.length = 0;
+        await made.end(isShown);
+        await made.clock.advanceAndSettle(50);
+        deepEqual([ids(made.taken), made.notifier.withdrawn], [["m1"], isShown ? ["m1"] : []]);
+        equal(acked(made), 1);
+      });
+    }
+
+    test("shown too late, it leaves the display: the app has it", async () => {
+      const made = await showing();
+      await made.clock.advanceAndSettle(5_100);
+      deepEqual(ids(made.taken), ["m1"]);
+      await made.end(true);
+      deepEqual(made.notifier.withdrawn, ["m1"]);
+    });
+  });
+
+  test("notification: stored by a page that ended before it was taken, it comes once", async () => {
+    const storage = memoryStorage();
+    const first = await presented("background", { storage });
+    first.notifier.answer = () => new Promise<boolean>(() => {});
+    await first.send(1, "notification");
+    const second = await presented("background", { storage });
+    await second.clock.settle();
+    await second.send(1, "notification");
+    equal(acked(second), 1);
+    second.around.become({ app: "front" });
+    await second.clock.settle();
+    deepEqual(ids(second.taken), ["m1"]);
+    const third = await presented("front", { storage });
+    await third.clock.settle();
+    deepEqual(ids(third.taken), []);
+  });
+
   test("notification: another user's data is nobody's business", async () => {
     const storage = memoryStorage();
     const first = await presented("background", { storage });
@@ -218,6 +298,33 @@ describe("where it cannot be shown", () => {
     equal(made.errors[0]?.code, "STORAGE");
   });
 
+  test("or what is kept cannot be read: nothing is written over it", async () => {
+    const written: string[] = [];
+    const made = await presented("background", {
+      storage: {
+        get: (key) => (key.endsWith("held") ? Promise.reject(new Error("blocked")) : null),
+        set: (key) => void written.push(key),
+      },
+    });
+    await made.send(1, "notification");
+    deepEqual(ids(made.taken), ["m1"]);
+    equal(written.includes("belfry.held"), false);
+  });
+
+  test("by a display that throws when it is told to take away: the device goes on", async () => {
+    const made = await presented("background");
+    made.notifier.withdraw = () => {
+      throw new Error("a native module");
+    };
+    await made.send(1, "notification");
+    made.edge.socket.reply([serverKinds.recalled, 0, ["m1"]]);
+    await made.send(2, "notification");
+    made.around.become({ app: "front" });
+    await made.clock.settle();
+    deepEqual(ids(made.taken), ["m2"]);
+    equal(made.errors[0]?.code, "NOTIFIER");
+  });
+
   test("or turned off: the app gets the data at once", async () => {
     const made = await presented("background", { notifier: false });
     await made.send(1, "notification");
@@ -237,6 +344,25 @@ describe("held messages", () => {
       ids(made.taken),
       Array.from({ length: count }, (_, at) => `m${at + 1}`),
     );
+  });
+
+  // Each that the app refused made room for none, and one more was held.
+  test("are bounded also while the app refuses the oldest", async () => {
+    const storage = memoryStorage();
+    const refused: string[] = [];
+    const made = await presented("background", {
+      storage,
+      onMessage: ({ id }) => {
+        refused.push(id);
+        throw new Error("not now");
+      },
+    });
+    for (let seq = 1; seq <= heldMax + 1; seq++) await made.send(seq, "notification");
+    deepEqual(refused, ["m1", `m${heldMax + 1}`]);
+    equal(acked(made), heldMax);
+    equal(made.edge.socket.closedWith, 3003);
+    const record = JSON.parse(String(await storage.get("belfry.held"))) as { messages: string[] };
+    equal(record.messages.length, heldMax);
   });
 
   test("that the app refuses stay for the next time, and not for ever", async () => {

@@ -3,9 +3,10 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { retryAfterMs } from "../../src/base/retry-after.js";
+import { memoryStorage } from "../../src/client/platform.js";
 import { closeHintMs, ReconnectPace } from "../../src/client/reconnect-pace.js";
 import { VirtualClock } from "../support/virtual-clock.js";
-import { connected } from "./device-stage.js";
+import { connected, stage } from "./device-stage.js";
 
 function pace(draw = 0.5, own = {}): { pace: ReconnectPace; clock: VirtualClock } {
   const clock = new VirtualClock();
@@ -67,6 +68,14 @@ describe("a reconnect pace", () => {
     equal(own.nextMs(), 2_000);
   });
 
+  test("is not hurried by a server that takes seconds for milliseconds", () => {
+    const { pace: one } = pace(0.999);
+    one.adopt({ baseMs: 0.5, capMs: 30 });
+    equal(one.nextMs(), 99.9);
+    for (let attempt = 0; attempt < 9; attempt++) one.nextMs();
+    equal(one.nextMs(), 999);
+  });
+
   test("reads hints of closes and of HTTP", () => {
     equal(closeHintMs(4005, ""), 5_000);
     equal(closeHintMs(4007, ""), 5_000);
@@ -93,6 +102,30 @@ describe("a device", () => {
     equal(edge.sockets.length, 1);
     await clock.advanceAndSettle(20_001);
     equal(edge.sockets.length, 2);
+  });
+
+  // Each page that was opened in a storm asked at once.
+  test("waits as long as a close asked for that a page before it got", async () => {
+    const storage = memoryStorage();
+    const first = await connected({ storage });
+    first.edge.socket.drop(4005, "shedding retryAfterMs=20000");
+    first.device.close();
+    await first.clock.advanceAndSettle(5_000);
+    const second = stage({ storage, clock: first.clock });
+    second.device.connect();
+    await second.clock.settle();
+    const { state } = second.device;
+    equal(state.name === "waiting" && state.retryInMs, 15_000 + 7_500);
+    second.device.connect();
+    await second.clock.advanceAndSettle(22_500);
+    equal(second.edge.sockets.length, 1);
+    second.device.close();
+    first.clock.jumpWall(-7_200_000);
+    const third = stage({ storage, clock: first.clock });
+    third.device.connect();
+    await third.clock.settle();
+    equal(third.edge.sockets.length, 1, "the clock was set back");
+    third.device.close();
   });
 
   test("waits as long as a refused handshake asks for", async () => {

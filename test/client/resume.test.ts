@@ -113,6 +113,16 @@ describe("an edge that sends its clients away", () => {
 });
 
 describe("an attach", () => {
+  test("that is ahead of the app does not go on where it was", async () => {
+    const { edge, clock, device } = await connected();
+    edge.socket.message(1, 0);
+    edge.socket.drop();
+    await clock.advanceAndSettle(10_000);
+    edge.socket.accept(1, 3);
+    const { state } = device;
+    equal(state.name === "attached" && state.isResumed, false);
+  });
+
   test("says whether it goes on where the app was", async () => {
     const { edge, clock, states } = await connected();
     const isResumed = (): boolean | undefined => {
@@ -160,6 +170,15 @@ describe("what was shown", () => {
     second.edge.socket.message(1, 0, "m2", 9);
     second.edge.socket.message(2, 1, "m3", 9);
     deepEqual(ids(second.taken), ["m3"]);
+  });
+
+  // A page that a tap opens asks before it connects.
+  test("before a reload is not new before the device has connected", async () => {
+    const storage = memoryStorage();
+    const first = await connected({ storage });
+    first.edge.socket.message(1, 0);
+    await first.clock.advanceAndSettle(50);
+    equal(stage({ storage }).device.isNew("m1"), false);
   });
 
   test("on another channel before the device has connected is not shown again", async () => {

@@ -258,6 +258,35 @@ describe("tabs of one browser", () => {
     equal(stage.edge.sockets[0]?.closedWith, 1000, "the one that was robbed knows");
   });
 
+  // Apps take `stopped` for a sign-in elsewhere.
+  test("of which one was robbed while it hung are not told that they were replaced", async () => {
+    const stage = new Stage();
+    const page = stage.browser.tab();
+    const later = (cause: unknown) =>
+      new Promise((_, reject) => void stage.clock.after(200, () => reject(cause)));
+    const request: FakeTab["locks"]["request"] = (...how) =>
+      page.locks.request(...how).catch(later);
+    const { channel, lifecycle } = page;
+    const first = await stage.open({ tabs: { locks: { request }, channel, lifecycle } });
+    await stage.accept();
+    const second = await stage.open();
+    page.hang();
+    for (let beat = 0; beat < 3; beat++) {
+      await stage.clock.advanceAndSettle(9_950);
+      stage.edge.socket.reply([serverKinds.ping, beat]);
+    }
+    await stage.clock.advanceAndSettle(160);
+    equal(stage.edge.sockets.length, 2);
+    stage.edge.sockets[0]?.drop(4505, "a newer connection");
+    await stage.accept();
+    await stage.clock.advanceAndSettle(5_000);
+    deepEqual(first.states.includes("stopped"), false, first.states.join(" "));
+    equal(second.device.state.name, "attached");
+    stage.edge.socket.drop(4505, "a newer connection");
+    await stage.clock.advanceAndSettle(1_000);
+    equal(second.states.at(-1), "stopped", "by another device of that name");
+  });
+
   test("that nobody looks at steal nothing, and a leader that answers is left alone", async () => {
     const stage = new Stage();
     await stage.open({}, "background");
@@ -270,6 +299,92 @@ describe("tabs of one browser", () => {
     }
     equal(stage.edge.sockets.length, 1);
     hidden.device.close();
+  });
+
+  // It was judged by when the leader was last heard of, and took its lock each time.
+  test("of which one comes to the front after a while leave a leader that answers alone", async () => {
+    const stage = new Stage();
+    await stage.open();
+    await stage.accept();
+    const second = await stage.open({}, "background");
+    const pass = async (): Promise<void> => {
+      for (let beat = 0; beat < 10; beat++) {
+        await stage.clock.advanceAndSettle(9_000);
+        stage.edge.socket.reply([serverKinds.ping, beat]);
+      }
+    };
+    for (let look = 0; look < 3; look++) {
+      await pass();
+      second.around.become({ app: "front" });
+      await stage.clock.settle();
+      second.around.become({ app: "background" });
+    }
+    second.around.become({ app: "front" });
+    await stage.clock.settle();
+    // The machine sleeps, and the timer that asks is the first thing that wakes.
+    stage.clock.oversleep(3_600_000);
+    await stage.clock.settle();
+    equal(stage.edge.sockets.length, 1);
+    deepEqual(second.errors, []);
+  });
+
+  test("that get no locks are devices by themselves, without asking again and again", async () => {
+    for (const name of ["SecurityError", "InvalidStateError"]) {
+      const stage = new Stage();
+      let asked = 0;
+      const page = stage.browser.tab();
+      const locks = {
+        request: async () => {
+          asked += 1;
+          // Or the test would never end.
+          if (asked > 1_000) await new Promise(() => {});
+          throw new DOMException("denied", name);
+        },
+      };
+      const tabs = { locks, channel: page.channel, lifecycle: page.lifecycle };
+      const { device } = await stage.open({ tabs });
+      equal(asked, 1);
+      equal(stage.edge.sockets.length, name === "SecurityError" ? 1 : 0);
+      await stage.clock.advanceAndSettle(100_000);
+      ok(asked <= 25, `${name}: ${asked} times`);
+      device.close();
+      await stage.clock.settle();
+      equal(stage.clock.pendingTimers, 0);
+    }
+  });
+
+  test("of which one cannot lead do not try in a circle", async () => {
+    const stage = new Stage();
+    let tries = 0;
+    const notifier = {
+      show: () => false,
+      withdraw: () => {},
+      onTap: () => {
+        tries += 1;
+        throw new Error("a native module");
+      },
+    };
+    const { errors } = await stage.open({ notifier });
+    await stage.clock.settle();
+    equal(tries, 1);
+    ok(errors[0]?.startsWith("TABS"));
+  });
+
+  test("that are closed are given nothing that still waits", async () => {
+    const stage = new Stage();
+    await stage.open();
+    await stage.accept();
+    const started: string[] = [];
+    const second = await stage.open({
+      onMessage: ({ id }) => {
+        started.push(id);
+        return new Promise<void>((resolve) => void stage.clock.after(500, resolve));
+      },
+    });
+    await stage.send(1, 2, 3);
+    second.device.close();
+    await stage.clock.advanceAndSettle(5_000);
+    deepEqual(started, ["m1"]);
   });
 
   test("of another user share nothing", async () => {
@@ -305,7 +420,7 @@ describe("tabs of one browser", () => {
     await stage.accept();
     const second = await stage.open();
     stage.edge.socket.drop(4505, "a newer connection");
-    await stage.clock.settle();
+    await stage.clock.advanceAndSettle(1_000);
     equal(second.device.state.name, "stopped");
     second.device.connect();
     await stage.clock.settle();
@@ -468,4 +583,46 @@ test("where tabs cannot share, each is a device by itself", async () => {
   await stage.clock.settle();
   equal(stage.edge.sockets.length, 1);
   device.close();
+});
+
+// They were one device by name, and each that came replaced the one before for good.
+test("where tabs cannot share, what one stores is no other tab's", async () => {
+  const edge = new FakeEdge();
+  const clock = new VirtualClock();
+  const web = () => {
+    const storage = memoryStorage();
+    return { getItem: (key: string) => storage.get(key), setItem: storage.set };
+  };
+  const names = ["localStorage", "sessionStorage"] as const;
+  const before = names.map((name) => Object.getOwnPropertyDescriptor(globalThis, name));
+  const set = (name: string, value: unknown) =>
+    Object.defineProperty(globalThis, name, { value, configurable: true });
+  const denied = {
+    locks: { request: () => Promise.reject(new DOMException("denied", "SecurityError")) },
+    channel: new FakeBrowser().tab().channel,
+    lifecycle: { onSuspend: () => () => {}, onResume: () => () => {} },
+  };
+  try {
+    set("localStorage", web());
+    for (const tabs of [undefined, undefined, denied]) {
+      set("sessionStorage", web());
+      const device = createSharedDevice({
+        ...{ share: "alice", url: "ws://edge", onMessage: () => {}, clock },
+        ...{ getToken: async () => tokenFor("alice"), socket: edge.constructorForClients },
+        ...(tabs === undefined ? {} : { tabs }),
+      });
+      device.connect();
+      await clock.settle();
+      edge.socket.open();
+      device.close();
+    }
+    const devices = edge.sockets.map(({ hello }) => hello.device);
+    equal(new Set(devices).size, 3);
+  } finally {
+    for (const [at, name] of names.entries()) {
+      const own = before[at];
+      if (own === undefined) Reflect.deleteProperty(globalThis, name);
+      else Object.defineProperty(globalThis, name, own);
+    }
+  }
 });

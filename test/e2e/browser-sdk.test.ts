@@ -1,6 +1,7 @@
 /** The SDK in a real Chromium, before an edge that the test plays frame by frame. */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import type { CDPSession, Page } from "playwright-core";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import { Browser } from "../support/browser.js";
@@ -289,6 +290,23 @@ describe("two tabs", () => {
     await until("the first has it too", async () => (await shownIn(first)).includes("two"));
     equal(edge.peers.length, 2);
     equal(edge.open, 1);
+  });
+
+  // Whoever came to the front after a quiet while took the connection over.
+  test("leave the connection where it is when one comes to the front after a while", async () => {
+    const first = await begin({ share });
+    const second = await begin({ share });
+    await hide(second);
+    const lastTold = () => edge.peers[0]?.ofKind(clientKinds.tell).at(-1)?.[1];
+    await until("nobody looks", () => isDeepStrictEqual(lastTold(), { app: "background" }));
+    await second.clock.install();
+    await second.clock.fastForward(120_000);
+    await second.bringToFront();
+    await until("somebody looks", () => isDeepStrictEqual(lastTold(), { app: "front" }));
+    edge.push("one");
+    await untilShown(first, "one");
+    await untilShown(second, "one");
+    equal(edge.peers.length, 1);
   });
 
   test("of which one is in front are an app in front", async () => {

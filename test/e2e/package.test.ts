@@ -142,6 +142,25 @@ test("has types that a strict TypeScript program compiles with", async () => {
   await scratch.run(process.execPath, [tsc, ...strict, "--lib", "es2023,dom", "uses.ts"]);
 });
 
+test("has types of the client that a program for Node compiles with, which knows no browser", async () => {
+  await writeFile(
+    join(scratch.folder, "in-node.ts"),
+    `import { WebSocket } from "ws";
+     import { createDevice } from "belfry/client";
+     import { wsSocket } from "belfry/client/ws";
+     const getToken = async () => "";
+     const onMessage = () => {};
+     createDevice({ url: "ws://x", socket: wsSocket(WebSocket), getToken, onMessage });
+     createDevice({ dispatcher: "https://x", fetch, getToken, onMessage });
+    `,
+  );
+  const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
+  const strict = ["--strict", "--noEmit", "--module", "nodenext", "--target", "es2022"];
+  const roots = ["--typeRoots", join(root, "node_modules", "@types"), "--types", "node,ws"];
+  const only = ["--lib", "es2023", ...roots, "in-node.ts"];
+  await scratch.run(process.execPath, [tsc, ...strict, ...only]);
+});
+
 async function runExample(
   name: string,
   args: readonly string[] = [],
