@@ -75,6 +75,8 @@ const stableAfterMs = 10_000;
 const deviceIdLength = 20;
 /** A network that comes and goes hurries nobody more often. */
 const hurryEveryMs = 5_000;
+/** Who is to move waits so long for answers to calls: half of what an edge gives it. */
+const callGraceMs = 5_000;
 
 class DeviceClient implements Device {
   private phase: Phase = { name: "idle" };
@@ -297,7 +299,8 @@ class DeviceClient implements Device {
       case "reconnect": {
         const { afterMs, spreadMs, edges } = directive;
         const delayMs = afterMs + this.parts.random.next() * spreadMs;
-        connection.planIn(delayMs, () => this.moveOn(connection, edges));
+        const move = () => this.moveOn(connection, edges);
+        connection.planIn(delayMs, () => this.calls.leave(callGraceMs, move));
         return;
       }
       case "kick":
