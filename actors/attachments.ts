@@ -8,7 +8,15 @@
  * Invariant: a cursor moves only over what this owner, or by the client's own word
  * another one, has sent to the device.
  */
-import type { Acked, Attach, ConnectionRef, EdgeGone, Resend } from "../src/protocol/messages.js";
+import type { ClientAppState } from "../src/protocol/client-surroundings.js";
+import type {
+  Acked,
+  AppStateChanged,
+  Attach,
+  ConnectionRef,
+  EdgeGone,
+  Resend,
+} from "../src/protocol/messages.js";
 import { appOfKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import type { Device } from "./device.js";
@@ -31,7 +39,10 @@ export class Attachments {
       return;
     }
     // The edge asks again while the answer is on its way: one window at a time is enough.
-    if (deliveries.wasJustAttached(admission.device, attach)) return;
+    if (deliveries.wasJustAttached(admission.device, attach)) {
+      this.noteApp(admission.device, attach.app);
+      return;
+    }
     const { device, isNew, removed } = admission;
     if (isNew) this.addDevice(device, removed);
     else if (!device.isServedOn(attach)) this.closeReplaced(device.edge, device.connection);
@@ -60,6 +71,18 @@ export class Attachments {
     device.disconnect(desk.context.node.clock.wallMs());
     desk.write().isRecordDue = true;
     desk.noteDisconnected();
+  }
+
+  appStateChanged(changed: AppStateChanged): void {
+    const device = this.servedOn(changed);
+    // Of one that is not attached yet its attach says the same.
+    if (device !== undefined) this.noteApp(device, changed.app);
+  }
+
+  private noteApp(device: Device, app: ClientAppState | undefined): void {
+    if (app === undefined || device.app === app) return;
+    device.app = app;
+    this.desk.noteAppState();
   }
 
   loseEdge({ edge }: EdgeGone): void {

@@ -9,6 +9,7 @@
  */
 
 import type { DeviceRecord } from "../src/ports/inbox-store.js";
+import type { ClientAppState } from "../src/protocol/client-surroundings.js";
 import type { Attach, ConnectionRef } from "../src/protocol/messages.js";
 import type { Target } from "../src/protocol/push-command.js";
 import { Attempts } from "./attempts.js";
@@ -26,6 +27,8 @@ export class Device {
   /** The edge actor's address while connected. */
   edge: string | undefined = undefined;
   connection = 0;
+  /** Whether somebody looks at its app, while connected; undefined where it does not say. */
+  app: ClientAppState | undefined = undefined;
   /** seq and bytes of each message sent and not acked, alternating; undefined when none. */
   private unacked: number[] | undefined = undefined;
   private unackedBytes = 0;
@@ -99,6 +102,7 @@ export class Device {
     this.edge = attach.edge;
     this.connection = attach.connection;
     this.connect = attach.connect;
+    this.app = attach.app;
     this.platform = sharedPlatform(attach.platform);
     this.seenAtMs = nowWallMs;
     this.attempts?.noteAttached();
@@ -224,6 +228,7 @@ export class Device {
       unacked: this.unackedCount,
       isStalled: this.isStalled,
       connection: this.isConnected ? `${this.edge}/${this.connection}` : null,
+      app: this.isConnected ? (this.app ?? null) : null,
     };
   }
 }

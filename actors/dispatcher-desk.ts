@@ -18,6 +18,7 @@ import {
   plainWeight,
   weightMax,
   withAway,
+  withHeartbeat,
   withOther,
   withoutOther,
   withWeight,
@@ -72,6 +73,10 @@ async function answer(node: NodeContext, request: DispatcherRequest): Promise<An
     }
     case "edges-forget":
       return change(node, (policy) => withoutOther(policy, request.idc));
+    case "edges-heartbeat": {
+      const { kind: _, ...bounds } = request;
+      return change(node, (policy) => withHeartbeat(policy, bounds));
+    }
     case "edges-away":
       return change(node, (policy) => withAway(policy, request.idc));
     default:
@@ -106,7 +111,7 @@ async function change({ placement }: NodeContext, decide: Change): Promise<Answe
 }
 
 function viewEdges({ view, idc }: NodeContext): Record<string, unknown> {
-  const { weights, draining, others, awayTo } = view.edgePolicy;
+  const { weights, draining, others, awayTo, heartbeat } = view.edgePolicy;
   const edges = [...view.nodes.values()].map((record) => ({
     nodeId: record.nodeId,
     idc: record.idc,
@@ -121,6 +126,7 @@ function viewEdges({ view, idc }: NodeContext): Record<string, unknown> {
     idc,
     letInPercent: view.letInPercent,
     awayTo: awayTo ?? null,
+    heartbeat: heartbeat ?? null,
     edges,
     absentInDrain: [...draining.keys()].filter((nodeId) => !isHere(nodeId)),
     others,

@@ -59,18 +59,30 @@ export interface Limits {
    */
   readonly handshakesMax: number;
   readonly helloDeadlineMs: number;
+  /** Of a client that says nothing of its network and asks for nothing. */
   readonly heartbeatMs: number;
-  /** Nothing heard for so long: closed. */
+  /** Nothing heard for so long at that interval, and at others in proportion: closed. */
   readonly heartbeatDeadlineMs: number;
+  /** Of clients that say what they are connected by; see topology/heartbeat. */
+  readonly heartbeatWifiMs: number;
+  readonly heartbeatCellularMs: number;
+  readonly heartbeatEthernetMs: number;
+  readonly heartbeatFrontMs: number;
+  /** Whatever is asked for. */
+  readonly heartbeatMinMs: number;
+  readonly heartbeatMaxMs: number;
   /** Heads, frames and messages that are not whole, of all of an edge's peers. */
   readonly unfinishedBytesMax: number;
   /** One connection is read so fast, each 4 KiB counting as one more; above, more slowly. */
   readonly connectionFramesPerSecond: number;
   readonly connectionFramesBurst: number;
-  /** Unsent bytes of one connection; beyond, it is closed as a slow consumer. */
+  /** Bound to one connection at once; and of an edge, all beside the first of each. */
+  readonly sessionsPerConnectionMax: number;
+  readonly furtherSessionsMax: number;
+  /** Unsent bytes of one connection: above half, no QoS 0; beyond, it is closed. */
   readonly connectionBufferBytesMax: number;
   /** Clients' calls to services under way, and what they carry. */
-  readonly connectionCallsMax: number;
+  readonly sessionCallsMax: number;
   readonly userCallsMax: number;
   readonly appCallsMax: number;
   readonly edgeCallsMax: number;
@@ -92,6 +104,8 @@ export interface Limits {
   readonly presenceGraceMs: number;
   /** A user whose last connection is gone for so long is announced as offline. */
   readonly offlineAfterMs: number;
+  /** Whether somebody looks at the app is announced of one user no more often. */
+  readonly appStateEveryMs: number;
   /** Every so often it is looked whether a user announced as online is there: owners may have died. */
   readonly onlineCheckMs: number;
   readonly tokenGraceMs: number;
@@ -197,14 +211,24 @@ export const defaultLimits: Limits = {
   helloDeadlineMs: 10 * second,
   heartbeatMs: 30 * second,
   heartbeatDeadlineMs: 75 * second,
+  heartbeatWifiMs: 2 * minute,
+  // Each one wakes a radio; a client whose network forgets sooner asks for less once it has seen it.
+  heartbeatCellularMs: 4 * minute,
+  heartbeatEthernetMs: minute,
+  heartbeatFrontMs: minute,
+  heartbeatMinMs: 15 * second,
+  heartbeatMaxMs: 5 * minute,
   // Beside 4 KiB for each, which are not counted: 3.6 KiB for each of 18,000.
   unfinishedBytesMax: 64 * 1024 * 1024,
   // Twice what one user may be pushed, should it ack each message by itself.
   connectionFramesPerSecond: 2_000,
   connectionFramesBurst: 4_000,
+  sessionsPerConnectionMax: 8,
+  // One beside each connection, on average.
+  furtherSessionsMax: 18_000,
   connectionBufferBytesMax: 1024 * 1024,
   // As many as the SDK makes at once.
-  connectionCallsMax: 64,
+  sessionCallsMax: 64,
   // Those of connections that are gone count until they end: who comes and goes gains nothing.
   userCallsMax: 256,
   // One app's slow service leaves the others half.
@@ -225,6 +249,8 @@ export const defaultLimits: Limits = {
   presenceGraceMs: 10 * second,
   // A client that changes networks, or whose edge died, is back by then.
   offlineAfterMs: 10 * second,
+  // Each is a write to the store and an event; who flips faster is told as it stands then.
+  appStateEveryMs: 5 * second,
   // A row in the store for each connected user of an app that wants presence, every so often.
   onlineCheckMs: 5 * minute,
   tokenGraceMs: 30 * second,

@@ -1,6 +1,7 @@
 /** Answers what operators ask of this node; see protocol/operator-desk for the questions. */
 import { unreachable } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
+import type { DirectiveRequest } from "../src/protocol/directive-request.js";
 import {
   type ErrorAnswer,
   type ErrorCode,
@@ -28,6 +29,7 @@ import type { ActorKind } from "../src/runtime/kind.js";
 import type { BusSubscription } from "../src/runtime/ports.js";
 import type { ActorSystem } from "../src/runtime/system.js";
 import type { ViewUsage } from "./app-usage.js";
+import { carryOutDirective } from "./directive-desk.js";
 import { answerDispatcherRequest } from "./dispatcher-desk.js";
 import type { BackUpGroup } from "./group-backup.js";
 import { answerFromJournal } from "./journal-reader.js";
@@ -35,6 +37,7 @@ import { answerLaneRequest } from "./lane-desk.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import type { ViewSession } from "./session.js";
+import type { Directed } from "./session-directives.js";
 
 interface AnswerOperator {
   readonly kind: "AnswerOperator";
@@ -203,6 +206,8 @@ export class OperatorDesk extends Actor<DeskMessage> {
       }
       case "user":
         return this.viewUser(request.app, request.uid);
+      case "directive":
+        return this.direct(request);
       case "backup":
         return this.backUp(request);
       case "usage":
@@ -220,6 +225,7 @@ export class OperatorDesk extends Actor<DeskMessage> {
       case "edges-other":
       case "edges-forget":
       case "edges-away":
+      case "edges-heartbeat":
       case "edge-weigh":
       case "edge-drain":
       case "edge-undrain":
@@ -258,6 +264,15 @@ export class OperatorDesk extends Actor<DeskMessage> {
     const view: ViewSession = { kind: "ViewSession", key };
     const shards = addressOn(nodeNameOf(this.node), "shards");
     return deskAnswer(await this.ask(shards, view, this.node.limits.requestDeadlineMs));
+  }
+
+  private async direct(request: DirectiveRequest) {
+    const shards = addressOn(nodeNameOf(this.node), "shards");
+    const { requestDeadlineMs } = this.node.limits;
+    const answer = await carryOutDirective(this.node, request, (order) =>
+      this.ask<Directed>(shards, order, requestDeadlineMs),
+    );
+    return "retryable" in answer ? answer : deskAnswer(answer);
   }
 
   private async backUp({ group, folder, permit }: Extract<DeskRequest, { kind: "backup" }>) {

@@ -1,33 +1,30 @@
 /**
- * Which routes a session of a connection may call, where its token names them: most tokens
- * name none, and cost nothing here.
+ * Which routes a session may call, where its token names them: most tokens name none, and
+ * cost nothing here.
  */
 import type { ConnectionId } from "../src/ports/edge-transport.js";
 import { encodeToken } from "../src/protocol/tokens.js";
 
 export class RouteLists {
-  /** By index of the session; a list is one text with each encoded route between dots. */
-  private readonly lists = new Map<ConnectionId, Map<number, string>>();
+  /** By the session's number; a list is one text with each encoded route between dots. */
+  private readonly lists = new Map<ConnectionId, string>();
 
   /** As the session's newest token says; without `routes` it may call all. */
-  set(connection: ConnectionId, session: number, routes: readonly string[] | undefined): void {
-    const ofConnection = this.lists.get(connection) ?? new Map<number, string>();
-    if (routes === undefined) ofConnection.delete(session);
-    else ofConnection.set(session, `.${routes.map(encodeToken).join(".")}.`);
-    if (ofConnection.size === 0) this.lists.delete(connection);
-    else this.lists.set(connection, ofConnection);
+  set(session: ConnectionId, routes: readonly string[] | undefined): void {
+    if (routes === undefined) this.lists.delete(session);
+    else this.lists.set(session, `.${routes.map(encodeToken).join(".")}.`);
   }
 
-  allows(connection: ConnectionId, session: number, route: string): boolean {
-    const list = this.lists.get(connection)?.get(session);
+  allows(session: ConnectionId, route: string): boolean {
+    const list = this.lists.get(session);
     return list === undefined || list.includes(`.${encodeToken(route)}.`);
   }
 
-  forget(connection: ConnectionId): void {
-    this.lists.delete(connection);
+  forget(session: ConnectionId): void {
+    this.lists.delete(session);
   }
 
-  /** Connections with a list. */
+  /** Sessions with a list. */
   get size(): number {
     return this.lists.size;
   }

@@ -20,6 +20,8 @@ export interface SessionDesk extends Outlet {
   /** A device was attached, or went: services may want to be told. */
   noteConnected(): void;
   noteDisconnected(): void;
+  /** Somebody looks at one of the apps, or nobody does any more. */
+  noteAppState(): void;
   /** Everything that was ever given out is on disk. */
   readonly isSettled: boolean;
   /** The session as the delivery journal names it. */

@@ -14,9 +14,11 @@
 import { assert, ignoreUnknown } from "../src/base/assert.js";
 import { Fault } from "../src/base/result.js";
 import type { SessionRecord, StoredSession } from "../src/ports/inbox-store.js";
+import type { ClientAppState } from "../src/protocol/client-surroundings.js";
 import type { StepSession } from "../src/protocol/journal-batch.js";
 import type {
   AcceptPush,
+  DirectConnection,
   EdgeGone,
   FromEdge,
   ServeInbox,
@@ -26,9 +28,10 @@ import { type ReceiptKind, wantsReceipt } from "../src/protocol/service-event.js
 import type { SessionKey } from "../src/protocol/shards.js";
 import { Actor } from "../src/runtime/actor.js";
 import type { Address } from "../src/runtime/address.js";
-import type { Asker, StopReason } from "../src/runtime/envelope.js";
+import type { Asker, AskResult, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { AnnouncedPresence, type PresenceHolder } from "./announced-presence.js";
+import { appStateOf } from "./app-states.js";
 import { Attachments } from "./attachments.js";
 import { Deliveries } from "./deliveries.js";
 import { Device } from "./device.js";
@@ -44,6 +47,7 @@ import { refusePostponed } from "./postponed.js";
 import { PushAcceptance } from "./push-acceptance.js";
 import { answerInbox } from "./push-answering.js";
 import type { Postponed, SessionDesk } from "./session-desk.js";
+import { type DirectingSession, type DirectSession, direct } from "./session-directives.js";
 import { wishesOf } from "./shard-changes.js";
 import type { ShardContext } from "./shard-context.js";
 import { eraseUnread, refuseUnread, UnreadSession } from "./unread-session.js";
@@ -77,6 +81,7 @@ export type SessionMessage =
   | PresenceTick
   | DueTick
   | ViewSession
+  | DirectSession
   | Freeze;
 
 const sessionKind: ActorKind = {
@@ -88,6 +93,7 @@ const sessionKind: ActorKind = {
 
 const outlastsErasure: ReadonlySet<SessionMessage["kind"]> = new Set([
   ...(["AcceptPush", "ServeInbox", "Committed", "AckWaitTick", "ViewSession", "Freeze"] as const),
+  "DirectSession",
 ]);
 /** Who goes says so once, and the erasure may yet be refused. */
 const outlastsAnnouncement: ReadonlySet<SessionMessage["kind"]> = new Set([
@@ -95,10 +101,15 @@ const outlastsAnnouncement: ReadonlySet<SessionMessage["kind"]> = new Set([
   ...(["Detach", "EdgeGone", "PresenceTick"] as const),
 ]);
 
+/** Within what an operator's desk waits. */
+const directiveDeadlineMs = 2_000;
 const noDevices: readonly Device[] = [];
 const ackWaitTick: AckWaitTick = { kind: "AckWaitTick" };
 
-export class Session extends Actor<SessionMessage> implements SessionDesk, PresenceHolder {
+export class Session
+  extends Actor<SessionMessage>
+  implements SessionDesk, PresenceHolder, DirectingSession
+{
   private loadedInbox: Inbox | UnreadSession | undefined = undefined;
   devices: readonly Device[] = noDevices;
   postponed: Postponed[] | undefined = undefined;
@@ -204,6 +215,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
       case "EdgeGone":
         this.attachments.loseEdge(message);
         return;
+      case "AppStateChanged":
+        this.attachments.appStateChanged(message);
+        return;
       case "AckWaitTick":
         return this.onAckWaitTick();
       case "PresenceTick":
@@ -215,6 +229,9 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
         return;
       case "ViewSession":
         from?.answer(this.inspect());
+        return;
+      case "DirectSession":
+        if (from !== undefined) direct(this, message, from);
         return;
       case "Freeze":
         this.isFreezing = true;
@@ -241,6 +258,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
         this.onCommittedUnread(message.write);
         return;
       case "ViewSession":
+      case "DirectSession":
       case "Freeze":
         return this.onLoaded(message, from);
     }
@@ -409,6 +427,14 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     this.announced?.onDisconnected();
   }
 
+  noteAppState(): void {
+    this.announced?.onAppState();
+  }
+
+  get appState(): ClientAppState | undefined {
+    return appStateOf(this.devices);
+  }
+
   armPresence(delayMs: number): void {
     this.timer(delayMs, { kind: "PresenceTick" });
   }
@@ -417,6 +443,10 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
 
   tellEdge(edge: string | undefined, message: ToEdge): void {
     if (edge !== undefined) this.tell(edge as Address, message);
+  }
+
+  askEdge(edge: string, message: DirectConnection): Promise<AskResult<boolean>> {
+    return this.ask(edge as Address, message, directiveDeadlineMs);
   }
 
   noteAttempt(): void {
@@ -474,6 +504,8 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
       committedSeq: inbox?.committedSeq,
       inbox: inbox?.size,
       presence: this.presence,
+      app: this.appState ?? null,
+      announced: this.announced?.announced ?? null,
       devices: devices.map((device) => device.inspect()),
     };
   }

@@ -43,6 +43,7 @@ import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import { type Arrive, type Hold, type Open, PushIntake, type Retire } from "./push-intake.js";
 import type { ViewSession } from "./session.js";
+import type { DirectSession } from "./session-directives.js";
 import type { ForSession } from "./shard.js";
 import { type EdgeAppeared, type ForShard, type GroupServing, ShardGroup } from "./shard-group.js";
 
@@ -72,6 +73,7 @@ export type HostMessage =
   | ToSession
   | PlacementChanged
   | ViewSession
+  | DirectSession
   | GroupServing
   | GroupMayStart
   | GroupDrained
@@ -190,7 +192,8 @@ export class ShardHost extends Actor<HostMessage> {
         this.reconcile();
         return;
       case "ViewSession":
-        this.onViewSession(message, from);
+      case "DirectSession":
+        this.askSession(message, from);
         return;
       case "GroupServing":
         this.onGroupServing(message);
@@ -452,7 +455,7 @@ export class ShardHost extends Actor<HostMessage> {
     for (const group of this.running.keys()) this.tellChild(group, message);
   }
 
-  private onViewSession(message: ViewSession, from: Asker | undefined): void {
+  private askSession(message: ViewSession | DirectSession, from: Asker | undefined): void {
     if (from === undefined) return;
     const shard = shardOfKey(message.key);
     const group = this.node.store.groupOf(shard);

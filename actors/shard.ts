@@ -37,6 +37,7 @@ import { nodeNameOf } from "./placement-view.js";
 import { answerRefused } from "./push-answering.js";
 import type { PushRequest } from "./push-request.js";
 import { type DueTick, Session, type ViewSession } from "./session.js";
+import type { DirectSession } from "./session-directives.js";
 import type { ShardContext } from "./shard-context.js";
 
 export interface ReceivePush {
@@ -57,7 +58,14 @@ export interface ForSession {
   readonly message: FromEdge | DueTick;
 }
 
-export type ShardMessage = ReceivePush | ForSession | EdgeGone | ViewSession | ProbeShard | Freeze;
+export type ShardMessage =
+  | ReceivePush
+  | ForSession
+  | EdgeGone
+  | ViewSession
+  | DirectSession
+  | ProbeShard
+  | Freeze;
 
 const shardKind: ActorKind = {
   name: "shard",
@@ -103,7 +111,8 @@ export class Shard extends Actor<ShardMessage> {
         for (const key of this.childKeys()) this.tellChild(key, message);
         return;
       case "ViewSession":
-        this.onViewSession(message, from);
+      case "DirectSession":
+        this.askSession(message, from);
         return;
       case "ProbeShard":
         from?.answer(true);
@@ -217,7 +226,7 @@ export class Shard extends Actor<ShardMessage> {
     return this.tellChild(key, message);
   }
 
-  private onViewSession(message: ViewSession, from: Asker | undefined): void {
+  private askSession(message: ViewSession | DirectSession, from: Asker | undefined): void {
     if (from === undefined) return;
     if (!this.hasChild(message.key)) {
       if (this.isFreezing) {

@@ -20,7 +20,10 @@ export interface SignIn {
   readonly session: SessionKey;
   readonly device: string;
   readonly connect: number;
+  readonly expiresAtMs: number;
   readonly options: AttachOptions;
+  /** What it may call; absent: all. */
+  readonly routes?: readonly string[];
 }
 
 export function sessionOf({ app, sub }: Claims): SessionKey {
@@ -39,7 +42,11 @@ export function signIn(claims: Claims, hello: Hello, nowMs: number): Result<Sign
     start: hello.start,
     ...(hello.position === undefined ? {} : { taken: hello.position }),
   };
-  return accepted({ session, device, connect: hello.connect ?? nowMs, options });
+  const expiresAtMs = claims.exp * 1_000;
+  const connect = hello.connect ?? nowMs;
+  const { routes } = claims;
+  const known = { session, device, connect, expiresAtMs, options };
+  return accepted(routes === undefined ? known : { ...known, routes });
 }
 
 /** For the client's `attached` frame. */

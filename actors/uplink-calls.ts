@@ -3,13 +3,13 @@
  * on `uplink.<app>.<route>.<uid>`, and comes back as one frame.
  *
  *   call ──▶ allowed, room for it ──▶ request, until its deadline ──▶ answer, or a code
- *                                        └─ connection gone: nobody is told
+ *                                        └─ session gone: nobody is told
  *
  * At most once: a call is never repeated here. It is made by who holds the connection, from
  * nothing that another node could hold as well, so it needs no epoch.
  *
  * Invariant: what is under way is counted until the request has ended, which the bus does
- * by the deadline, also when its connection is long gone.
+ * by the deadline, also when its session is long gone.
  */
 import { Fault } from "../src/base/result.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
@@ -28,6 +28,9 @@ import { RouteLists } from "./route-lists.js";
 
 /** Who calls: a session bound to a connection. */
 export interface Caller {
+  /** The session's own: its connection's, where it is the first one of it. */
+  readonly number: ConnectionId;
+  /** Whose socket it uses. */
   readonly connection: ConnectionId;
   /** Its index on the connection. */
   readonly session: number;
@@ -49,7 +52,7 @@ export interface CallSurroundings {
 export class UplinkCalls {
   /** Which routes sessions may call, where their tokens say it. */
   readonly routes = new RouteLists();
-  /** Numbers of calls under way; of connections that have any. */
+  /** Numbers of calls under way; of sessions that have any. */
   private readonly waiting = new Map<ConnectionId, Set<number>>();
   private readonly ofUsers = new Counts<SessionKey>();
   private readonly ofApps = new Counts<string>();
@@ -61,13 +64,13 @@ export class UplinkCalls {
 
   /** Ends in one answer on the connection, if that is still there. */
   start(caller: Caller, call: CallFrame): void {
-    const { connection, key } = caller;
-    const waiting = this.waiting.get(connection);
+    const { number, connection, key } = caller;
+    const waiting = this.waiting.get(number);
     if (waiting?.has(call.call)) {
       this.edge.close(connection, "BAD_FRAME", "a call's number is under way already");
       return;
     }
-    if (!this.routes.allows(connection, caller.session, call.route)) {
+    if (!this.routes.allows(number, call.route)) {
       this.refuse(caller, call, "NOT_ALLOWED");
       return;
     }
@@ -82,7 +85,7 @@ export class UplinkCalls {
       this.refuse(caller, call, refusal);
       return;
     }
-    if (waiting === undefined) this.waiting.set(connection, new Set([call.call]));
+    if (waiting === undefined) this.waiting.set(number, new Set([call.call]));
     else waiting.add(call.call);
     this.count(key, payload.length, 1);
     this.ask(caller, call, payload)
@@ -90,23 +93,23 @@ export class UplinkCalls {
       .finally(() => this.count(key, payload.length, -1));
   }
 
-  /** The connection is gone: what it still waits for is answered to nobody. */
-  forget(connection: ConnectionId): void {
-    this.waiting.delete(connection);
-    this.routes.forget(connection);
+  /** The session is gone: what it still waits for is answered to nobody. */
+  forget(number: ConnectionId): void {
+    this.waiting.delete(number);
+    this.routes.forget(number);
   }
 
-  /** `connections` that wait for an answer, and those with a list of routes (`limited`). */
+  /** `sessions` that wait for an answer, and those with a list of routes (`limited`). */
   inspect(): Record<string, unknown> {
     const { underWay, bytes, waiting, routes, ended } = this;
-    const sizes = { underWay, bytes, connections: waiting.size, limited: routes.size };
+    const sizes = { underWay, bytes, sessions: waiting.size, limited: routes.size };
     return { ...sizes, ended: ended.toRecord() };
   }
 
-  private isFull({ connection, key }: Caller): boolean {
+  private isFull({ number, key }: Caller): boolean {
     const { limits } = this.edge.node;
     return (
-      (this.waiting.get(connection)?.size ?? 0) >= limits.connectionCallsMax ||
+      (this.waiting.get(number)?.size ?? 0) >= limits.sessionCallsMax ||
       this.ofUsers.of(key) >= limits.userCallsMax ||
       this.ofApps.of(appOfKey(key)) >= limits.appCallsMax ||
       this.underWay >= limits.edgeCallsMax
@@ -119,17 +122,17 @@ export class UplinkCalls {
     return this.bytes + length > limits.edgeCallBytesMax ? "OVERLOADED" : undefined;
   }
 
-  private encode({ connection, key, device }: Caller, call: CallFrame): Uint8Array {
+  private encode({ number, key, device }: Caller, call: CallFrame): Uint8Array {
     const { edge } = this;
     const { route, deadlineMs, body } = call;
     const map = {
       v: uplinkVersion,
-      id: `${nodeNameOf(edge.node)}.${connection}.${call.call}`,
+      id: `${nodeNameOf(edge.node)}.${number}.${call.call}`,
       app: decodeToken(appOfKey(key)) ?? "",
       uid: decodeToken(uidOfKey(key)) ?? "",
       ...{ device, route, deadlineMs, body },
     };
-    return encodeUplink(map, edge.isText(connection) ? "json" : "msgpack");
+    return encodeUplink(map, edge.isText(number) ? "json" : "msgpack");
   }
 
   private async ask(caller: Caller, call: CallFrame, payload: Uint8Array): Promise<void> {
@@ -145,11 +148,11 @@ export class UplinkCalls {
     if (this.isStillWanted(caller, call)) this.answer(caller, call, answer);
   }
 
-  /** False when its connection is gone. */
-  private isStillWanted({ connection }: Caller, { call }: CallFrame): boolean {
-    const waiting = this.waiting.get(connection);
+  /** False when its session is gone. */
+  private isStillWanted({ number }: Caller, { call }: CallFrame): boolean {
+    const waiting = this.waiting.get(number);
     if (waiting?.delete(call) !== true) return false;
-    if (waiting.size === 0) this.waiting.delete(connection);
+    if (waiting.size === 0) this.waiting.delete(number);
     return true;
   }
 

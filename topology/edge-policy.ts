@@ -7,6 +7,8 @@
  */
 import { accepted, type Result, refused } from "../src/base/result.js";
 import { isMap } from "../src/protocol/codec.js";
+import { isHeartbeatMs } from "../src/protocol/directive.js";
+import type { HeartbeatBounds } from "./heartbeat.js";
 
 export const edgePolicyKey = "edge-policy";
 const version = 1;
@@ -37,6 +39,8 @@ export interface EdgePolicy {
   readonly others: readonly OtherIdc[];
   /** The datacenter to which this one's clients are sent instead. */
   readonly awayTo?: string;
+  /** Of the intervals that edges grant, in place of their settings. */
+  readonly heartbeat?: Partial<HeartbeatBounds>;
 }
 
 export const plainPolicy: EdgePolicy = { weights: new Map(), draining: new Map(), others: [] };
@@ -97,6 +101,19 @@ export function withAway(
   return accepted({ ...policy, awayTo: idc });
 }
 
+/** Without any the nodes' own settings hold. */
+export function withHeartbeat(
+  { heartbeat: _, ...policy }: EdgePolicy,
+  bounds: Partial<HeartbeatBounds>,
+): Result<EdgePolicy, PolicyRefusal> {
+  const { minMs, maxMs } = bounds;
+  if (minMs === undefined && maxMs === undefined) return accepted(policy);
+  if (minMs !== undefined && maxMs !== undefined && minMs > maxMs) {
+    return refused("BAD_COMMAND", "the least interval is above the longest");
+  }
+  return accepted({ ...policy, heartbeat: bounds });
+}
+
 function tooMany(message: string): Result<never, "BAD_COMMAND"> {
   return refused("BAD_COMMAND", `${message}; take back some of nodes that are gone for good`);
 }
@@ -105,13 +122,15 @@ function unknown(idc: string): Result<never, "NOT_FOUND"> {
   return refused("NOT_FOUND", `nothing is known of a datacenter ${idc}`);
 }
 
-export function encodeEdgePolicy({ weights, draining, others, awayTo }: EdgePolicy): Uint8Array {
+export function encodeEdgePolicy(policy: EdgePolicy): Uint8Array {
+  const { weights, draining, others, awayTo, heartbeat } = policy;
   const map = {
     v: version,
     weights: Object.fromEntries(weights),
     draining: Object.fromEntries(draining),
     others,
     ...(awayTo === undefined ? {} : { awayTo }),
+    ...(heartbeat === undefined ? {} : { heartbeat }),
   };
   return new TextEncoder().encode(JSON.stringify(map));
 }
@@ -124,9 +143,14 @@ export function decodeEdgePolicy(bytes: Uint8Array): EdgePolicy | undefined {
     const weights = readNumbers(map.weights, isWeight);
     const draining = readNumbers(map.draining, isDrainRate);
     const { others, awayTo } = map;
+    const heartbeat = readBounds(map.heartbeat);
     if (weights === undefined || draining === undefined || !isOtherList(others)) return undefined;
     if (awayTo !== undefined && typeof awayTo !== "string") return undefined;
-    return { weights, draining, others, ...(awayTo === undefined ? {} : { awayTo }) };
+    return {
+      ...{ weights, draining, others },
+      ...(awayTo === undefined ? {} : { awayTo }),
+      ...(heartbeat === undefined ? {} : { heartbeat }),
+    };
   } catch {
     return undefined;
   }
@@ -145,6 +169,16 @@ function readNumbers(
     read.set(nodeId, number);
   }
   return read;
+}
+
+/** What does not read bounds nothing. */
+function readBounds(value: unknown): Partial<HeartbeatBounds> | undefined {
+  if (!isMap(value)) return undefined;
+  const { minMs, maxMs } = value;
+  return {
+    ...(isHeartbeatMs(minMs) ? { minMs } : {}),
+    ...(isHeartbeatMs(maxMs) ? { maxMs } : {}),
+  };
 }
 
 export function isWeight(value: unknown): value is number {

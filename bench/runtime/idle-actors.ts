@@ -190,6 +190,10 @@ class NoSockets implements EdgeTransport {
   bufferedBytes(): number {
     return 0;
   }
+
+  unfinishedBytes(): number {
+    return 0;
+  }
 }
 
 /** The shard's owner on the other node: attaches whoever asks, and delivers one message. */

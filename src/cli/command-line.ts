@@ -9,6 +9,7 @@ import { declareActor } from "./actor.js";
 import { declareApp } from "./app-commands.js";
 import { declareAppReach } from "./app-reach.js";
 import { declareBackup } from "./backup.js";
+import { declareDirective } from "./directive.js";
 import { declareDispatcher } from "./dispatcher.js";
 import { declareDrain } from "./drain.js";
 import { declareEdges } from "./edges.js";
@@ -43,6 +44,7 @@ export async function runCommandLine(args: readonly string[], world: CliWorld): 
     ...[declareMessage, declareAppReach, declareBackup],
     ...[declareNodes, declareShards, declarePlacement, declareDrain, declareRebalance],
     ...[declareLane, declareEdges, declareDispatcher],
+    declareDirective,
   ]) {
     declare(program, invocation);
   }

@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { isMap } from "../protocol/codec.js";
 import { isPercent } from "../protocol/edge-switch.js";
+import { declareEdgesHeartbeat } from "./edges-heartbeat.js";
 import { type Fleet, type FleetNode, fullName } from "./fleet.js";
 import { hearStatus } from "./fleet-status.js";
 import type { Invocation } from "./invocation.js";
@@ -37,6 +38,7 @@ export function declareEdges(program: Command, invocation: Invocation): void {
     .action(async (share: number) => {
       await invocation.withFleet((fleet) => letIn(fleet, invocation, share));
     });
+  declareEdgesHeartbeat(edges, invocation);
 }
 
 function percent(text: string): number {

@@ -1,18 +1,13 @@
 /** `belfry user`: one user's session as its shard's owner holds it. */
 import type { Command } from "commander";
-import { refused } from "../base/result.js";
 import { isMap } from "../protocol/codec.js";
-import type { ErrorAnswer } from "../protocol/errors.js";
-import type { DeskAnswer } from "../protocol/operator-desk.js";
-import { shardOf } from "../protocol/shards.js";
-import { encodeToken } from "../protocol/tokens.js";
-import { readApp } from "./app-registry.js";
-import { type Fleet, fullName, type NodeName, type ShardPlace } from "./fleet.js";
+import { type Fleet, fullName, type NodeName } from "./fleet.js";
 import type { Invocation } from "./invocation.js";
 import { refuseUser } from "./names.js";
 import { type Outcome, report } from "./outcome.js";
 import { fieldAt, listAt, numberAt, textAt } from "./report.js";
 import { counted, headings, type Paint, table } from "./text.js";
+import { askOwner } from "./user-owner.js";
 
 export function declareUser(program: Command, invocation: Invocation): void {
   program
@@ -30,46 +25,18 @@ export function declareUser(program: Command, invocation: Invocation): void {
 }
 
 async function user(fleet: Fleet, app: string, uid: string): Promise<Outcome> {
-  const registered = await readApp(await fleet.apps(), app);
-  if (!registered.ok) return registered;
-  let found = await look(fleet, app, uid);
-  // It moved between the reading of the table and the question: the new table knows.
-  if (found !== undefined && isMoved(found.answer)) found = await look(fleet, app, uid);
-  const shard = shardOf(encodeToken(app), encodeToken(uid));
-  if (found === undefined) {
-    return { ...refused("NOT_READY", `nobody serves shard ${shard} now`), retryable: true };
-  }
-  const { answer, place, owner } = found;
+  const answer = await askOwner(fleet, app, uid, { kind: "user" });
   if (!answer.ok) return answer;
+  const { shard, place, owner, value } = answer;
   const document = {
     app,
     uid,
     shard,
     owner: { nodeId: owner.nodeId, incarnation: owner.incarnation },
     epoch: place.epoch,
-    ...(isMap(answer.value) ? answer.value : {}),
+    ...(isMap(value) ? value : {}),
   };
   return report(document, (paint) => describe(document, paint));
-}
-
-interface Look {
-  readonly place: ShardPlace;
-  readonly owner: NodeName;
-  readonly answer: DeskAnswer | ErrorAnswer;
-}
-
-async function look(fleet: Fleet, app: string, uid: string): Promise<Look | undefined> {
-  const [appToken, uidToken] = [encodeToken(app), encodeToken(uid)];
-  const { shards } = await fleet.placement();
-  const place = shards[shardOf(appToken, uidToken)];
-  const owner = place?.owner;
-  if (place === undefined || owner === undefined) return undefined;
-  const answer = await fleet.ask(owner, { kind: "user", app: appToken, uid: uidToken });
-  return { place, owner, answer };
-}
-
-function isMoved(answer: DeskAnswer | ErrorAnswer): boolean {
-  return !answer.ok && answer.code === "WRONG_SHARD";
 }
 
 function describe(
@@ -88,7 +55,7 @@ function describe(
       ["last seq", at("lastSeq")],
       ["inbox", unread === null ? inbox : { text: `cannot be read: ${unread}`, style: "red" }],
       // A node of before has no word on it.
-      ["presence", textAt(document, "presence")],
+      ["presence", presenceOf(document)],
     ],
     paint,
   );
@@ -105,9 +72,30 @@ function describe(
       ? { text: "stalled", style: "red" as const }
       : (numberAt(device, "setAside") ?? 0),
     textAt(device, "connection"),
+    textAt(device, "app"),
   ]);
   const titles = headings(
-    ...["DEVICE", "PLATFORM", "ACKED", "SENT", "UNACKED", "ATTEMPTS", "SET ASIDE", "CONNECTION"],
+    ...[
+      "DEVICE",
+      "PLATFORM",
+      "ACKED",
+      "SENT",
+      "UNACKED",
+      "ATTEMPTS",
+      "SET ASIDE",
+      "CONNECTION",
+      "APP",
+    ],
   );
   return `${head}\n\n${counted(devices.length, "device")}\n${table([titles, ...rows], paint)}`;
+}
+
+/** What is so, and what the app's services were told last. */
+function presenceOf(document: object): string | null {
+  const presence = textAt(document, "presence");
+  const app = textAt(document, "app");
+  const announced = textAt(document, "announced");
+  if (presence === null) return null;
+  const looked = app === null ? "" : app === "front" ? ", app in front" : ", app in the background";
+  return `${presence}${looked}${announced === null ? "" : ` (told: ${announced})`}`;
 }

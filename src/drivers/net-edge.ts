@@ -186,6 +186,10 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     return this.peerOf(connection)?.bufferedBytes ?? 0;
   }
 
+  unfinishedBytes(connection: ConnectionId): number {
+    return this.peerOf(connection)?.unfinishedBytes ?? 0;
+  }
+
   close(connection: ConnectionId, code: number, reason: string): void {
     const peer = this.peerOf(connection);
     if (peer === undefined || peer.isClosing) return;

@@ -87,6 +87,11 @@ export abstract class FrameReader {
     return frames;
   }
 
+  /** Of a frame that is not whole, and of a message whose last frame has not come. */
+  get unfinishedBytes(): number {
+    return (this.partial?.length ?? 0) + (this.fragments?.bytes.length ?? 0);
+  }
+
   private get isStopped(): boolean {
     return (this.bits & stoppedBit) !== 0;
   }

@@ -1,8 +1,9 @@
 /** What a node is told of its edge: whom it lets in, and how many. */
 import { z } from "zod";
-import type { Limits } from "../../actors/limits.js";
+import { defaultLimits, type Limits } from "../../actors/limits.js";
 import { AddressRanges } from "../base/address-ranges.js";
 import type { EdgeAccess } from "../ports/edge-conditions.js";
+import { heartbeatMsRange } from "../protocol/directive.js";
 
 const rangesShape = z
   .string()
@@ -11,16 +12,37 @@ const rangesShape = z
 
 const countShape = z.coerce.number().int().min(1);
 
+const heartbeatShape = z.coerce
+  .number()
+  .int()
+  .min(heartbeatMsRange.least)
+  .max(heartbeatMsRange.most)
+  .optional();
+
 const originsShape = z
   .string()
   .transform((list) => list.split(",").map((origin) => origin.trim().toLowerCase()))
   .refine((origins) => origins.every(isOrigin), "is origins such as https://app.example.com");
+
+/** See limits, where each has its name. */
+const heartbeatFields = {
+  heartbeatMs: heartbeatShape,
+  heartbeatWifiMs: heartbeatShape,
+  heartbeatCellularMs: heartbeatShape,
+  heartbeatEthernetMs: heartbeatShape,
+  heartbeatFrontMs: heartbeatShape,
+  heartbeatMinMs: heartbeatShape,
+  heartbeatMaxMs: heartbeatShape,
+};
+/** Intervals without a sign of the client, until it counts as lost (docs/protocol.md). */
+const heartbeatsMissed = 2.5;
 
 export const edgeFields = {
   connectionsMax: countShape.optional(),
   acceptsPerSecond: countShape.optional(),
   connectionsPerAddress: countShape.optional(),
   handshakeDeadlineMs: z.coerce.number().int().min(100).max(60_000).optional(),
+  ...heartbeatFields,
   /** Of clients; all where absent. `deny` goes before it. */
   allow: rangesShape.optional(),
   deny: rangesShape.optional(),
@@ -53,6 +75,10 @@ export function wrongTogether(settings: EdgeSettings): string | undefined {
   if ((tlsCertFile === undefined) !== (tlsKeyFile === undefined)) {
     return "tlsCertFile (BELFRY_TLS_CERT_FILE) and tlsKeyFile (BELFRY_TLS_KEY_FILE): both or none";
   }
+  const { heartbeatMinMs, heartbeatMaxMs } = { ...defaultLimits, ...heartbeatLimits(settings) };
+  if (heartbeatMinMs > heartbeatMaxMs) {
+    return "heartbeatMinMs (BELFRY_HEARTBEAT_MIN_MS): is above the longest, heartbeatMaxMs";
+  }
   if (proxyProtocol && trustedProxies === undefined) {
     return "proxyProtocol (BELFRY_PROXY_PROTOCOL): needs trustedProxies (BELFRY_TRUSTED_PROXIES)";
   }
@@ -71,7 +97,17 @@ export function edgeLimits(settings: EdgeSettings): Partial<Limits> {
     // One second's worth may come at once.
     ...(acceptsPerSecond === undefined ? {} : { acceptsPerSecond, acceptsBurst: acceptsPerSecond }),
     ...(handshakeDeadlineMs === undefined ? {} : { handshakeDeadlineMs }),
+    ...heartbeatLimits(settings),
   };
+}
+
+function heartbeatLimits(settings: EdgeSettings): Partial<Limits> {
+  const names = Object.keys(heartbeatFields) as (keyof typeof heartbeatFields)[];
+  const set = names.filter((name) => settings[name] !== undefined);
+  const limits = Object.fromEntries(set.map((name) => [name, settings[name]]));
+  const { heartbeatMs } = settings;
+  if (heartbeatMs === undefined) return limits;
+  return { ...limits, heartbeatDeadlineMs: heartbeatMs * heartbeatsMissed };
 }
 
 export function edgeAccess(settings: EdgeSettings): EdgeAccess {

@@ -32,6 +32,8 @@ export interface EdgeTransport {
   sendToMany(connections: readonly ConnectionId[], frame: Uint8Array, isText: boolean): void;
   /** Bytes accepted by `send` and not yet taken by the kernel. */
   bufferedBytes(connection: ConnectionId): number;
+  /** Bytes that came of a message which is not whole yet. */
+  unfinishedBytes(connection: ConnectionId): number;
   /**
    * Sends a close frame behind what was sent; by the transport's own deadline the socket
    * is gone, whatever the peer does. Does nothing for a connection that is closing or gone.

@@ -22,6 +22,7 @@ export const closeCodes = {
   UNAUTHORIZED: { code: 4504, meaning: "the token is missing, forged or not for this app" },
   REPLACED: { code: 4505, meaning: "a newer connection of the same device took over" },
   ERASED: { code: 4506, meaning: "the user was erased; come back with a new sign-in only" },
+  KICKED: { code: 4507, meaning: "told to stay away, and did not go by itself" },
 } as const;
 
 export type CloseName = keyof typeof closeCodes;

@@ -1,4 +1,5 @@
 /** What operators ask about the edges of a datacenter; any of its nodes answers. */
+import { isHeartbeatMs } from "./directive.js";
 
 export type DispatcherRequest =
   /** What operators have said, and every edge with what follows for it. */
@@ -17,6 +18,8 @@ export type DispatcherRequest =
       readonly edges: readonly string[];
     }
   | { readonly kind: "edges-forget"; readonly idc: string }
+  /** Bounds of the heartbeats that every edge grants; without any the nodes' settings hold. */
+  | { readonly kind: "edges-heartbeat"; readonly minMs?: number; readonly maxMs?: number }
   /** Clients are sent to that datacenter; where none is named they are at home again. */
   | { readonly kind: "edges-away"; readonly idc?: string };
 
@@ -53,6 +56,13 @@ export function readDispatcherRequest(
     }
     case "edges-forget":
       return typeof idc === "string" ? { kind, idc } : undefined;
+    case "edges-heartbeat": {
+      const { minMs, maxMs } = map;
+      if (minMs !== undefined && !isHeartbeatMs(minMs)) return undefined;
+      if (maxMs !== undefined && !isHeartbeatMs(maxMs)) return undefined;
+      const least = minMs === undefined ? {} : { minMs };
+      return { kind, ...least, ...(maxMs === undefined ? {} : { maxMs }) };
+    }
     case "edges-away":
       if (idc === undefined) return { kind };
       return typeof idc === "string" ? { kind, idc } : undefined;
@@ -64,6 +74,7 @@ export function readDispatcherRequest(
 export const dispatcherRequestKinds: ReadonlySet<string> = new Set<DispatcherRequest["kind"]>([
   ...(["edges", "edges-told", "edges-other", "edges-forget"] as const),
   ...(["edges-away", "edge-weigh", "edge-drain", "edge-undrain"] as const),
+  "edges-heartbeat",
 ]);
 
 /** Of a node: it goes into messages and the log, so it is short and plain. */

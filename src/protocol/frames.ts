@@ -8,7 +8,9 @@
  */
 import { accepted, type Result, refused } from "../base/result.js";
 import { type CallFrame, type OpenedFrame, readCall, readOpened } from "./call-frames.js";
+import { type ClientSurroundings, readSurroundings } from "./client-surroundings.js";
 import { concatBytes, isMap, packValue, unpackPlain, unpackValue } from "./codec.js";
+import type { Directive } from "./directive.js";
 import { toJson } from "./plain-json.js";
 import { isSequence, type Position } from "./position.js";
 import { isShortText } from "./short-text.js";
@@ -25,10 +27,17 @@ export const clientKinds = {
   token: 5,
   tell: 6,
   call: 7,
+  bind: 8,
+  unbind: 9,
   opened: 10,
 } as const;
 /** Kinds beside 1 to 5 that an edge reads: what its welcome says in `takes`. */
-export const takenKinds: readonly number[] = [clientKinds.call, clientKinds.opened];
+export const takenKinds: readonly number[] = [
+  clientKinds.tell,
+  clientKinds.call,
+  ...[clientKinds.bind, clientKinds.unbind], // several sessions on one connection
+  clientKinds.opened,
+];
 export const serverKinds = {
   welcome: 16,
   attached: 17,
@@ -40,12 +49,13 @@ export const serverKinds = {
   recalled: 23,
   directive: 24,
   answer: 25,
+  ended: 26,
 } as const;
 
 /** Where a device that was never seen starts: with what comes, with the last n, or with all. */
 export type Start = "new" | "all" | `tail:${number}`;
 
-export interface Hello {
+export interface Hello extends ClientSurroundings {
   readonly kind: "hello";
   readonly version: number;
   readonly token: string;
@@ -66,7 +76,21 @@ export type ClientFrame =
   | { readonly kind: "pong"; readonly nonce: number }
   | { readonly kind: "token"; readonly session: number; readonly token: string }
   | CallFrame
-  | OpenedFrame;
+  | OpenedFrame
+  | Bind
+  | { readonly kind: "unbind"; readonly session: number }
+  | { readonly kind: "tell"; readonly now: ClientSurroundings };
+
+/** One more session on this connection, under an index that the client chose. */
+export interface Bind {
+  readonly kind: "bind";
+  readonly session: number;
+  readonly hello: Hello;
+}
+
+/** The session that hello signed in; the client's own indexes lie between it and the bound. */
+export const firstSession = 0;
+export const sessionIndexMax = 15;
 
 export type FrameError = "BAD_FRAME" | "UNSUPPORTED";
 
@@ -111,6 +135,16 @@ function readClientFrame(frame: readonly unknown[]): Result<ClientFrame, FrameEr
       return readCall(frame);
     case clientKinds.opened:
       return readOpened(frame);
+    case clientKinds.bind:
+      return readBind(first, second);
+    case clientKinds.unbind:
+      if (!isSequence(first)) break;
+      return accepted({ kind: "unbind", session: first });
+    case clientKinds.tell: {
+      const now = isMap(first) ? readSurroundings(first) : undefined;
+      if (now === undefined) break;
+      return accepted({ kind: "tell", now });
+    }
     default:
       if (typeof kind !== "number") break;
       return refused("UNSUPPORTED", `unknown frame kind ${kind}`);
@@ -128,8 +162,12 @@ function readHello(hello: unknown): Result<Hello, FrameError> {
     (platform === undefined || isShortText(platform, deviceBytesMax)) &&
     (connect === undefined || isSequence(connect)) &&
     (start === undefined || isStart(start));
-  if (!isWellFormed) return refused("BAD_FRAME", "a field of hello has the wrong type");
+  const surroundings = readSurroundings(hello);
+  if (!isWellFormed || surroundings === undefined) {
+    return refused("BAD_FRAME", "a field of hello has the wrong type");
+  }
   const read: { -readonly [Field in keyof Hello]: Hello[Field] } = {
+    ...surroundings,
     kind: "hello",
     version: protocolVersion,
     token,
@@ -145,6 +183,17 @@ function readHello(hello: unknown): Result<Hello, FrameError> {
     read.position = { generation: position[0], seq: position[1] };
   }
   return accepted(read);
+}
+
+/** What concerns the connection and not a session is ignored in it. */
+function readBind(session: unknown, bind: unknown): Result<Bind, FrameError> {
+  if (!isSequence(session) || !isMap(bind)) {
+    return refused("BAD_FRAME", "bind carries an index and a map");
+  }
+  const { token, device, platform, connect, position, start } = bind;
+  const fields = { token, device, platform, connect, position, start };
+  const read = readHello({ v: protocolVersion, ...fields });
+  return read.ok ? accepted({ kind: "bind", session, hello: read.value }) : read;
 }
 
 function isStart(value: unknown): value is Start {
@@ -198,11 +247,9 @@ export function recalledFrame(session: number, ids: readonly string[]): unknown[
   return [serverKinds.recalled, session, ids];
 }
 
-/** Another `do` may come with a later version. */
-export interface Directive {
-  readonly do: "reconnect";
-  /** In the order in which to try them; the client's own ways come after them. */
-  readonly edges: readonly { readonly url: string; readonly idc: string }[];
+/** That session is over here, and the connection goes on; `code` as of a close, or 1000. */
+export function endedFrame(session: number, code: number, name: string): unknown[] {
+  return [serverKinds.ended, session, code, name];
 }
 
 /** The answer to a `call`; with a `code` there is none, and `value` says why to people. */

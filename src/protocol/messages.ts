@@ -6,6 +6,8 @@
  * concerns a shard carries the epoch its sender believes in.
  */
 
+import type { ClientAppState } from "./client-surroundings.js";
+import type { Directive } from "./directive.js";
 import type { ErrorCode } from "./errors.js";
 import type { Start } from "./frames.js";
 import type { InboxRequest } from "./inbox-request.js";
@@ -114,6 +116,14 @@ export interface Attach extends ConnectionRef {
   readonly taken?: Position;
   /** What this very connection was already sent by an earlier owner. */
   readonly sent?: Position;
+  /** Whether somebody looks at the client's app; absent where it, or the edge, does not say. */
+  readonly app?: ClientAppState;
+}
+
+/** (wire) Somebody looks at the app now, or nobody does any more. */
+export interface AppStateChanged extends ConnectionRef {
+  readonly kind: "AppStateChanged";
+  readonly app: ClientAppState;
 }
 
 /** (wire) */
@@ -141,7 +151,7 @@ export interface Opened extends ConnectionRef {
   readonly id: MsgId;
 }
 
-export type FromEdge = Attach | Detach | Acked | Resend | Opened;
+export type FromEdge = Attach | Detach | Acked | Resend | AppStateChanged | Opened;
 
 /** An edge and all its connections are gone (its address). */
 export interface EdgeGone {
@@ -196,6 +206,14 @@ export interface CloseConnection {
   readonly close: string;
 }
 
+/** (wire, may be asked) What the client is to do; answered with whether it was told. */
+export interface DirectConnection {
+  readonly kind: "DirectConnection";
+  readonly connection: number;
+  readonly key: SessionKey;
+  readonly directive: Directive;
+}
+
 /** (wire) The node does not own that shard at that epoch; `epoch` is what it knows. */
 export interface WrongOwner {
   readonly kind: "WrongOwner";
@@ -210,6 +228,7 @@ export type ToEdge =
   | DeliverPassing
   | Recalled
   | CloseConnection
+  | DirectConnection
   | WrongOwner
   | AttachAgain;
 

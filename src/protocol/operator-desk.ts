@@ -4,6 +4,7 @@
  */
 import { accepted, type Result, refused } from "../base/result.js";
 import { isMap } from "./codec.js";
+import { type DirectiveRequest, readDirectiveRequest } from "./directive-request.js";
 import {
   type DispatcherRequest,
   dispatcherRequestKinds,
@@ -38,7 +39,8 @@ export type DeskRequest =
   | EdgeRequest
   | PlacementRequest
   | LaneRequest
-  | DispatcherRequest;
+  | DispatcherRequest
+  | DirectiveRequest;
 
 /** The share of handshakes that all edges let in; any node answers. */
 export interface EdgeRequest {
@@ -130,6 +132,11 @@ export function decodeDeskRequest(
     return request === undefined ? badField(map.kind) : accepted(request);
   }
   switch (map.kind) {
+    case "directive": {
+      const request = readDirectiveRequest(map);
+      if (request !== undefined) return accepted(request);
+      break;
+    }
     case "status":
       return accepted({ kind: "status" });
     case "tree":

@@ -52,13 +52,14 @@ function edge(changes: Partial<Limits> = {}) {
 }
 
 const callerOf = (app: string, uid: string, slot: number): Caller => ({
-  ...{ connection: connectionId(slot, 1), session: 0, device: "phone" },
+  ...{ number: connectionId(slot, 1), connection: connectionId(slot, 1) },
+  ...{ session: 0, device: "phone" },
   key: sessionKey(app, uid),
 });
 const alice = callerOf("demo", "al%2Eice", 1);
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 const codeOf = ([, frame]: [ConnectionId, unknown]) => (frame as unknown[])[3];
-const none = { underWay: 0, bytes: 0, connections: 0, limited: 0 };
+const none = { underWay: 0, bytes: 0, sessions: 0, limited: 0 };
 
 describe("a call", () => {
   test("goes to the app's service with who calls, and its answer to who called", async () => {
@@ -205,7 +206,7 @@ describe("calls under way are bounded", () => {
     Array.from({ length: count }, (_, at) => caller(at));
 
   test("by connection", () => {
-    const got = refusedAbove({ connectionCallsMax: 2 }, [
+    const got = refusedAbove({ sessionCallsMax: 2 }, [
       alice,
       alice,
       alice,
@@ -263,7 +264,7 @@ describe("calls under way are bounded", () => {
 describe("routes of a token", () => {
   test("are the only ones that its session may call", () => {
     const { asked, sent, start, calls } = edge();
-    calls.routes.set(alice.connection, 0, ["orders", "a.b"]);
+    calls.routes.set(alice.connection, ["orders", "a.b"]);
     for (const [call, route] of ["orders", "a.b", "order", "b", "orders.", "a%2Eb"].entries()) {
       start(call, alice, route);
     }
@@ -274,14 +275,14 @@ describe("routes of a token", () => {
 
   test("that are none allow none; a fresh token changes them; nothing is kept without", () => {
     const { asked, start, calls } = edge();
-    calls.routes.set(alice.connection, 0, []);
+    calls.routes.set(alice.connection, []);
     start(1);
     equal(asked.length, 0);
-    calls.routes.set(alice.connection, 0, undefined);
+    calls.routes.set(alice.connection, undefined);
     start(2);
     equal(asked.length, 1);
     equal(calls.routes.size, 0);
-    calls.routes.set(alice.connection, 0, ["orders"]);
+    calls.routes.set(alice.connection, ["orders"]);
     calls.forget(alice.connection);
     equal(calls.routes.size, 0);
   });

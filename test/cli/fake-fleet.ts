@@ -143,6 +143,9 @@ export class FakeFleet implements Fleet {
   trees: Record<string, unknown> = { "dc1-a": treeOf(false), "dc1-b": treeOf(true) };
   pushAnswer: PushAnswer | Fault = { ok: true, id: "01ARZ3NDEKTSV4RR" as MsgId, seq: 4 };
   userAnswer: (DeskAnswer | ErrorAnswer)[] = [{ ok: true, value: aliceSession }];
+  directiveAnswer: (DeskAnswer | ErrorAnswer)[] = [
+    { ok: true, value: { connections: 2, told: 2 } },
+  ];
   journalAnswers: Record<"message" | "reach", DeskAnswer | ErrorAnswer> = {
     message: { ok: true, value: messagePath },
     reach: { ok: true, value: reachCounts },
@@ -175,6 +178,8 @@ export class FakeFleet implements Fleet {
         return this.actor(node, request.address);
       case "user":
         return this.userAnswer.shift() ?? errorAnswer("INTERNAL");
+      case "directive":
+        return this.directiveAnswer.shift() ?? errorAnswer("INTERNAL");
       case "message":
       case "reach":
         return this.journalAnswers[request.kind];

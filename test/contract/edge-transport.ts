@@ -406,6 +406,35 @@ export function edgeTransportContract(name: string, isStrict: boolean, makeEdge:
       assert.deepEqual(texts(), ["\x81\x07for all", "", "\x81\x07for all"]);
     });
 
+    test("knows how much came of a message that is not whole, and of no other's", async () => {
+      const { socket, connection } = await reading();
+      const other = await reading();
+      const bytes = () => edge.unfinishedBytes(connection);
+      assert.equal(bytes(), 0);
+      // A binary frame of 40,000 bytes, masked by zeros, in pieces.
+      const head = Buffer.from([0x82, 0xfe, 0x9c, 0x40, 0, 0, 0, 0]);
+      socket.write(Buffer.concat([head, Buffer.alloc(10_000)]));
+      await until("a part is there", () => bytes() >= 10_000);
+      assert.ok(bytes() <= 10_008, `${bytes()}`);
+      socket.write(Buffer.alloc(20_000));
+      await until("more is there", () => bytes() >= 30_000);
+      assert.equal(edge.unfinishedBytes(other.connection), 0);
+      socket.write(Buffer.alloc(10_000));
+      await until("it is told", () => handlers.messages.length === 1);
+      assert.equal(bytes(), 0);
+      // The first of two frames of one message, whole in itself: "hi" so far.
+      socket.write(Buffer.from([0x01, 0x82, 0, 0, 0, 0, 0x68, 0x69]));
+      await until("a fragment is there", () => bytes() >= 2);
+      socket.write(Buffer.from([0x80, 0x81, 0, 0, 0, 0, 0x21]));
+      await until("both are told as one", () => handlers.messages.length === 2);
+      assert.deepEqual([handlers.messages[1], bytes()], ["hi!", 0]);
+      socket.write(head);
+      await until("the next has begun", () => bytes() > 0);
+      socket.destroy();
+      await until("it is gone", () => handlers.closed.length === 1);
+      assert.equal(bytes(), 0);
+    });
+
     test("sends nothing late to a slot's next tenant", async () => {
       const former = await reading();
       former.socket.end();

@@ -38,6 +38,21 @@ describe("settings", () => {
     }
   });
 
+  test("heartbeats are bounded as set, and lost in proportion", () => {
+    const settings = read({
+      ...{ BELFRY_HEARTBEAT_MS: "20000", BELFRY_HEARTBEAT_WIFI_MS: "90000" },
+      ...{ BELFRY_HEARTBEAT_MIN_MS: "5000", BELFRY_HEARTBEAT_MAX_MS: "600000" },
+    });
+    assert.deepEqual(edgeLimits(settings), {
+      ...{ heartbeatMs: 20_000, heartbeatDeadlineMs: 50_000, heartbeatWifiMs: 90_000 },
+      ...{ heartbeatMinMs: 5_000, heartbeatMaxMs: 600_000 },
+    });
+    assert.throws(() => read({ BELFRY_HEARTBEAT_MS: "999" }), BadSettings);
+    assert.throws(() => read({ BELFRY_HEARTBEAT_MAX_MS: "3600001" }), BadSettings);
+    // Above the longest that holds unless it is set.
+    assert.throws(() => read({ BELFRY_HEARTBEAT_MIN_MS: "900000" }), /HEARTBEAT_MIN_MS/);
+  });
+
   test("the edge's settings become its limits and whom it lets in", () => {
     assert.deepEqual(
       [edgeLimits(read({})), edgeAccess(read({})), tlsFiles(read({}))],

@@ -13,6 +13,7 @@ import {
   decodeClientFrame,
   deviceBytesMax,
   encodeFrame,
+  endedFrame,
   messageFrame,
   passingFrame,
   pingFrame,
@@ -135,6 +136,7 @@ const built: Record<string, unknown[]> = {
   refused: refusedFrame(0, "UNAUTHORIZED", "the token is for somebody else"),
   tokenWanted: tokenWantedFrame(0, 60_000),
   recalled: recalledFrame(0, ["0DGZRG3G80100001"]),
+  ended: endedFrame(2, 4505, "REPLACED"),
   answer: answerFrame(0, 3, null, { total: 41 }),
   "answer that is a refusal": answerFrame(0, 3, "NO_SERVICE", "nobody takes it"),
 };

@@ -122,6 +122,10 @@ export class SimTransport implements EdgeTransport {
     return 0;
   }
 
+  unfinishedBytes(): number {
+    return 0;
+  }
+
   close(connection: ConnectionId, code: number): void {
     const socket = this.socketOf(connection);
     if (socket === undefined || this.closing.has(socket)) return;

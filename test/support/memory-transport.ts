@@ -60,6 +60,10 @@ export class MemoryTransport implements EdgeTransport {
     return 0;
   }
 
+  unfinishedBytes(): number {
+    return 0;
+  }
+
   close(connection: ConnectionId, code: number): void {
     if (this.closed.has(connection)) return;
     this.closed.set(connection, code);

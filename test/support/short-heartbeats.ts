@@ -5,7 +5,11 @@
 import { defaultLimits } from "../../actors/limits.js";
 
 /** A client gives its edge up after 2.5 of them, the edge its client after the deadline. */
-export const shortHeartbeats = { heartbeatMs: 2_000, heartbeatDeadlineMs: 5_000 } as const;
+export const shortHeartbeats = {
+  ...{ heartbeatMs: 2_000, heartbeatDeadlineMs: 5_000 },
+  // An SDK that has seen some of them borne would ask for longer ones.
+  heartbeatMaxMs: 2_000,
+} as const;
 
 export const shortHeartbeatsImport = `--import=${import.meta.url}`;
 

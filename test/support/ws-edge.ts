@@ -14,6 +14,7 @@
  * into one.
  */
 import { type IncomingMessage, type Server, STATUS_CODES } from "node:http";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { type RawData, type WebSocket, WebSocketServer } from "ws";
 import {
@@ -54,6 +55,8 @@ interface Peer {
   isCorked: boolean;
   isAwaitingDrain: boolean;
   isClosing: boolean;
+  /** When its last message was whole, so many bytes had come. */
+  wholeBytes: number;
 }
 
 export class WsEdge implements EdgeTransport {
@@ -129,6 +132,12 @@ export class WsEdge implements EdgeTransport {
     return this.peerOf(connection)?.ws.bufferedAmount ?? 0;
   }
 
+  /** What came in one piece with a message's end is not known to be of the next one. */
+  unfinishedBytes(connection: ConnectionId): number {
+    const peer = this.peerOf(connection);
+    return peer === undefined ? 0 : bytesRead(peer.socket) - peer.wholeBytes;
+  }
+
   close(connection: ConnectionId, code: number, reason: string): void {
     const peer = this.peerOf(connection);
     if (peer === undefined || peer.isClosing) return;
@@ -198,6 +207,7 @@ export class WsEdge implements EdgeTransport {
       isCorked: false,
       isAwaitingDrain: false,
       isClosing: false,
+      wholeBytes: bytesRead(socket),
     };
     this.peers[slot] = peer;
     this.bySocket.set(ws, peer);
@@ -214,6 +224,7 @@ export class WsEdge implements EdgeTransport {
     return function (this: WebSocket, data: RawData, isBinary: boolean): void {
       const peer = edge.bySocket.get(this);
       if (peer === undefined || peer.isClosing) return;
+      peer.wholeBytes = bytesRead(peer.socket);
       edge.handlers?.onMessage(peer.id, data as Buffer, !isBinary);
     };
   })();
@@ -247,6 +258,10 @@ export class WsEdge implements EdgeTransport {
     const peer = this.peers[slotOf(connection)];
     return peer?.id === connection ? peer : undefined;
   }
+}
+
+function bytesRead(socket: Duplex): number {
+  return socket instanceof Socket ? socket.bytesRead : 0;
 }
 
 function ignoreError(): void {

@@ -12,6 +12,7 @@ import {
   plainPolicy,
   withAway,
   withEdgeDrain,
+  withHeartbeat,
   withOther,
   withoutOther,
   withWeight,
@@ -31,8 +32,25 @@ describe("edge policy", () => {
     let policy = made(withWeight(plainPolicy, "dc1-a", 0));
     policy = made(withEdgeDrain(policy, "dc1-b", 250));
     policy = made(withAway(made(withOther(policy, dc2)), "dc2"));
+    policy = made(withHeartbeat(policy, { minMs: 20_000, maxMs: 60_000 }));
     assert.deepEqual(decodeEdgePolicy(encodeEdgePolicy(policy)), policy);
     assert.deepEqual(decodeEdgePolicy(encodeEdgePolicy(plainPolicy)), plainPolicy);
+  });
+
+  test("bounds heartbeats as operators say, and no more once they say nothing", () => {
+    const bound = made(withHeartbeat(plainPolicy, { maxMs: 60_000 }));
+    assert.deepEqual(bound.heartbeat, { maxMs: 60_000 });
+    assert.deepEqual(made(withHeartbeat(bound, {})), plainPolicy);
+    assert.equal(codeOf(withHeartbeat(bound, { minMs: 2_000, maxMs: 1_000 })), "BAD_COMMAND");
+    const record = { v: 1, weights: {}, draining: {}, others: [] };
+    for (const [stored, read] of [
+      [{ minMs: 5_000, maxMs: "x" }, { minMs: 5_000 }],
+      [{ minMs: 1 }, {}],
+      ["fast", undefined],
+    ] as const) {
+      const bytes = new TextEncoder().encode(JSON.stringify({ ...record, heartbeat: stored }));
+      assert.deepEqual(decodeEdgePolicy(bytes)?.heartbeat, read);
+    }
   });
 
   test("forgets a plain weight, a drain that is over, another datacenter that is taken back", () => {
