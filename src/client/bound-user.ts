@@ -26,6 +26,7 @@ import type { EdgeConnection, SessionFrame } from "./edge-connection.js";
 import { HeldMessages } from "./held-messages.js";
 import { signInOf } from "./hello.js";
 import { Intake } from "./intake.js";
+import { Openings } from "./openings.js";
 import { Presenter } from "./presenter.js";
 import type { AttachedFrame } from "./server-frames.js";
 import { accountName, accountOfToken } from "./token-account.js";
@@ -78,7 +79,8 @@ export class BoundUser implements BoundSession {
   private phase: Phase = { name: "connecting" };
   private kept: Kept | undefined;
   private readonly app: AppHandlers;
-  private readonly calls: UplinkCalls;
+  readonly calls: UplinkCalls;
+  private readonly openings = new Openings();
   private readonly backoff: Backoff;
 
   constructor(
@@ -109,6 +111,10 @@ export class BoundUser implements BoundSession {
 
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
     return this.calls.call(route, body, options);
+  }
+
+  opened(id: string): void {
+    this.openings.note(id);
   }
 
   unbind(): void {
@@ -240,7 +246,9 @@ export class BoundUser implements BoundSession {
     }
     const cancel = this.parts.clock.after(stableAfterMs, () => this.backoff.reset());
     this.enter({ name: "attached", index: session, attach, info, isResumed, cancel });
-    if (earlier === undefined) this.calls.onAttached(connection, session);
+    if (earlier !== undefined) return;
+    this.calls.onAttached(connection, session);
+    this.openings.onAttached(connection, session);
   }
 
   private onEnded(code: number, name: string): void {
@@ -295,7 +303,10 @@ export class BoundUser implements BoundSession {
     const before = this.phase;
     if ("cancel" in before) before.cancel?.();
     if (before.name === "attached") before.attach.stop();
-    if (phase.name !== "attached") this.calls.onLost();
+    if (phase.name !== "attached") {
+      this.calls.onLost();
+      this.openings.onLost();
+    }
     this.phase = phase;
     if (before.name !== "connecting" || phase.name !== "connecting") {
       this.app.tell("state", stateOf(phase));
@@ -313,7 +324,10 @@ export class BoundUser implements BoundSession {
       notifier,
       app: () => surroundings.now.app,
       toApp: (message) => this.app.take(message),
-      onTapped: (message) => this.app.tell("tap", message),
+      onTapped: (message) => {
+        this.openings.note(message.id);
+        this.app.tell("tap", message);
+      },
       onError: (code, cause) =>
         this.app.report(code, "a notification or its message failed", cause),
     });

@@ -50,7 +50,7 @@ import type { AttachedFrame, EndedFrame, PassingFrame, RecalledFrame } from "./s
 import { isWayGone, type Seen } from "./surroundings.js";
 import { accountName, accountOfToken } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
-import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
+import { type CallOptions, leaveAll, UplinkCalls } from "./uplink-calls.js";
 
 export type { AppState, AppStateSource } from "./app-state.js";
 export type { DeviceState } from "./connection-phase.js";
@@ -319,7 +319,9 @@ class DeviceClient implements Device {
         const { afterMs, spreadMs, edges } = directive;
         const delayMs = afterMs + this.parts.random.next() * spreadMs;
         const move = () => this.moveOn(connection, edges);
-        connection.planIn(delayMs, () => this.calls.leave(callGraceMs, move));
+        const calls = () => [this.calls, ...this.bound.calls];
+        const leave = () => leaveAll(calls(), this.parts.clock, callGraceMs, move);
+        connection.planIn(delayMs, leave);
         return;
       }
       case "kick":

@@ -120,6 +120,7 @@ export interface BoundSession {
   on<Name extends keyof DeviceEvents>(name: Name, listener: DeviceListener<Name>): Unsubscribe;
   onType(type: string, handler: MessageHandler): Unsubscribe;
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown>;
+  opened(id: string): void;
   /** `connecting` also while there is no connection, and while the edge binds none. */
   readonly state: DeviceState;
   /** Undefined before its first attach in this process, whatever is stored. */

@@ -74,6 +74,11 @@ class TabBind implements BoundSession {
     return Promise.reject(new CallError("NOT_CONNECTED", "not-done", "another tab is connected"));
   }
 
+  /** Nobody hears of it while another tab is connected. */
+  opened(id: string): void {
+    this.bound?.opened(id);
+  }
+
   get state(): DeviceState {
     return this.told;
   }

@@ -177,3 +177,26 @@ export class UplinkCalls {
     this.leaving = undefined;
   }
 }
+
+/** When none of these wait for an answer by their ways any more, after `graceMs` at the latest. */
+export function leaveAll(
+  all: readonly UplinkCalls[],
+  clock: Clock,
+  graceMs: number,
+  then: () => void,
+): void {
+  let left = all.length;
+  // Beside theirs: one whose way is gone meanwhile never says so.
+  const cancel = clock.after(graceMs, () => {
+    if (left > 0) then();
+    left = 0;
+  });
+  for (const calls of all) {
+    calls.leave(graceMs, () => {
+      left -= 1;
+      if (left !== 0) return;
+      cancel();
+      then();
+    });
+  }
+}
