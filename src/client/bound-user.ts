@@ -80,9 +80,9 @@ export class BoundUser implements BoundSession {
   private phase: Phase = { name: "connecting" };
   private kept: Kept | undefined;
   private readonly app: AppHandlers;
-  private readonly calls: UplinkCalls;
-  private readonly backoff: Backoff;
+  readonly calls: UplinkCalls;
   private readonly openings = new Openings();
+  private readonly backoff: Backoff;
   private readonly refresh: TokenRefresh;
 
   constructor(

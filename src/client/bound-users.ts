@@ -10,6 +10,7 @@ import { BoundUser, type Seats } from "./bound-user.js";
 import type { BindOptions, BoundSession } from "./device-options.js";
 import type { DeviceParts } from "./device-parts.js";
 import type { EdgeConnection, SessionFrame } from "./edge-connection.js";
+import type { UplinkCalls } from "./uplink-calls.js";
 
 interface Seat {
   /** Undefined when it has left, and the edge has not said so yet. */
@@ -58,6 +59,10 @@ export class BoundUsers implements Seats {
     if (isOver) this.seats.delete(frame.session);
     seat.user?.onFrame(frame);
     return true;
+  }
+
+  get calls(): UplinkCalls[] {
+    return [...this.users].map(({ calls }) => calls);
   }
 
   flush(): void {

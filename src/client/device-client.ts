@@ -52,7 +52,7 @@ import { isWayGone, type Seen } from "./surroundings.js";
 import { accountName, accountOf } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
 import { TokenRefresh, tokenTimeoutMs } from "./token-refresh.js";
-import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
+import { type CallOptions, leaveAll, UplinkCalls } from "./uplink-calls.js";
 
 export type { AppState, AppStateSource } from "./app-state.js";
 export type { DeviceState } from "./connection-phase.js";
@@ -85,6 +85,8 @@ const deviceIdLength = 20;
 const hurryEveryMs = 5_000;
 /** So often the app may end a wait: beyond is no person, but a handler that calls in a circle. */
 const connectRate = { perSecond: 0.2, burst: 5 };
+/** Who is to move waits so long for answers to calls: half of what an edge gives it. */
+const callGraceMs = 5_000;
 
 class DeviceClient implements Device {
   private phase: Phase = { name: "idle" };
@@ -364,7 +366,10 @@ class DeviceClient implements Device {
       case "reconnect": {
         const { afterMs, spreadMs, edges } = directive;
         const delayMs = afterMs + this.parts.random.next() * spreadMs;
-        connection.planIn(delayMs, () => this.moveOn(connection, edges));
+        const move = () => this.moveOn(connection, edges);
+        const calls = () => [this.calls, ...this.bound.calls];
+        const leave = () => leaveAll(calls(), this.parts.clock, callGraceMs, move);
+        connection.planIn(delayMs, leave);
         return;
       }
       case "kick":

@@ -74,7 +74,7 @@ class TabBind implements BoundSession {
     return Promise.reject(new CallError("NOT_CONNECTED", "not-done", "another tab is connected"));
   }
 
-  /** While this tab leads: only then does it show messages of its bound users. */
+  /** Nobody hears of it while another tab is connected. */
   opened(id: string): void {
     this.bound?.opened(id);
   }

@@ -53,6 +53,8 @@ export class UplinkCalls {
   private readonly calls = new Map<number, Call>();
   private last = 0;
   private way: { readonly connection: CallWay; readonly session: number } | undefined;
+  /** Nothing more goes by this way, which is left when what went by it has ended. */
+  private leaving: { readonly then: () => void; readonly cancel: Cancel } | undefined;
 
   constructor(private readonly clock: Clock) {}
 
@@ -74,14 +76,30 @@ export class UplinkCalls {
 
   /** There is a way now: what waited for one leaves, in order. */
   onAttached(connection: CallWay, session: number): void {
+    this.stay();
     this.way = { connection, session };
     for (const number of [...this.calls.keys()]) this.send(number);
+  }
+
+  /**
+   * Calls `then` when what went by this way is answered, after `graceMs` at the latest; new
+   * calls wait for the next way. Never, where this way is gone before.
+   */
+  leave(graceMs: number, then: () => void): void {
+    this.stay();
+    if (!this.isAnySent) {
+      then();
+      return;
+    }
+    const cancel = this.clock.after(graceMs, () => this.go());
+    this.leaving = { then, cancel };
   }
 
   /** The way is gone; what went by it may have been carried out. */
   onLost(): void {
     if (this.way === undefined) return;
     this.way = undefined;
+    this.stay();
     for (const [number, { isSent }] of [...this.calls]) {
       if (isSent) this.fail(number, "CONNECTION_LOST", "unknown", "the connection is gone");
     }
@@ -112,7 +130,7 @@ export class UplinkCalls {
 
   private send(number: number): void {
     const call = this.calls.get(number);
-    if (call === undefined || this.way === undefined) return;
+    if (call === undefined || this.way === undefined || this.leaving !== undefined) return;
     const { connection, session } = this.way;
     if (!connection.canTake(clientKinds.call)) {
       this.fail(number, "UNSUPPORTED", "not-done", "this edge takes no calls");
@@ -139,6 +157,46 @@ export class UplinkCalls {
     const call = this.calls.get(number);
     this.calls.delete(number);
     call?.cancel();
+    if (this.leaving !== undefined && !this.isAnySent) this.go();
     return call;
+  }
+
+  private get isAnySent(): boolean {
+    for (const { isSent } of this.calls.values()) if (isSent) return true;
+    return false;
+  }
+
+  private go(): void {
+    const { leaving } = this;
+    this.stay();
+    leaving?.then();
+  }
+
+  private stay(): void {
+    this.leaving?.cancel();
+    this.leaving = undefined;
+  }
+}
+
+/** When none of these wait for an answer by their ways any more, after `graceMs` at the latest. */
+export function leaveAll(
+  all: readonly UplinkCalls[],
+  clock: Clock,
+  graceMs: number,
+  then: () => void,
+): void {
+  let left = all.length;
+  // Beside theirs: one whose way is gone meanwhile never says so.
+  const cancel = clock.after(graceMs, () => {
+    if (left > 0) then();
+    left = 0;
+  });
+  for (const calls of all) {
+    calls.leave(graceMs, () => {
+      left -= 1;
+      if (left !== 0) return;
+      cancel();
+      then();
+    });
   }
 }

@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { clientKinds } from "../../src/protocol/frames.js";
 import type { BusMessage } from "../../src/runtime/ports.js";
+import { BoundClient } from "../support/bound-client.js";
 import { type BenchNode, NodeBench } from "../support/node-bench.js";
 
 async function started() {
@@ -87,6 +88,7 @@ describe("a client's call", () => {
     client.send(call(2, "orders", 5));
     client.send(call(3, "chat"));
     await bench.run(100);
+    // By an index where nothing is bound it is nobody's.
     assert.deepEqual([codes(client), asked.length], [["NOT_ALLOWED"], 1]);
     client.send([clientKinds.token, 0, tokenOf(["orders"])]);
     await bench.run(100);
@@ -99,5 +101,53 @@ describe("a client's call", () => {
     client.send(call(6, "any"));
     await bench.run(100);
     assert.equal(asked.length, 3);
+  });
+});
+
+describe("calls of several sessions on one connection", () => {
+  test("are each its own: who calls, numbers, routes, and their end", async () => {
+    const { bench, a, asked, answer } = await started();
+    const client = a.edge.open((toEdge) => new BoundClient(toEdge));
+    client.hello({ uid: "alice", claims: { routes: ["orders"] } });
+    client.bind(3, { uid: "bob", claims: { routes: ["chat"] } });
+    await bench.until("both are attached", () => client.seat(3).uid === "bob");
+    client.send(call(1, "orders"));
+    client.send(call(1, "chat", 3));
+    client.send(call(2, "chat"));
+    client.send(call(2, "orders", 3));
+    await bench.run(100);
+    assert.deepEqual(
+      client.answers.map(([index, number, code]) => [index, number, code]),
+      [
+        [0, 2, "NOT_ALLOWED"],
+        [3, 2, "NOT_ALLOWED"],
+      ],
+    );
+    const callers = asked.map(({ payload }) => unpackValue(payload) as { uid: string; id: string });
+    assert.deepEqual(
+      callers.map(({ uid }) => uid),
+      ["alice", "bob"],
+    );
+    assert.notEqual(callers[0]?.id, callers[1]?.id);
+    answer(0, "alice's");
+    await bench.run(100);
+    assert.deepEqual(client.answers.at(-1), [0, 1, null, "alice's"]);
+    // Whoever is bound there next is not answered what was asked before.
+    client.unbind(3);
+    client.bind(3, { uid: "carol" });
+    await bench.until("carol is attached", () => client.seat(3).uid === "carol");
+    answer(1, "bob's");
+    await bench.run(100);
+    assert.equal(client.answers.length, 3);
+    client.send(call(1, "orders", 3));
+    await bench.run(100);
+    answer(2, "carol's");
+    await bench.run(100);
+    assert.deepEqual(client.answers.at(-1), [3, 1, null, "carol's"]);
+    a.edge.closeAll();
+    await bench.run(100);
+    const { ended: _, ...left } = callsOf(a) as Record<string, unknown>;
+    assert.deepEqual(left, { underWay: 0, bytes: 0, sessions: 0, limited: 0 });
+    assert.deepEqual(bench.crashes, []);
   });
 });

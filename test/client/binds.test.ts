@@ -1,5 +1,5 @@
 /** Further users on a device's connection: each with what is its own, and none at another's cost. */
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { BindOptions, DeviceMessage, DeviceState } from "../../src/client/device-client.js";
 import { memoryStorage } from "../../src/client/platform.js";
@@ -104,6 +104,51 @@ describe("a bound user", () => {
     deepEqual(one.position, { generation: 7, seq: 2 });
     deepEqual(made.device.position, { generation: 1, seq: 1 });
     deepEqual(phases(bob.states), ["attached"]);
+    made.device.close();
+  });
+
+  test("calls, and says what was opened, by its own index; a move waits for its answers too", async () => {
+    const made = await greeted();
+    made.edge.socket.welcome(60_000, [...takes, clientKinds.call, clientKinds.opened]);
+    const bob = made.device.bind(optionsFor("bob").options);
+    await made.clock.settle();
+    attached(made, 1, "bob");
+    made.edge.socket.attached(1, 0);
+    const calls = [made.device.call("orders", "own"), bob.call("orders", "bob's")];
+    bob.opened("m1");
+    const before = made.edge.socket;
+    deepEqual(before.ofKind(clientKinds.call), [
+      [clientKinds.call, 0, 1, "orders", 10_000, "own"],
+      [clientKinds.call, 1, 1, "orders", 10_000, "bob's"],
+    ]);
+    deepEqual(before.ofKind(clientKinds.opened), [[clientKinds.opened, 1, "m1"]]);
+    before.reply([serverKinds.directive, { do: "reconnect" }]);
+    await made.clock.advanceAndSettle(1_000);
+    before.reply([serverKinds.answer, 0, 1, null, "to the own"]);
+    await made.clock.advanceAndSettle(1_000);
+    equal(before.closedWith, undefined);
+    before.reply([serverKinds.answer, 1, 1, null, "to bob"]);
+    deepEqual(await Promise.all(calls), ["to the own", "to bob"]);
+    await made.clock.settle();
+    equal(before.closedWith, 3008);
+    made.device.close();
+  });
+
+  test("that ends while a move waits for its answer holds the move up for 5 s at most", async () => {
+    const made = await greeted();
+    made.edge.socket.welcome(60_000, [...takes, clientKinds.call]);
+    const bob = made.device.bind(optionsFor("bob").options);
+    await made.clock.settle();
+    attached(made, 1, "bob");
+    made.edge.socket.attached(1, 0);
+    const lost = rejects(bob.call("orders", 1), { code: "CONNECTION_LOST" });
+    const before = made.edge.socket;
+    before.reply([serverKinds.directive, { do: "reconnect" }]);
+    await made.clock.settle();
+    before.reply([serverKinds.ended, 1, 4506, "ERASED"]);
+    await lost;
+    await made.clock.advanceAndSettle(5_000);
+    equal(before.closedWith, 3008);
     made.device.close();
   });
 

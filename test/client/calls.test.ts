@@ -108,6 +108,38 @@ describe("a call", () => {
     device.close();
   });
 
+  test("under way is answered before the device moves; one that comes then goes by the next edge", async () => {
+    const made = await calling();
+    const { edge, device, clock } = made;
+    const before = edge.socket;
+    const first = device.call("orders", 1);
+    before.reply([serverKinds.directive, { do: "reconnect" }]);
+    await clock.advanceAndSettle(1_000);
+    const second = device.call("orders", 2);
+    deepEqual([before.closedWith, before.ofKind(clientKinds.call).length], [undefined, 1]);
+    before.reply([serverKinds.answer, 0, 1, null, "one"]);
+    equal(await first, "one");
+    await clock.settle();
+    equal(before.closedWith, 3008);
+    accept(made);
+    edge.socket.reply([serverKinds.answer, 0, 2, null, "two"]);
+    equal(await second, "two");
+    device.close();
+  });
+
+  test("is waited for until 5 s after the device was to move, and no longer", async () => {
+    const { edge, device, clock } = await calling();
+    const before = edge.socket;
+    const lost = rejects(device.call("orders", 1), fails("CONNECTION_LOST", "unknown"));
+    before.reply([serverKinds.directive, { do: "reconnect" }]);
+    await clock.advanceAndSettle(4_999);
+    equal(before.closedWith, undefined);
+    await clock.advanceAndSettle(1);
+    equal(before.closedWith, 3008);
+    await lost;
+    device.close();
+  });
+
   test("survives a session that moves on the same connection", async () => {
     const { edge, device } = await calling();
     const call = device.call("orders", 1);

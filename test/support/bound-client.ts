@@ -33,6 +33,8 @@ export class BoundClient implements EdgeClient {
   isAcking = true;
   /** As they came: session and body. */
   readonly order: (readonly [number, unknown])[] = [];
+  /** Of calls: the session's index, the call's number, code, value. */
+  readonly answers: (readonly unknown[])[] = [];
   private readonly seats = new Map<number, BoundSeat>();
 
   constructor(private readonly toEdge: (bytes: Uint8Array) => void) {}
@@ -78,6 +80,10 @@ export class BoundClient implements EdgeClient {
     const [kind, index, ...fields] = unpackValue(bytes) as [number, number, ...unknown[]];
     if (kind === serverKinds.welcome) {
       this.takes = (index as unknown as { takes?: number[] }).takes ?? [];
+      return;
+    }
+    if (kind === serverKinds.answer) {
+      this.answers.push([index, ...fields]);
       return;
     }
     if (kind === serverKinds.ping || kind === serverKinds.directive) return;
