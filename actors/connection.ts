@@ -45,6 +45,7 @@ import { decodeToken } from "../src/protocol/tokens.js";
 import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { tellAgainMs } from "./app-states.js";
 import type { EdgeContext } from "./edge-context.js";
 import { nodeNameOf } from "./placement-view.js";
 import { type AttachOptions, attachedInfo, sessionOf, signIn } from "./sign-in.js";
@@ -65,6 +66,10 @@ export interface AttachTick {
   readonly kind: "AttachTick";
 }
 
+interface AppStateTick {
+  readonly kind: "AppStateTick";
+}
+
 export interface Closed {
   readonly kind: "Closed";
 }
@@ -79,6 +84,7 @@ export type ConnectionMessage =
   | Recalled
   | CloseConnection
   | WrongOwner
+  | AppStateTick
   | Closed;
 
 const connectionKind: ActorKind = {
@@ -158,6 +164,9 @@ export class Connection extends Actor<ConnectionMessage> {
       case "CloseConnection":
         this.close(message.close as CloseName);
         return;
+      case "AppStateTick":
+        this.onAppStateTick(message);
+        return;
       case "Closed":
         this.stopSelf();
         return;
@@ -196,7 +205,19 @@ export class Connection extends Actor<ConnectionMessage> {
   }
 
   private onTell(now: ClientSurroundings): void {
-    const app = this.edge.hearTell(this.id, now);
+    const isChanged = this.edge.hearTell(this.id, now);
+    if (!isChanged || !this.edge.appStates.beginTelling(this.id)) return;
+    this.tellAppState();
+    this.timer(tellAgainMs, { kind: "AppStateTick" });
+  }
+
+  private onAppStateTick(message: AppStateTick): void {
+    if (this.edge.appStates.tellAgain(this.id)) this.timer(tellAgainMs, message);
+    this.tellAppState();
+  }
+
+  private tellAppState(): void {
+    const app = this.edge.appStates.of(this.id);
     if (app !== undefined)
       this.toSession({ kind: "AppStateChanged", ...this.connectionRef(), app });
   }
