@@ -34,9 +34,9 @@ const attemptsMax = 15;
 
 export class AttachQueue {
   private readonly ring: Ring<ConnectionId>;
-  private readonly marks: Uint8Array;
+  private marks: Uint8Array;
   /** At which look an attach that is not answered is due again; 0 while none waits. */
-  private readonly dueAtLook: Uint32Array;
+  private dueAtLook: Uint32Array;
   private readonly bornMs: number;
   private lastLook = 0;
   private slotsUsed = 0;
@@ -47,11 +47,20 @@ export class AttachQueue {
   constructor(private readonly around: AttachSurroundings) {
     const { slots, node } = around;
     // A slot may have a new tenant while the last one's number is still in the queue.
-    this.ring = new Ring(2 * slots);
+    this.ring = new Ring(2 * (slots + node.limits.furtherSessionsMax));
     this.marks = new Uint8Array(slots);
     this.dueAtLook = new Uint32Array(slots);
     this.bornMs = node.clock.monotonicMs();
     this.room = node.limits.attachesPerTick;
+  }
+
+  /** Room for as many slots. */
+  makeSlots(count: number): void {
+    const { marks, dueAtLook } = this;
+    this.marks = new Uint8Array(count);
+    this.marks.set(marks);
+    this.dueAtLook = new Uint32Array(count);
+    this.dueAtLook.set(dueAtLook);
   }
 
   get queued(): number {

@@ -1,91 +1,53 @@
 /**
- * One WebSocket on one edge: who is behind it, which session serves it, and the
- * position that was last put on the wire.
+ * One WebSocket on one edge, and the first session bound to it, which its hello signed in:
+ * most connections have no other.
  *
- *   fresh ──hello──▶ verifying ──token good──▶ attaching ──Attached──▶ serving
- *                                                  ▲                      │
- *                                                  └── owner changed ◀────┘
+ *   fresh ──hello──▶ verifying ──token good──▶ attaching ──▶ … (bound-session.ts)
  *
- * Invariant: a stored message goes on the wire only when its prev is the last one
- * sent here, so that a lost hop can never be acked over.
+ * Further ones are bound and unbound while it lives (bindings.ts); each is an actor beside
+ * it (further-session.ts), to which it passes on what the client says of it.
+ *
+ * Invariant: it is closed when nothing is bound to it any more. What ends one session ends
+ * no other one.
  */
-import { unreachable } from "../src/base/assert.js";
 import { type Result, refused } from "../src/base/result.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
 import type { Claims, TokenError } from "../src/ports/tokens.js";
 import type { ClientSurroundings } from "../src/protocol/client-surroundings.js";
-import type { CloseName } from "../src/protocol/close-codes.js";
+import { type CloseName, closeCodes } from "../src/protocol/close-codes.js";
 import {
-  attachedFrame,
+  type Bind,
   type ClientFrame,
   clientFrameBytesMax,
-  encodeFrame,
+  endedFrame,
+  firstSession,
   type Hello,
-  messageFrame,
-  passingFrame,
   protocolVersion,
-  recalledFrame,
   refusedFrame,
   takenKinds,
   welcomeFrame,
 } from "../src/protocol/frames.js";
-import type {
-  Attached,
-  CloseConnection,
-  Deliver,
-  DeliverPassing,
-  FromEdge,
-  Recalled,
-  ToSession,
-  WrongOwner,
-} from "../src/protocol/messages.js";
-import type { Position } from "../src/protocol/position.js";
-import { appOfKey, type SessionKey, type Shard, shardOfKey } from "../src/protocol/shards.js";
+import { appOfKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
-import { Actor } from "../src/runtime/actor.js";
-import { addressOn } from "../src/runtime/address.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { tellAgainMs } from "./app-states.js";
-import type { EdgeContext } from "./edge-context.js";
-import { nodeNameOf } from "./placement-view.js";
-import { type AttachOptions, attachedInfo, sessionOf, signIn } from "./sign-in.js";
+import { Bindings } from "./bindings.js";
+import { type BoundMessage, BoundSession, fresh, verifying } from "./bound-session.js";
+import type { AppStateTick, Closed, SessionEnded } from "./edge-messages.js";
+import { type SignIn, signIn } from "./sign-in.js";
 
-export interface ReceiveFrame {
-  readonly kind: "ReceiveFrame";
-  readonly frame: ClientFrame;
-}
-
-interface TokenVerified {
-  readonly kind: "TokenVerified";
+interface HelloVerified {
+  readonly kind: "HelloVerified";
   readonly result: Result<Claims, TokenError>;
-  readonly hello: Hello | undefined;
+  readonly hello: Hello;
 }
 
-/** From the edge: its turn to attach. */
-export interface AttachTick {
-  readonly kind: "AttachTick";
+interface BindVerified {
+  readonly kind: "BindVerified";
+  readonly result: Result<Claims, TokenError>;
 }
 
-interface AppStateTick {
-  readonly kind: "AppStateTick";
-}
-
-export interface Closed {
-  readonly kind: "Closed";
-}
-
-export type ConnectionMessage =
-  | ReceiveFrame
-  | TokenVerified
-  | AttachTick
-  | Attached
-  | Deliver
-  | DeliverPassing
-  | Recalled
-  | CloseConnection
-  | WrongOwner
-  | AppStateTick
-  | Closed;
+type OwnMessage = HelloVerified | BindVerified | SessionEnded | Closed;
 
 const connectionKind: ActorKind = {
   name: "connection",
@@ -93,76 +55,53 @@ const connectionKind: ActorKind = {
   restart: "temporary",
 };
 
-const fresh = 0;
-const verifying = 1;
-const attaching = 2;
-const serving = 3;
-const phaseNames = ["fresh", "verifying", "attaching", "serving"];
+/** As of a close: the client is done. */
+const unbound = { code: 1_000, name: "UNBOUND" };
 
-/** A connection carries one session for now; its frames name it so already. */
-const onlySession = 0;
+const refusalMeanings = {
+  BAD_INDEX: "the index of a bound session is 1 to 15",
+  INDEX_IN_USE: "a session is bound under this index",
+  TOO_MANY: "the connection carries as many sessions as it may",
+};
 
-export class Connection extends Actor<ConnectionMessage> {
-  private phase = fresh;
-  private session: SessionKey | undefined = undefined;
-  private device = "";
-  /** The epoch under which the shard's owner serves this connection; 0 while none does. */
-  private epoch = 0;
-  private generation = 0;
-  private sentSeq = 0;
-  /** The highest of `generation` that the client acked here: an owner may not have heard it. */
-  private ackedSeq = 0;
-  private isAwaitingResend = false;
-  /** Kept only until the session has answered the first attach. */
-  private attachOptions: AttachOptions | undefined = undefined;
-
-  constructor(private readonly edge: EdgeContext) {
-    super();
-  }
+export class Connection extends BoundSession<OwnMessage> {
+  /** Undefined until the first bind. */
+  private bindings: Bindings | undefined = undefined;
 
   get kind(): ActorKind {
     return connectionKind;
   }
 
-  private get id(): ConnectionId {
-    return this.key as ConnectionId;
+  get carrier(): ConnectionId {
+    return this.id;
   }
 
-  /** However it ends, the session must not go on believing in it. */
+  get isOneOfSeveral(): boolean {
+    return this.hasFurther;
+  }
+
+  protected get index(): number {
+    return firstSession;
+  }
+
   protected override stopping(): void {
-    if (this.session === undefined) return;
-    this.edge.apps.leave(decodeToken(appOfKey(this.session)) ?? "");
-    this.toSession({ kind: "Detach", ...this.connectionRef() });
+    for (const { number } of this.bindings?.all ?? []) this.edge.children.stop(number);
+    this.leaveFirst();
   }
 
-  receive(message: ConnectionMessage): void {
+  receive(message: BoundMessage | OwnMessage): void {
     switch (message.kind) {
       case "ReceiveFrame":
         this.onFrame(message.frame);
         return;
-      case "Deliver":
-        this.onDeliver(message);
+      case "HelloVerified":
+        this.onHelloVerified(message.result, message.hello);
         return;
-      case "DeliverPassing":
-        this.onDeliverPassing(message);
+      case "BindVerified":
+        this.onBindVerified(message.result);
         return;
-      case "Recalled":
-        this.onRecalled(message);
-        return;
-      case "TokenVerified":
-        this.onTokenVerified(message);
-        return;
-      case "Attached":
-        this.onAttached(message);
-        return;
-      case "AttachTick":
-        if (this.phase >= attaching) this.attach();
-        return;
-      case "WrongOwner":
-        this.onWrongOwner(message);
-        return;
-      case "CloseConnection":
-        this.close(message.close as CloseName);
+      case "SessionEnded":
+        this.onSessionEnded(message);
         return;
       case "AppStateTick":
         this.onAppStateTick(message);
@@ -171,7 +110,7 @@ export class Connection extends Actor<ConnectionMessage> {
         this.stopSelf();
         return;
       default:
-        unreachable(message);
+        this.onBoundMessage(message);
     }
   }
 
@@ -180,235 +119,193 @@ export class Connection extends Actor<ConnectionMessage> {
       this.onHello(frame);
       return;
     }
-    if (this.phase === fresh || this.session === undefined) {
-      if (this.phase === fresh) this.close("HELLO_FIRST");
+    if (this.phase === fresh) {
+      this.edge.close(this.id, "HELLO_FIRST");
       return;
     }
-    switch (frame.kind) {
-      case "ack":
-        this.onAck(frame.position);
-        return;
-      case "resend":
-        this.askResend(frame.position);
-        return;
-      case "token":
-        this.verify(frame.token, undefined);
-        return;
-      case "tell":
-        this.onTell(frame.now);
-        return;
-      case "pong":
-        return;
-      default:
-        unreachable(frame);
-    }
+    if (frame.kind === "pong") return;
+    if (frame.kind === "tell") this.onTell(frame.now);
+    else if (frame.kind === "bind") this.onBind(frame);
+    else if (frame.kind === "unbind") this.onUnbind(frame.session);
+    else if (frame.session === firstSession) this.onSessionFrame(frame);
+    else this.edge.passOn(this.bindings?.at(frame.session)?.number, frame);
   }
 
+  /** Who looks at the app looks at all that is bound here. */
   private onTell(now: ClientSurroundings): void {
     const isChanged = this.edge.hearTell(this.id, now);
     if (!isChanged || !this.edge.appStates.beginTelling(this.id)) return;
+    const tick: AppStateTick = { kind: "AppStateTick" };
+    this.tellAppStates(tick);
+    this.timer(tellAgainMs, tick);
+  }
+
+  private onAppStateTick(tick: AppStateTick): void {
+    if (this.edge.appStates.tellAgain(this.id)) this.timer(tellAgainMs, tick);
+    this.tellAppStates(tick);
+  }
+
+  private tellAppStates(tick: AppStateTick): void {
     this.tellAppState();
-    this.timer(tellAgainMs, { kind: "AppStateTick" });
+    for (const { number } of this.bindings?.all ?? []) this.edge.children.tell(number, tick);
   }
 
-  private onAppStateTick(message: AppStateTick): void {
-    if (this.edge.appStates.tellAgain(this.id)) this.timer(tellAgainMs, message);
-    this.tellAppState();
-  }
-
-  private tellAppState(): void {
-    const app = this.edge.appStates.of(this.id);
-    if (app !== undefined)
-      this.toSession({ kind: "AppStateChanged", ...this.connectionRef(), app });
-  }
-
-  private onAck(position: Position): void {
-    if (position.generation === this.generation) {
-      // Above what was sent here it cannot be true.
-      this.ackedSeq = Math.max(this.ackedSeq, Math.min(position.seq, this.sentSeq));
-    }
-    this.toSession({ kind: "Acked", ...this.connectionRef(), position });
-  }
+  // ---- the first session ----
 
   private onHello(hello: Hello): void {
     if (this.phase !== fresh) {
-      this.close("BAD_FRAME", "a second hello");
+      this.edge.close(this.id, "BAD_FRAME", "a second hello");
       return;
     }
     this.phase = verifying;
     this.edge.noteHello(this.id);
-    this.verify(hello.token, hello);
+    this.pipe(this.verified(hello.token), (result) => ({ kind: "HelloVerified", result, hello }));
   }
 
-  private verify(token: string, hello: Hello | undefined): void {
-    const done = (result: TokenVerified["result"]): TokenVerified => ({
-      kind: "TokenVerified",
-      result,
-      hello,
-    });
-    this.pipe(this.edge.node.tokens.verify(token), done, () =>
-      done(refused("UNAUTHORIZED", "the token cannot be verified now")),
-    );
-  }
-
-  private onTokenVerified({ result, hello }: TokenVerified): void {
-    if (!result.ok) {
-      if (hello === undefined)
-        this.sendFrame(refusedFrame(onlySession, result.code, result.message));
-      else this.close(result.code, result.message);
+  private onHelloVerified(result: Result<Claims, TokenError>, hello: Hello): void {
+    const known = result.ok ? this.knowSession(result.value, hello) : result;
+    if (!known.ok) {
+      this.edge.close(this.id, known.code, known.message);
       return;
     }
-    const claims = result.value;
-    if (hello === undefined) {
-      this.onTokenRefreshed(claims);
-      return;
-    }
-    const signedIn = signIn(claims, hello, this.edge.node.clock.wallMs());
-    if (!signedIn.ok) {
-      this.close(signedIn.code, signedIn.message);
-      return;
-    }
-    if (!this.edge.apps.admit(claims.app)) {
-      this.close("QUOTA_EXCEEDED");
-      return;
-    }
-    const { session, device, connect, options } = signedIn.value;
-    this.session = session;
-    this.device = device;
-    this.edge.noteConnect(this.id, connect);
-    this.attachOptions = options;
-    this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
+    const { session, device, options } = known.value;
+    this.sessionIs(session, device, options);
+    this.noteSignIn(this.id, known.value);
     this.sendWelcome(this.edge.greet(this.id, hello));
-    this.phase = attaching;
     this.edge.attaches.push(this.id);
+    this.verifyNextBind();
   }
 
-  private onTokenRefreshed(claims: Claims): void {
-    const isSameDevice = claims.device === undefined || claims.device === this.device;
-    if (sessionOf(claims) !== this.session || !isSameDevice) {
-      this.close("UNAUTHORIZED", "the fresh token is for somebody else");
+  /** Counts it for its app, where it is not refused. */
+  private knowSession(claims: Claims, hello: Hello) {
+    const { node, apps } = this.edge;
+    const known = signIn(claims, hello, node.clock.wallMs());
+    if (!known.ok || apps.admit(claims.app)) return known;
+    return refused("QUOTA_EXCEEDED" as const, closeCodes.QUOTA_EXCEEDED.meaning);
+  }
+
+  private noteSignIn(number: ConnectionId, { connect, expiresAtMs }: SignIn): void {
+    this.edge.noteConnect(number, connect);
+    this.edge.noteTokenExpiry(number, expiresAtMs);
+  }
+
+  private leaveFirst(): void {
+    const { session } = this;
+    if (session === undefined) return;
+    this.edge.apps.leave(decodeToken(appOfKey(session)) ?? "");
+    this.leave();
+  }
+
+  protected end(name: CloseName, reason?: string): void {
+    if (this.hasFurther) this.endFirst((closeCodes[name] ?? closeCodes.INTERNAL).code, name);
+    else this.edge.close(this.id, name, reason);
+  }
+
+  private endFirst(code: number, name: string): void {
+    this.leaveFirst();
+    this.edge.noteTokenExpiry(this.id, 0);
+    this.edge.attaches.forget(this.id);
+    this.sendFrame(endedFrame(firstSession, code, name));
+  }
+
+  // ---- further ones ----
+
+  private get hasFurther(): boolean {
+    return this.bindings !== undefined && this.bindings.size > 0;
+  }
+
+  private get hasFirst(): boolean {
+    return this.phase === verifying || this.session !== undefined;
+  }
+
+  private onBind(bind: Bind): void {
+    const bindings = this.bindings ?? new Bindings();
+    const max = this.edge.node.limits.sessionsPerConnectionMax - (this.hasFirst ? 1 : 0);
+    const refusal = bindings.refusalOf(bind.session, max);
+    if (refusal !== undefined) {
+      this.sendFrame(refusedFrame(bind.session, refusal, refusalMeanings[refusal]));
       return;
     }
-    this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
+    this.bindings = bindings;
+    bindings.ask(bind);
+    this.verifyNextBind();
   }
 
-  // ---- the session's side ----
+  /** One at a time, and none before it is known who is behind the connection. */
+  private verifyNextBind(): void {
+    const bind = this.phase === verifying ? undefined : this.bindings?.beginVerifying();
+    if (bind === undefined) return;
+    this.pipe(this.verified(bind.hello.token), (result) => ({ kind: "BindVerified", result }));
+  }
 
-  /** Until its turn it takes what an owner of before still sends. */
-  private attach(): void {
-    const { view, clock } = this.edge.node;
-    if (!view.isLeaseHeld(clock.monotonicMs())) {
-      // Of an edge that is no member, nobody would learn that it has gone.
-      this.edge.attaches.retry(this.id, false);
+  private onBindVerified(result: Result<Claims, TokenError>): void {
+    const bind = this.bindings?.endVerifying();
+    if (bind !== undefined) {
+      const done = result.ok ? this.bind(bind, result.value) : result;
+      if (!done.ok) this.sendFrame(refusedFrame(bind.session, done.code, done.message));
+    }
+    this.verifyNextBind();
+    this.closeIfEmpty();
+  }
+
+  private bind({ session: index, hello }: Bind, claims: Claims) {
+    const { edge } = this;
+    const known = this.knowSession(claims, { ...hello, device: hello.device ?? this.device });
+    if (!known.ok) return known;
+    const { session: key, device, options } = known.value;
+    const isBound = key === this.session || this.bindings?.isOf(key) === true;
+    const number = isBound
+      ? undefined
+      : edge.addFurther({ carrier: this.id, index, key, device, options });
+    if (number === undefined) {
+      edge.apps.leave(claims.app);
+      return isBound
+        ? refused("ALREADY_BOUND", "this user is bound to the connection already")
+        : refused("OVERLOADED", closeCodes.OVERLOADED.meaning);
+    }
+    this.bindings?.add({ index, number, key });
+    this.noteSignIn(number, known.value);
+    edge.attaches.push(number);
+    return known;
+  }
+
+  private onUnbind(index: number): void {
+    if (index === firstSession ? !this.hasFirst : !this.drop(index)) {
+      this.edge.unknownSessions++;
       return;
     }
-    const { attachOptions, generation, ackedSeq } = this;
-    const app = this.edge.appStates.of(this.id);
-    const wasSent = generation !== 0;
-    const taken = ackedSeq > 0 ? { generation, seq: ackedSeq } : attachOptions?.taken;
-    this.phase = attaching;
-    const isSent = this.toSession({
-      kind: "Attach",
-      ...this.connectionRef(),
-      device: this.device,
-      platform: attachOptions?.platform ?? "unknown",
-      connect: this.edge.connectOf(this.id),
-      start: attachOptions?.start ?? "new",
-      ...(taken === undefined ? {} : { taken }),
-      ...(wasSent ? { sent: { generation, seq: this.sentSeq } } : {}),
-      ...(app === undefined ? {} : { app }),
-    });
-    this.edge.attaches.retry(this.id, isSent);
-  }
-
-  private onAttached({ epoch, base }: Attached): void {
-    if (this.phase === serving && epoch < this.epoch) return;
-    const isContinuing = base.generation === this.generation && base.seq === this.sentSeq;
-    this.phase = serving;
-    this.edge.attaches.settle(this.id);
-    this.epoch = epoch;
-    this.isAwaitingResend = false;
-    this.attachOptions = undefined;
-    if (isContinuing) return;
-    this.generation = base.generation;
-    this.sentSeq = base.seq;
-    this.ackedSeq = 0;
-    const tokenExpiryMs = this.edge.tokenExpiryMs(this.id);
-    const info = attachedInfo(this.session as SessionKey, this.device, tokenExpiryMs);
-    this.sendFrame(attachedFrame(onlySession, base, info));
-  }
-
-  private onWrongOwner({ epoch }: WrongOwner): void {
-    if (this.phase === serving && epoch <= this.epoch) return;
-    // The table will come; the tick tries again by then.
-    if (this.phase < attaching) return;
-    this.phase = attaching;
-    this.edge.attaches.retry(this.id, false);
-  }
-
-  private onDeliver(deliver: Deliver): void {
-    if (this.phase !== serving || deliver.epoch !== this.epoch) return;
-    const isNext = deliver.generation === this.generation && deliver.prev === this.sentSeq;
-    if (!isNext) {
-      // Once: what still flies behind the gap is dropped in silence.
-      if (!this.isAwaitingResend) {
-        this.isAwaitingResend = true;
-        this.askResend({ generation: this.generation, seq: this.sentSeq });
-      }
-      return;
+    if (index === firstSession && this.hasFurther) {
+      this.endFirst(unbound.code, unbound.name);
+    } else if (index === firstSession || this.isEmpty) {
+      this.edge.closeDone(this.id);
+    } else {
+      this.sendFrame(endedFrame(index, unbound.code, unbound.name));
     }
-    this.isAwaitingResend = false;
-    const { edge, id } = this;
-    const isText = edge.isText(id);
-    let prev = deliver.prev;
-    for (const [index, seq] of deliver.seqs.entries()) {
-      const record = deliver.records[index] as Uint8Array;
-      edge.send(id, messageFrame(onlySession, this.generation, seq, prev, record, isText));
-      prev = seq;
-    }
-    this.sentSeq = prev;
-    edge.heartbeats.noteOwed(id);
-    this.edge.node.journal?.written(deliver, this.device, this.edge.address);
   }
 
-  private onDeliverPassing({ record, epoch }: DeliverPassing): void {
-    if (this.phase !== serving || (epoch ?? this.epoch) !== this.epoch) return;
-    this.edge.send(this.id, passingFrame(onlySession, record, this.edge.isText(this.id)));
-    this.notePassing(record);
+  private onSessionEnded({ number, close, reason }: SessionEnded): void {
+    const bound = this.bindings?.withNumber(number);
+    if (bound === undefined) return;
+    this.drop(bound.index);
+    const { code } = closeCodes[close] ?? closeCodes.INTERNAL;
+    if (this.isEmpty) this.edge.close(this.id, close, reason);
+    else this.sendFrame(endedFrame(bound.index, code, close));
   }
 
-  private notePassing(record: Uint8Array): void {
-    const { session: key, epoch, generation, device } = this;
-    if (key === undefined) return;
-    this.edge.node.journal?.passedWritten({ key, epoch, generation }, device, record);
+  /** False where nothing is known at that index. */
+  private drop(index: number): boolean {
+    const dropped = this.bindings?.drop(index);
+    if (dropped?.bound !== undefined) this.edge.children.stop(dropped.bound.number);
+    return dropped?.wasThere ?? false;
   }
 
-  private onRecalled({ ids, epoch }: Recalled): void {
-    if (this.phase !== serving || epoch !== this.epoch) return;
-    this.sendFrame(recalledFrame(onlySession, ids));
+  private get isEmpty(): boolean {
+    return !this.hasFirst && !this.hasFurther;
   }
 
-  private askResend(position: Position): void {
-    this.toSession({ kind: "Resend", ...this.connectionRef(), position });
+  private closeIfEmpty(): void {
+    if (this.isEmpty) this.edge.closeDone(this.id);
   }
-
-  /** False when nobody owns the session's shard. */
-  private toSession(message: FromEdge): boolean {
-    const key = this.session;
-    if (key === undefined) return false;
-    const shard = shardOfKey(key);
-    const owner = this.edge.node.view.ownerOf(shard);
-    if (owner === undefined) return false;
-    const envelope: ToSession = { kind: "ToSession", shard, epoch: owner.epoch, key, message };
-    this.tell(addressOn(nodeNameOf(owner), "shards"), envelope);
-    return true;
-  }
-
-  private connectionRef(): { edge: string; connection: number } {
-    return { edge: this.edge.address, connection: this.id };
-  }
-
-  // ---- the client's side ----
 
   private sendWelcome(heartbeatMs: number): void {
     const { node } = this.edge;
@@ -425,41 +322,9 @@ export class Connection extends Actor<ConnectionMessage> {
     );
   }
 
-  private sendFrame(frame: readonly unknown[]): void {
-    this.edge.send(this.id, encodeFrame(frame, this.edge.isText(this.id)));
-  }
-
-  private close(name: CloseName, reason?: string): void {
-    this.edge.close(this.id, name, reason);
-  }
-
-  /** The shard whose owner serves this connection, once it is known who is behind it. */
-  get shard(): Shard | undefined {
-    return this.session === undefined ? undefined : shardOfKey(this.session);
-  }
-
-  /** Undefined before the hello. */
-  get sessionKey(): SessionKey | undefined {
-    return this.session;
-  }
-
-  /** Whether it carries that session; where none is named, any. */
-  isOf(key: SessionKey | undefined): boolean {
-    return this.session !== undefined && (key === undefined || key === this.session);
-  }
-
-  get servedEpoch(): number {
-    return this.epoch;
-  }
-
   override inspect(): Record<string, unknown> {
-    return {
-      phase: phaseNames[this.phase],
-      session: this.session ?? null,
-      device: this.device,
-      epoch: this.epoch,
-      generation: this.generation,
-      sentSeq: this.sentSeq,
-    };
+    const further = [...(this.bindings?.all ?? [])];
+    const bound = further.map(({ index, key, number }) => ({ index, session: key, number }));
+    return { ...super.inspect(), ...(bound.length === 0 ? {} : { bound }) };
   }
 }

@@ -23,12 +23,15 @@ import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { drainRate } from "../topology/edge-policy.js";
 import type { ViewUsage } from "./app-usage.js";
-import { type AttachTick, type Closed, Connection, type ReceiveFrame } from "./connection.js";
+import type { BoundSession } from "./bound-session.js";
+import { Connection } from "./connection.js";
 import { Dispatcher } from "./dispatcher.js";
 import { EdgeAdmission } from "./edge-admission.js";
 import { EdgeContext } from "./edge-context.js";
 import { EdgeDirectives } from "./edge-directives.js";
 import { EdgeDrain } from "./edge-drain.js";
+import type { AttachTick, Closed, ReceiveFrame } from "./edge-messages.js";
+import { FurtherSession } from "./further-session.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
 
@@ -52,6 +55,8 @@ const edgeKind: ActorKind = {
   restart: "permanent",
   quantum: 1_024,
 };
+
+type EdgeChild = BoundSession<unknown>;
 
 const sweepEveryMs = 1_000;
 /** Of the time that a stopping node gives its clients: the rest is for the last ones to go. */
@@ -77,10 +82,18 @@ export class Edge extends Actor<EdgeMessage> {
 
   protected override async started(): Promise<void> {
     const attachTick: AttachTick = { kind: "AttachTick" };
-    const context = new EdgeContext(this.node, {
-      send: (connection) => this.tellChild(connection, attachTick),
-      startTick: (delayMs) => this.timer(delayMs, { kind: "PaceTick" }),
-    });
+    const context = new EdgeContext(
+      this.node,
+      {
+        send: (connection) => this.tellChild(connection, attachTick),
+        startTick: (delayMs) => this.timer(delayMs, { kind: "PaceTick" }),
+      },
+      {
+        tell: (number, message) => this.tellChild(number, message),
+        spawn: (number) => this.spawn(number),
+        stop: (number) => this.stopChild(number),
+      },
+    );
     this.context = context;
     const drain = new EdgeDrain(context, {
       dispatcher: new Dispatcher(this.node),
@@ -112,13 +125,21 @@ export class Edge extends Actor<EdgeMessage> {
     await this.node.transport.stopListening();
   }
 
-  protected override createChild(_key: ActorKey): Actor {
-    return new Connection(this.context as EdgeContext);
+  protected override createChild(key: ActorKey): Actor {
+    const context = this.context as EdgeContext;
+    const further = context.further.find(key as ConnectionId);
+    return further === undefined ? new Connection(context) : new FurtherSession(context, further);
   }
 
-  /** A connection whose actor failed is closed: it is the client that comes back. */
+  /** What failed is closed: it is the client that comes back. */
   protected override onChildStopped(key: ActorKey, reason: StopReason): void {
-    if (reason !== "normal") this.context?.close(key as ConnectionId, "INTERNAL");
+    const number = key as ConnectionId;
+    const isFurther = this.context?.further.find(number) !== undefined;
+    if (reason !== "normal") {
+      if (isFurther) this.context?.tellEnded(number, "INTERNAL");
+      else this.context?.close(number, "INTERNAL");
+    }
+    if (isFurther) this.context?.forgetFurther(number);
   }
 
   receive(message: EdgeMessage, from: Asker | undefined): void {
@@ -167,8 +188,13 @@ export class Edge extends Actor<EdgeMessage> {
 
   /** Whether the client was told: the session may believe in one that is gone. */
   private onDirect({ connection, key, directive }: DirectConnection): boolean {
-    if (!this.child<Connection>(connection)?.isOf(key)) return false;
-    return this.directives?.carryOut(connection as ConnectionId, directive) ?? false;
+    const bound = this.child<EdgeChild>(connection);
+    if (bound?.isOf(key) !== true) return false;
+    if (directive.do === "kick" && bound.isOneOfSeveral) {
+      // The others who share its connection are not meant.
+      return this.tellChild(connection, { kind: "CloseConnection", connection, close: "KICKED" });
+    }
+    return this.directives?.carryOut(bound.carrier, directive) ?? false;
   }
 
   private onOpen(context: EdgeContext, connection: ConnectionId, protocol: Subprotocol): void {
@@ -227,7 +253,7 @@ export class Edge extends Actor<EdgeMessage> {
 
   private onAttachAgain({ shards, key, connection }: AttachAgain): void {
     if (connection !== undefined) {
-      if (this.child<Connection>(connection)?.isOf(key)) this.attach(connection);
+      if (this.child<EdgeChild>(connection)?.isOf(key)) this.attach(connection);
       return;
     }
     const wanted = new Set<Shard>(shards);
@@ -268,9 +294,10 @@ export class Edge extends Actor<EdgeMessage> {
     });
   }
 
-  private eachConnection(visit: (connection: Connection, key: ActorKey) => void): void {
+  /** And each further session, which is one to owners. */
+  private eachConnection(visit: (connection: EdgeChild, key: ActorKey) => void): void {
     for (const key of this.childKeys()) {
-      const connection = this.child<Connection>(key);
+      const connection = this.child<EdgeChild>(key);
       if (connection !== undefined) visit(connection, key);
     }
   }
@@ -278,10 +305,13 @@ export class Edge extends Actor<EdgeMessage> {
   override inspect(): Record<string, unknown> {
     return {
       url: this.node.edgeUrl,
-      connections: this.childCount,
+      connections: this.childCount - (this.context?.further.size ?? 0),
+      furtherSessions: this.context?.further.size ?? 0,
       opened: this.opened,
       ...this.admission.inspect(),
       badFrames: this.badFrames,
+      unknownSessions: this.context?.unknownSessions ?? 0,
+      passingDropped: this.context?.passingDropped ?? 0,
       framesSent: this.context?.framesSent ?? 0,
       bytesSent: this.context?.bytesSent ?? 0,
       attachesQueued: this.context?.attaches.queued ?? 0,

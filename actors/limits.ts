@@ -74,7 +74,10 @@ export interface Limits {
   /** One connection is read so fast, each 4 KiB counting as one more; above, more slowly. */
   readonly connectionFramesPerSecond: number;
   readonly connectionFramesBurst: number;
-  /** Unsent bytes of one connection; beyond, it is closed as a slow consumer. */
+  /** Bound to one connection at once; and of an edge, all beside the first of each. */
+  readonly sessionsPerConnectionMax: number;
+  readonly furtherSessionsMax: number;
+  /** Unsent bytes of one connection: above half, no QoS 0; beyond, it is closed. */
   readonly connectionBufferBytesMax: number;
   /** A client that was told to move and is still there so long after is closed. */
   readonly moveWithinMs: number;
@@ -210,6 +213,9 @@ export const defaultLimits: Limits = {
   // Twice what one user may be pushed, should it ack each message by itself.
   connectionFramesPerSecond: 2_000,
   connectionFramesBurst: 4_000,
+  sessionsPerConnectionMax: 8,
+  // One beside each connection, on average.
+  furtherSessionsMax: 18_000,
   connectionBufferBytesMax: 1024 * 1024,
   // A token may have to be fetched first, for which a client gives its app longer still.
   moveWithinMs: 10 * second,

@@ -20,6 +20,7 @@ export interface SignIn {
   readonly session: SessionKey;
   readonly device: string;
   readonly connect: number;
+  readonly expiresAtMs: number;
   readonly options: AttachOptions;
 }
 
@@ -39,7 +40,8 @@ export function signIn(claims: Claims, hello: Hello, nowMs: number): Result<Sign
     start: hello.start,
     ...(hello.position === undefined ? {} : { taken: hello.position }),
   };
-  return accepted({ session, device, connect: hello.connect ?? nowMs, options });
+  const expiresAtMs = claims.exp * 1_000;
+  return accepted({ session, device, connect: hello.connect ?? nowMs, expiresAtMs, options });
 }
 
 /** For the client's `attached` frame. */

@@ -17,6 +17,7 @@ const generation = 1_048_577;
 const id = "0DGZRG3G80100001";
 const largeGeneration = 2 ** 40 + 1;
 const record = Buffer.concat([id, null, 7].map((value) => packr.pack(value)));
+const boundHello = { kind: "hello", version: 1, token: "e30.e30.YmluZA", start: "new" };
 const hello = { v: 1, token: "e30.e30.c2ln", start: "new" };
 
 function sent(name, frame, reads) {
@@ -78,6 +79,51 @@ const client = [
   }),
   sent("pong", [4, 70_000], { kind: "pong", nonce: 70_000 }),
   sent("token", [5, 0, "e30.e30.bmV3"], { kind: "token", session: 0, token: "e30.e30.bmV3" }),
+  sent("bind, as short as it may be", [8, 1, { token: "e30.e30.YmluZA" }], {
+    kind: "bind",
+    session: 1,
+    hello: boundHello,
+  }),
+  sent(
+    "bind of a known device, with what is hello's alone",
+    [
+      8,
+      15,
+      {
+        v: 2,
+        token: "e30.e30.YmluZA",
+        device: "phone-7",
+        platform: "web",
+        connect: 1_760_000_000_000,
+        position: [generation, 41],
+        start: "all",
+        network: 7,
+      },
+    ],
+    {
+      kind: "bind",
+      session: 15,
+      hello: {
+        ...boundHello,
+        device: "phone-7",
+        platform: "web",
+        connect: 1_760_000_000_000,
+        position: { generation, seq: 41 },
+        start: "all",
+      },
+    },
+  ),
+  sent("bind at an index that is refused later", [8, 16, { token: "e30.e30.YmluZA" }], {
+    kind: "bind",
+    session: 16,
+    hello: boundHello,
+  }),
+  sent("unbind", [9, 1], { kind: "unbind", session: 1 }),
+  sent("ack of a bound session", [2, 3, generation, 42], {
+    kind: "ack",
+    session: 3,
+    position: { generation, seq: 42 },
+  }),
   sent("pong of a later version, with more fields", [4, 1, "later"], { kind: "pong", nonce: 1 }),
   ...told.client,
 ];
@@ -86,7 +132,7 @@ const refusedFrames = [
   refusedFrame("a map in place of an array", "BAD_FRAME", { kind: 1 }),
   refusedFrame("an empty array", "BAD_FRAME", []),
   refusedFrame("a kind that is no number", "BAD_FRAME", ["hello", hello]),
-  refusedFrame("an unknown kind", "UNSUPPORTED", [9, 0]),
+  refusedFrame("an unknown kind", "UNSUPPORTED", [15, 0]),
   refusedFrame("a kind that only edges send", "UNSUPPORTED", [18, 0, 1, 2, 1, id, null, "x"]),
   refusedFrame("hello without its map", "BAD_FRAME", [1]),
   refusedFrame("hello of another protocol version", "UNSUPPORTED", [1, { ...hello, v: 2 }]),
@@ -107,6 +153,11 @@ const refusedFrames = [
   refusedFrame("resend with text for a number", "BAD_FRAME", [3, 0, "1", 2]),
   refusedFrame("pong above 2^53 - 1", "BAD_FRAME", [4, 2 ** 53]),
   refusedFrame("token without a token", "BAD_FRAME", [5, 0, null]),
+  refusedFrame("bind without a token", "BAD_FRAME", [8, 1, {}]),
+  refusedFrame("bind with a list for its map", "BAD_FRAME", [8, 1, ["token"]]),
+  refusedFrame("bind at an index that is no number", "BAD_FRAME", [8, "1", { token: "t" }]),
+  refusedFrame("bind with a negative connect", "BAD_FRAME", [8, 1, { token: "t", connect: -1 }]),
+  refusedFrame("unbind of a negative index", "BAD_FRAME", [9, -1]),
   refused("no bytes", "BAD_FRAME", { msgpack: "", json: "" }),
   refused("msgpack that is cut off", "BAD_FRAME", { msgpack: "9402" }),
   refused("bytes behind the frame", "BAD_FRAME", { msgpack: "92040100", json: "[4,1]0" }),
@@ -204,6 +255,12 @@ const server = [
   }),
   sent("tokenWanted", [22, 0, 60_000], { kind: "tokenWanted", session: 0, expiresInMs: 60_000 }),
   sent("recalled", [23, 0, [id]], { kind: "recalled", session: 0, ids: [id] }),
+  sent("ended", [26, 2, 4505, "REPLACED"], {
+    kind: "ended",
+    session: 2,
+    code: 4505,
+    name: "REPLACED",
+  }),
   ...told.server,
   sent("a kind of a later version, to be ignored", [31, { any: "thing" }], { kind: "unknown" }),
 ];

@@ -8,13 +8,18 @@ import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "
 import type { DeviceMessage } from "./device-message.js";
 import type { DeviceOptions } from "./device-options.js";
 
+export type HandlerOptions = Pick<
+  DeviceOptions,
+  "onMessage" | "onPassing" | "onRecall" | "onTap" | "onConfig" | "onState" | "onError"
+>;
+
 type Listeners = { readonly [Name in keyof DeviceEvents]: Set<DeviceListener<Name>> };
 
 export class AppHandlers {
   private readonly listeners: Listeners;
   private readonly byType = new Map<string, Set<MessageHandler>>();
 
-  constructor(private readonly options: DeviceOptions) {
+  constructor(private readonly options: HandlerOptions) {
     const { onState, onPassing, onRecall, onTap, onConfig, onError } = options;
     this.listeners = {
       state: new Set(given(onState)),

@@ -43,7 +43,13 @@ export type Phase =
       readonly reason: string;
       readonly cancelRetry: Cancel;
     }
-  | { readonly name: "stopped"; readonly code: number; readonly reason: string };
+  | {
+      readonly name: "stopped";
+      readonly code: number;
+      readonly reason: string;
+      /** Where others are bound to it: only the device's own session was ended. */
+      readonly connection?: EdgeConnection;
+    };
 
 /** What the app is told. */
 export type DeviceState =
@@ -87,5 +93,5 @@ export function leavePhase(phase: Phase): void {
 }
 
 export function connectionOf(phase: Phase): EdgeConnection | undefined {
-  return phase.name === "greeting" || phase.name === "attached" ? phase.connection : undefined;
+  return "connection" in phase ? phase.connection : undefined;
 }

@@ -19,6 +19,7 @@ import { clientKinds } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import { AppHandlers } from "./app-handlers.js";
 import { Attach } from "./attach.js";
+import { BoundUsers } from "./bound-users.js";
 import {
   connectionOf,
   type DeviceState,
@@ -28,7 +29,7 @@ import {
 } from "./connection-phase.js";
 import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import { type DeviceMessage, deviceMessage } from "./device-message.js";
-import type { Device, DeviceOptions } from "./device-options.js";
+import type { BindOptions, BoundSession, Device, DeviceOptions } from "./device-options.js";
 import { type DeviceParts, makeParts } from "./device-parts.js";
 import type { Directive } from "./directive.js";
 import type { EdgeAddress } from "./dispatcher-answer.js";
@@ -44,7 +45,7 @@ import { helloOf } from "./hello.js";
 import { Intake } from "./intake.js";
 import { Presenter } from "./presenter.js";
 import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
-import type { AttachedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
+import type { AttachedFrame, EndedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
 import { isWayGone, type Seen } from "./surroundings.js";
 import { accountName, accountOfToken } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
@@ -55,7 +56,7 @@ export type { DeviceState } from "./connection-phase.js";
 export { DeviceError } from "./device-error.js";
 export type { DeviceEvents, Unsubscribe } from "./device-events.js";
 export type { DeviceMessage } from "./device-message.js";
-export type { Device, DeviceOptions } from "./device-options.js";
+export type { BindOptions, BoundSession, Device, DeviceOptions } from "./device-options.js";
 export type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 export type { DeviceStorage } from "./device-storage.js";
 export type { NetworkSource, NetworkType } from "./network-source.js";
@@ -83,6 +84,7 @@ class DeviceClient implements Device {
   private readonly intake: Intake;
   private readonly presenter: Presenter;
   private readonly telling: EdgeTelling;
+  private readonly bound: BoundUsers;
   private isFetchingToken = false;
   private hurriedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -104,6 +106,7 @@ class DeviceClient implements Device {
         this.app.report(code, "a notification or its message failed", cause),
     });
     this.calls = new UplinkCalls(clock);
+    this.bound = new BoundUsers(this.parts);
     this.telling = new EdgeTelling(this.parts.heartbeats, surroundings);
     const take = (message: DeviceMessage) => this.presenter.take(message);
     this.intake = new Intake(memory, take, (cause) => this.onRejected(cause));
@@ -122,6 +125,7 @@ class DeviceClient implements Device {
     this.presenter.open();
     const { name } = this.phase;
     if (name !== "idle" && name !== "waiting" && name !== "stopped") return;
+    if (connectionOf(this.phase) !== undefined) this.replace({ name: "idle" });
     // An app may be impatient, but not with a server that asked for time.
     if (this.parts.pace.heldMs === 0) void this.prepare();
     else if (name !== "waiting") this.wait("a server asked to wait");
@@ -154,6 +158,10 @@ class DeviceClient implements Device {
 
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
     return this.calls.call(route, body, options);
+  }
+
+  bind(options: BindOptions): BoundSession {
+    return this.bound.bind(options);
   }
 
   private async prepare(): Promise<void> {
@@ -189,6 +197,7 @@ class DeviceClient implements Device {
         attachTimeoutMs,
         hello: () => ({ ...helloOf(token, this.options, memory, clock), ...this.telling.hello() }),
         silence: this.telling.watch(place.network, () => connectionOf(this.phase)),
+        onWelcome: () => this.bound.onConnected(connection),
         onFrame: (frame) => this.onFrame(connection, frame),
         onEnd: (end) => this.onEnd(connection, end),
       });
@@ -208,7 +217,7 @@ class DeviceClient implements Device {
 
   private onFrame(connection: EdgeConnection, frame: SessionFrame): void {
     const { phase } = this;
-    if (connectionOf(phase) !== connection) return;
+    if (connectionOf(phase) !== connection || this.bound.onFrame(frame)) return;
     switch (frame.kind) {
       case "attached":
         this.onAttached(connection, frame);
@@ -239,7 +248,17 @@ class DeviceClient implements Device {
           connection.end(clientCloseCodes.ATTACH_REFUSED, frame.code);
         }
         return;
+      case "ended":
+        this.onEnded(connection, frame);
+        return;
     }
+  }
+
+  /** The device's own session; what else is bound to the connection goes on. */
+  private onEnded(connection: EdgeConnection, { code, name }: EndedFrame): void {
+    // To come back it needs a hello, and that a connection.
+    if (mayComeBack(code)) connection.end(clientCloseCodes.ATTACH_REFUSED, name);
+    else this.enter({ name: "stopped", code, reason: name, connection });
   }
 
   private onAttached(connection: EdgeConnection, frame: AttachedFrame): void {
@@ -307,7 +326,7 @@ class DeviceClient implements Device {
     // Again before an attach has lasted: two edges that send clients to each other.
     const isFirst = pace.attempts === 0;
     const waitMs = pace.nextMs();
-    if (this.phase.name === "attached") this.phase.attach.flush();
+    this.flush();
     if (isFirst) void this.prepare();
     else this.wait("told to move again", waitMs);
     connection.end(clientCloseCodes.TOLD_TO_MOVE, "told to move");
@@ -316,7 +335,7 @@ class DeviceClient implements Device {
   /** Leaves a connection for `phase`; its end is no news then. */
   private replace(phase: Phase): void {
     const connection = connectionOf(this.phase);
-    if (this.phase.name === "attached") this.phase.attach.flush();
+    this.flush();
     this.enter(phase);
     if (phase.name !== "stopped") connection?.end(clientCloseCodes.DONE, "");
     else connection?.end(phase.code, phase.reason);
@@ -361,6 +380,10 @@ class DeviceClient implements Device {
     if (connectionOf(phase) !== connection) return;
     if ("place" in phase && sendsElsewhere(code)) this.parts.finder.leave(phase.place.network);
     this.app.report("CONNECTION", `the connection ended with ${code} ${reason}`.trimEnd());
+    if (phase.name === "stopped") {
+      this.enter({ name: "stopped", code: phase.code, reason: phase.reason });
+      return;
+    }
     this.parts.pace.hold(Math.max(closeHintMs(code, reason), retryAfterMs ?? 0));
     if (mayComeBack(code)) this.wait(reason || `closed with ${code}`);
     else this.enter({ name: "stopped", code, reason });
@@ -372,12 +395,20 @@ class DeviceClient implements Device {
       const reason = `network ${now.network}`;
       connectionOf(this.phase)?.end(clientCloseCodes.NETWORK_CHANGED, reason);
     }
-    if (now.app === "front") this.presenter.onFront();
+    if (now.app === "front") {
+      this.presenter.onFront();
+      this.bound.onFront();
+    }
     if (now.network !== before.network && now.network !== "none") this.hurry();
     const connection = connectionOf(this.phase);
     if (connection !== undefined) this.telling.tell(connection);
     // A page in the background may be gone without a word.
-    if (now.app === "background" && this.phase.name === "attached") this.phase.attach.flush();
+    if (now.app === "background") this.flush();
+  }
+
+  private flush(): void {
+    if (this.phase.name === "attached") this.phase.attach.flush();
+    this.bound.flush();
   }
 
   /** At most once in five seconds, however often the network comes and goes. */
@@ -399,6 +430,7 @@ class DeviceClient implements Device {
     const { name } = this.phase;
     leavePhase(this.phase);
     if (phase.name !== "attached") this.calls.onLost();
+    if (connectionOf(phase) === undefined) this.bound.onLost();
     this.phase = phase;
     // The app sees `preparing` and `greeting` as one.
     if (name === "preparing" && phase.name === "greeting") return;

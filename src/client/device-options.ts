@@ -98,6 +98,34 @@ export interface DeviceOptions {
   readonly random?: Random;
 }
 
+/** A further user, of the same app or another; each as in DeviceOptions, for that user. */
+export type BindOptions = Pick<
+  DeviceOptions,
+  | "getToken"
+  | "onMessage"
+  | "onPassing"
+  | "onRecall"
+  | "onTap"
+  | "onState"
+  | "onError"
+  | "device"
+  | "platform"
+  | "start"
+>;
+
+/** What `bind` gives: another user's session on the device's connection. */
+export interface BoundSession {
+  /** Acknowledges what was taken, and ends it for good; the connection goes on. */
+  unbind(): void;
+  on<Name extends keyof DeviceEvents>(name: Name, listener: DeviceListener<Name>): Unsubscribe;
+  onType(type: string, handler: MessageHandler): Unsubscribe;
+  call(route: string, body: unknown, options?: CallOptions): Promise<unknown>;
+  /** `connecting` also while there is no connection, and while the edge binds none. */
+  readonly state: DeviceState;
+  /** Undefined before its first attach in this process, whatever is stored. */
+  readonly position: Position | undefined;
+}
+
 export interface Device {
   /** Connects now, from every state that does not already; returns at once. */
   connect(): void;
@@ -121,6 +149,12 @@ export interface Device {
    * where there is none; rejects with a CallError by the deadline at the latest.
    */
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown>;
+  /**
+   * Binds a further user to this device's connection, while there is one and with each new
+   * one; what ends the one session does not end the others. An edge takes seven beside the
+   * device's own. Throws where 15 are bound already.
+   */
+  bind(options: BindOptions): BoundSession;
   readonly state: DeviceState;
   /** The last position that the app took; undefined before the first attach. */
   readonly position: Position | undefined;

@@ -7,6 +7,7 @@ import type { DeviceErrorCode } from "./device-error.js";
 import { DeviceMemory } from "./device-memory.js";
 import type { DeviceOptions } from "./device-options.js";
 import type { DeviceSocketConstructor } from "./device-socket.js";
+import type { DeviceStorage } from "./device-storage.js";
 import { EdgeFinder } from "./edge-finder.js";
 import { Heartbeats } from "./heartbeat-memory.js";
 import { heartbeatLimits } from "./heartbeat-plan.js";
@@ -36,6 +37,9 @@ export interface DeviceParts {
   readonly heartbeats: Heartbeats;
   readonly held: HeldMessages;
   readonly notifier: Notifier;
+  readonly storage: DeviceStorage;
+  /** Before each key in it. */
+  readonly prefix: string;
 }
 
 export interface PartsContext {
@@ -81,6 +85,8 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
     heartbeats: new Heartbeats(clock, limits, storage, prefix, onFailed),
     held: new HeldMessages(storage, prefix),
     notifier: options.notifier === false ? noNotifier : (options.notifier ?? platformNotifier()),
+    storage,
+    prefix,
   };
 }
 

@@ -5,7 +5,7 @@
  * Invariant: `onEnd` comes exactly once, and no frame after it.
  */
 import type { Cancel, Clock } from "../base/clock.js";
-import { clientFrameBytesMax, clientKinds } from "../protocol/frames.js";
+import { clientFrameBytesMax, clientKinds, firstSession } from "../protocol/frames.js";
 import type { DeviceSocket, DeviceSocketConstructor } from "./device-socket.js";
 import { decodeServerFrame, encodeClientFrame, type ServerFrame } from "./server-frames.js";
 
@@ -42,6 +42,8 @@ export interface ConnectionOptions {
   /** The hello's map, made when the socket is open. */
   readonly hello: () => Record<string, unknown>;
   readonly silence: SilenceWatch;
+  /** From now on `canTake` knows. */
+  readonly onWelcome: () => void;
   readonly onFrame: (frame: SessionFrame) => void;
   readonly onEnd: (end: ConnectionEnd) => void;
 }
@@ -148,6 +150,7 @@ export class EdgeConnection {
         this.heartbeatMs = frame.welcome.heartbeatMs;
         this.frameBytesMax = frame.welcome.frameBytesMax ?? this.frameBytesMax;
         this.takes = frame.welcome.takes ?? [];
+        this.options.onWelcome();
         return;
       case "ping":
         this.send([clientKinds.pong, frame.nonce]);
@@ -156,8 +159,12 @@ export class EdgeConnection {
       case "unknown":
         return;
       case "attached":
-        this.isWatching = true;
-        this.watch();
+      case "ended":
+        // Until the first session's fate is known, its deadline holds.
+        if (frame.session === firstSession) {
+          this.isWatching = true;
+          this.watch();
+        }
         this.options.onFrame(frame);
         return;
       default:

@@ -8,16 +8,27 @@ import { accountOfToken } from "./token-account.js";
 /** Hello's map; counts the connection. */
 export function helloOf(
   token: string,
-  { start, platform }: Pick<DeviceOptions, "start" | "platform">,
+  options: Pick<DeviceOptions, "start" | "platform">,
   memory: DeviceMemory,
   clock: Clock,
 ): Record<string, unknown> {
-  const position = memory.positionOf(accountOfToken(token));
   return {
     v: protocolVersion,
-    token,
+    ...signInOf(token, options, memory),
     device: memory.device,
     connect: memory.nextConnect(Math.floor(clock.wallMs())),
+  };
+}
+
+/** What hello and bind say of a user. */
+export function signInOf(
+  token: string,
+  { start, platform }: Pick<DeviceOptions, "start" | "platform">,
+  memory: DeviceMemory,
+): Record<string, unknown> {
+  const position = memory.positionOf(accountOfToken(token));
+  return {
+    token,
     start: start ?? "new",
     ...(platform === undefined ? {} : { platform }),
     ...(position === undefined ? {} : { position: [position.generation, position.seq] }),

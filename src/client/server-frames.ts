@@ -58,6 +58,15 @@ export interface AnswerFrame {
   readonly value: unknown;
 }
 
+/** That session is over; the connection goes on with what else is bound to it. */
+export interface EndedFrame {
+  readonly kind: "ended";
+  readonly session: number;
+  /** As of a close, or 1000. */
+  readonly code: number;
+  readonly name: string;
+}
+
 export type ServerFrame =
   | { readonly kind: "welcome"; readonly welcome: Welcome }
   | AttachedFrame
@@ -69,6 +78,7 @@ export type ServerFrame =
   | RecalledFrame
   | { readonly kind: "directive"; readonly directive: Directive }
   | AnswerFrame
+  | EndedFrame
   /** Of a later version; to be ignored. */
   | { readonly kind: "unknown" };
 
@@ -129,6 +139,11 @@ function readServerFrame(frame: readonly unknown[]): ServerFrame | undefined {
       const isWellFormed = isSequence(first) && isSequence(second);
       if (!isWellFormed || !(third === null || typeof third === "string")) return undefined;
       return { kind: "answer", session: first, call: second, code: third, value: fourth };
+    }
+    case serverKinds.ended: {
+      const isWellFormed = isSequence(first) && isSequence(second) && typeof third === "string";
+      if (!isWellFormed) return undefined;
+      return { kind: "ended", session: first, code: second, name: third };
     }
     case serverKinds.directive: {
       if (!isMap(first)) return undefined;

@@ -20,10 +20,11 @@ import type { DeviceState } from "./connection-phase.js";
 import { createDevice } from "./device-client.js";
 import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import type { DeviceMessage } from "./device-message.js";
-import type { Device, DeviceOptions } from "./device-options.js";
+import type { BindOptions, BoundSession, Device, DeviceOptions } from "./device-options.js";
 import { MergedAppState } from "./merged-app-state.js";
 import { platformAppState, platformClock, platformRandom } from "./platform.js";
 import { SeenIds } from "./seen-ids.js";
+import { TabBinds } from "./tab-binds.js";
 import { TabCalls } from "./tab-calls.js";
 import { openTabMessage, sealTabMessage, type TabMessage } from "./tab-message.js";
 import { browserTabs, type TabChannel, type TabPlatform } from "./tab-platform.js";
@@ -82,6 +83,7 @@ class SharedDevice implements Device {
   private readonly taking = new Map<string, Promise<void>>();
   private readonly queue: TabQueue;
   private readonly calls: TabCalls;
+  private readonly binds = new TabBinds();
   private part: Part | undefined;
   private lead: Lead | undefined;
   private told: { state: DeviceState; position?: Position } = { state: { name: "idle" } };
@@ -141,6 +143,10 @@ class SharedDevice implements Device {
 
   onType(type: string, handler: MessageHandler): Unsubscribe {
     return this.app.onType(type, handler);
+  }
+
+  bind(options: BindOptions): BoundSession {
+    return this.binds.bind(options);
   }
 
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
@@ -265,6 +271,7 @@ class SharedDevice implements Device {
       });
       this.lead = { device, app, release };
       device.connect();
+      this.binds.lead(device);
       this.calls.moveTo(device);
     });
   }
@@ -274,6 +281,7 @@ class SharedDevice implements Device {
     if (lead === undefined) return;
     this.lead = undefined;
     lead.app.close();
+    this.binds.lead(undefined);
     lead.device.close();
     lead.release();
     this.calls.onLeaderGone();

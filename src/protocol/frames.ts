@@ -15,7 +15,7 @@ import { isSequence, type Position } from "./position.js";
 export const protocolVersion = 1;
 export const clientFrameBytesMax = 64 * 1024;
 
-/** `tell` and `call` only to an edge whose welcome names them in `takes`. */
+/** `tell`, `call`, `bind` and `unbind` only to an edge whose welcome names them in `takes`. */
 export const clientKinds = {
   hello: 1,
   ack: 2,
@@ -24,9 +24,14 @@ export const clientKinds = {
   token: 5,
   tell: 6,
   call: 7,
+  bind: 8,
+  unbind: 9,
 } as const;
 /** Kinds beside 1 to 5 that an edge reads: what its welcome says in `takes`. */
-export const takenKinds: readonly number[] = [clientKinds.tell];
+export const takenKinds: readonly number[] = [
+  clientKinds.tell,
+  ...[clientKinds.bind, clientKinds.unbind], // several sessions on one connection
+];
 export const serverKinds = {
   welcome: 16,
   attached: 17,
@@ -38,6 +43,7 @@ export const serverKinds = {
   recalled: 23,
   directive: 24,
   answer: 25,
+  ended: 26,
 } as const;
 
 /** Where a device that was never seen starts: with what comes, with the last n, or with all. */
@@ -63,7 +69,20 @@ export type ClientFrame =
   | { readonly kind: "resend"; readonly session: number; readonly position: Position }
   | { readonly kind: "pong"; readonly nonce: number }
   | { readonly kind: "token"; readonly session: number; readonly token: string }
+  | Bind
+  | { readonly kind: "unbind"; readonly session: number }
   | { readonly kind: "tell"; readonly now: ClientSurroundings };
+
+/** One more session on this connection, under an index that the client chose. */
+export interface Bind {
+  readonly kind: "bind";
+  readonly session: number;
+  readonly hello: Hello;
+}
+
+/** The session that hello signed in; the client's own indexes lie between it and the bound. */
+export const firstSession = 0;
+export const sessionIndexMax = 15;
 
 export type FrameError = "BAD_FRAME" | "UNSUPPORTED";
 
@@ -104,6 +123,11 @@ function readClientFrame(frame: readonly unknown[]): Result<ClientFrame, FrameEr
     case clientKinds.token:
       if (!isSequence(first) || !isShortText(second, tokenBytesMax)) break;
       return accepted({ kind: "token", session: first, token: second });
+    case clientKinds.bind:
+      return readBind(first, second);
+    case clientKinds.unbind:
+      if (!isSequence(first)) break;
+      return accepted({ kind: "unbind", session: first });
     case clientKinds.tell: {
       const now = isMap(first) ? readSurroundings(first) : undefined;
       if (now === undefined) break;
@@ -147,6 +171,17 @@ function readHello(hello: unknown): Result<Hello, FrameError> {
     read.position = { generation: position[0], seq: position[1] };
   }
   return accepted(read);
+}
+
+/** What concerns the connection and not a session is ignored in it. */
+function readBind(session: unknown, bind: unknown): Result<Bind, FrameError> {
+  if (!isSequence(session) || !isMap(bind)) {
+    return refused("BAD_FRAME", "bind carries an index and a map");
+  }
+  const { token, device, platform, connect, position, start } = bind;
+  const fields = { token, device, platform, connect, position, start };
+  const read = readHello({ v: protocolVersion, ...fields });
+  return read.ok ? accepted({ kind: "bind", session, hello: read.value }) : read;
 }
 
 function isShortText(value: unknown, bytesMax: number): value is string {
@@ -204,6 +239,11 @@ export function tokenWantedFrame(session: number, expiresInMs: number): unknown[
 /** Messages that were taken back, by their MsgIDs. */
 export function recalledFrame(session: number, ids: readonly string[]): unknown[] {
   return [serverKinds.recalled, session, ids];
+}
+
+/** That session is over here, and the connection goes on; `code` as of a close, or 1000. */
+export function endedFrame(session: number, code: number, name: string): unknown[] {
+  return [serverKinds.ended, session, code, name];
 }
 
 /** What the client is to do: a map whose `do` names it. */

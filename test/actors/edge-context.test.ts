@@ -9,7 +9,8 @@ import { connectionId } from "../../src/ports/edge-transport.js";
 test("a connection that is gone has no counter, whoever has its slot now", () => {
   const node = { limits: defaultLimits, clock: { monotonicMs: () => 1 } };
   const surroundings = { send: () => true, startTick: () => undefined };
-  const edge = new EdgeContext(node as unknown as NodeContext, surroundings);
+  const children = { tell: () => true, spawn: () => undefined, stop: () => undefined };
+  const edge = new EdgeContext(node as unknown as NodeContext, surroundings, children);
   const [first, next] = [connectionId(7, 1), connectionId(7, 2)];
   edge.open(first, false);
   edge.noteConnect(first, 1_234_567_890_123);

@@ -47,7 +47,8 @@ class HeartbeatBench {
     const { clock, transport, view } = this;
     const node = { clock, transport, view, limits: { ...defaultLimits, ...limits } };
     const surroundings = { send: () => true, startTick: () => undefined };
-    this.edge = new EdgeContext(node as unknown as NodeContext, surroundings);
+    const children = { tell: () => true, spawn: () => undefined, stop: () => undefined };
+    this.edge = new EdgeContext(node as unknown as NodeContext, surroundings, children);
   }
 
   greet(said: Parameters<EdgeContext["greet"]>[1], id = connectionId(this.nextSlot++, 1)) {

@@ -113,6 +113,45 @@ describe("tabs of one browser", () => {
     equal(second.device.state.name, "attached");
   });
 
+  test("bind further users from the connected tab, and from the next one where it left off", async () => {
+    const stage = new Stage();
+    const tabs = [await stage.open(), await stage.open()];
+    const bodies: unknown[][] = tabs.map(() => []);
+    const states: string[][] = tabs.map(() => []);
+    const handles = tabs.map(({ device }, at) =>
+      device.bind({
+        getToken: async () => tokenFor("bob"),
+        onMessage: ({ body }) => void bodies[at]?.push(body),
+        onState: ({ name }) => states[at]?.push(name),
+      }),
+    );
+    const attach = async (seq: number) => {
+      const { socket } = stage.edge;
+      socket.open();
+      socket.welcome(60_000, [clientKinds.bind, clientKinds.unbind]);
+      socket.attached(1, 0);
+      await stage.clock.settle();
+      const info = { app: "demo", uid: "bob", device: "d", tokenExpiresAt: 2_000_000_000 };
+      socket.reply([serverKinds.attached, 1, 7, seq, info]);
+      socket.reply([serverKinds.message, 1, 7, seq + 1, seq, `b${seq}`, null, seq + 1]);
+      await stage.clock.settle();
+    };
+    await attach(0);
+    equal(stage.edge.socket.ofKind(clientKinds.bind).length, 1);
+    deepEqual(bodies, [[1], []]);
+    deepEqual(states, [["attached"], []]);
+    tabs[0]?.device.close();
+    await stage.clock.settle();
+    await attach(1);
+    const [, , who] = stage.edge.socket.ofKind(clientKinds.bind)[0] ?? [];
+    deepEqual((who as { position: unknown }).position, [7, 1]);
+    deepEqual(bodies, [[1], [2]]);
+    deepEqual(states, [["attached", "connecting"], ["attached"]]);
+    handles[1]?.unbind();
+    deepEqual(stage.edge.socket.received.at(-1), [clientKinds.unbind, 1]);
+    equal(handles[1]?.state.name, "idle");
+  });
+
   test("show a message once that was relayed, and not acknowledged by the tab that relayed it", async () => {
     const stage = new Stage();
     const never = () => new Promise<void>(() => {});

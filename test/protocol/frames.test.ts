@@ -12,6 +12,7 @@ import {
   decodeClientFrame,
   deviceBytesMax,
   encodeFrame,
+  endedFrame,
   messageFrame,
   passingFrame,
   pingFrame,
@@ -134,6 +135,7 @@ const built: Record<string, unknown[]> = {
   refused: refusedFrame(0, "UNAUTHORIZED", "the token is for somebody else"),
   tokenWanted: tokenWantedFrame(0, 60_000),
   recalled: recalledFrame(0, ["0DGZRG3G80100001"]),
+  ended: endedFrame(2, 4505, "REPLACED"),
 };
 
 /** A record as `packRecord` lays it out, of any values. */

@@ -6,7 +6,7 @@
 
 import { Attachments } from "../../actors/attachments.js";
 import { Attempts } from "../../actors/attempts.js";
-import { Connection } from "../../actors/connection.js";
+import { BoundSession } from "../../actors/bound-session.js";
 import { Edge } from "../../actors/edge.js";
 import { Inbox } from "../../actors/inbox.js";
 import { PlacementView } from "../../actors/placement-view.js";
@@ -76,7 +76,7 @@ export const breakages: readonly Breakage[] = [
       together(
         withoutOwnFence(),
         patch<OnEpoch>(
-          Connection.prototype,
+          BoundSession.prototype,
           "onAttached",
           (was) =>
             function (message) {
@@ -85,7 +85,7 @@ export const breakages: readonly Breakage[] = [
             },
         ),
         patch<OnEpoch>(
-          Connection.prototype,
+          BoundSession.prototype,
           "onDeliver",
           (was) =>
             function (message) {
@@ -156,7 +156,7 @@ export const breakages: readonly Breakage[] = [
     seedsMax: 8,
     apply: () =>
       patch<OnDeliver>(
-        Connection.prototype,
+        BoundSession.prototype,
         "onDeliver",
         (was) =>
           function (message) {

@@ -3,7 +3,7 @@
  * this connection was last sent; and nothing of a lower epoch goes out after a higher
  * one (invariant 1), for which it looks over a connection's shoulder.
  */
-import { Connection } from "../../actors/connection.js";
+import { BoundSession } from "../../actors/bound-session.js";
 import { unpackValue } from "../../src/protocol/codec.js";
 import { serverKinds } from "../../src/protocol/frames.js";
 import type { Attached, Deliver } from "../../src/protocol/messages.js";
@@ -20,7 +20,7 @@ let epochAtWork = 0;
 
 /** Lets the checks see epochs, which frames do not carry. Returns the way back. */
 export function watchConnections(): () => void {
-  const { prototype } = Connection;
+  const { prototype } = BoundSession;
   const onAttached = prototype["onAttached"];
   const onDeliver = prototype["onDeliver"];
   prototype["onAttached"] = function (message: Attached) {
@@ -40,11 +40,18 @@ export function watchConnections(): () => void {
 }
 
 export function checkWire(world: World, { name, transport }: RunningSimNode): void {
-  const wires = new Map<number, Wire>();
-  const epochs = new Map<number, number>();
-  transport.onSent = (connection, bytes) => {
+  // By connection and session.
+  const wires = new Map<string, Wire>();
+  const epochs = new Map<string, number>();
+  transport.onSent = (socket, bytes) => {
     const frame = unpackValue(bytes) as number[];
-    const [kind, , generation = 0, seq = 0, prev = 0] = frame;
+    const [kind, session, generation = 0, seq = 0, prev = 0] = frame;
+    const connection = `${socket}.${session}`;
+    // The index may be another session's next.
+    if (kind === serverKinds.ended) {
+      wires.delete(connection);
+      epochs.delete(connection);
+    }
     if (kind !== serverKinds.attached && kind !== serverKinds.message) return;
     const epoch = epochs.get(connection) ?? 0;
     world.check(

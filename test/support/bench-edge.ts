@@ -11,9 +11,17 @@ import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import type { StoppableProcess } from "./stoppable-process.js";
 
+/** What a test plays at the other end of a socket. */
+export interface EdgeClient {
+  closedWith: number | undefined;
+  onFrame(bytes: Uint8Array): void;
+}
+
 export class BenchEdge implements EdgeTransport {
+  /** What every client has not read. */
+  unreadBytes = 0;
   private handlers: TransportHandlers | undefined;
-  private readonly clients = new Map<ConnectionId, BenchClient>();
+  private readonly clients = new Map<ConnectionId, EdgeClient>();
   private slots = 0;
 
   constructor(private readonly process: StoppableProcess) {}
@@ -36,7 +44,7 @@ export class BenchEdge implements EdgeTransport {
   }
 
   bufferedBytes(): number {
-    return 0;
+    return this.unreadBytes;
   }
 
   unfinishedBytes(): number {
@@ -57,7 +65,7 @@ export class BenchEdge implements EdgeTransport {
   }
 
   /** The client goes by itself. */
-  leave(client: BenchClient): void {
+  leave(client: EdgeClient): void {
     for (const [connection, each] of this.clients) {
       if (each === client) this.close(connection, 1000);
     }
@@ -71,21 +79,27 @@ export class BenchEdge implements EdgeTransport {
     this.handlers = undefined;
   }
 
-  /** A client of `uid` that acks all it is sent. `again`: what a later hello says beside. */
-  connect(uid: string, device: string, again: Record<string, unknown> = {}): BenchClient {
+  /** A client that has said nothing yet. */
+  open<Client extends EdgeClient>(make: (toEdge: (bytes: Uint8Array) => void) => Client): Client {
     const connection = connectionId(this.slots++, 1);
-    const client = new BenchClient((bytes) =>
+    const client = make((bytes) =>
       this.process.input(() => this.handlers?.onMessage(connection, bytes, false)),
     );
     this.clients.set(connection, client);
     this.handlers?.onOpen(connection, "belfry.v1");
+    return client;
+  }
+
+  /** A client of `uid` that acks all it is sent. `again`: what a later hello says beside. */
+  connect(uid: string, device: string, again: Record<string, unknown> = {}): BenchClient {
+    const client = this.open((toEdge) => new BenchClient(toEdge));
     const token = JSON.stringify({ app: "demo", sub: uid });
     client.send([clientKinds.hello, { v: 1, token, device, connect: 1, start: "all", ...again }]);
     return client;
   }
 }
 
-export class BenchClient {
+export class BenchClient implements EdgeClient {
   closedWith: number | undefined;
   isAttached = false;
   /** Else it acks when it is told to. */

@@ -1,0 +1,344 @@
+/**
+ * A further user, of this app or another, bound to the device's connection: with handlers,
+ * a position and acknowledgements of its own. It comes back with each new connection, and by
+ * itself when it alone was ended.
+ *
+ *   connecting ──(token, bind, attached)──▶ attached
+ *      ▲  ▲                                    │ ended with 4000-4499, or not taken
+ *      │  └──────── waiting (backoff) ◀────────┤
+ *      └── the connection is gone ◀────────────┤
+ *   stopped ◀── ended with 4500-4999 ──────────┘        unbind() ──▶ idle, for good
+ */
+import type { Cancel } from "../base/clock.js";
+import { mayComeBack } from "../protocol/close-codes.js";
+import { type AttachedInfo, clientKinds } from "../protocol/frames.js";
+import type { Position } from "../protocol/position.js";
+import { AppHandlers } from "./app-handlers.js";
+import { Attach } from "./attach.js";
+import { Backoff } from "./backoff.js";
+import type { DeviceState } from "./connection-phase.js";
+import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
+import { DeviceMemory } from "./device-memory.js";
+import { deviceMessage } from "./device-message.js";
+import type { BindOptions, BoundSession } from "./device-options.js";
+import type { DeviceParts } from "./device-parts.js";
+import type { EdgeConnection, SessionFrame } from "./edge-connection.js";
+import { HeldMessages } from "./held-messages.js";
+import { signInOf } from "./hello.js";
+import { Intake } from "./intake.js";
+import { Presenter } from "./presenter.js";
+import type { AttachedFrame } from "./server-frames.js";
+import { accountName, accountOfToken } from "./token-account.js";
+import { fetchToken } from "./token-fetch.js";
+import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
+
+const tokenTimeoutMs = 30_000;
+const attachTimeoutMs = 15_000;
+const stableAfterMs = 10_000;
+const backoffLimits = { baseMs: 500, capMs: 30_000 };
+
+type Phase =
+  | { readonly name: "idle" }
+  | { readonly name: "connecting"; readonly index?: number; readonly cancel?: Cancel }
+  | {
+      readonly name: "attached";
+      readonly index: number;
+      readonly attach: Attach;
+      readonly info: AttachedInfo;
+      readonly isResumed: boolean;
+      readonly cancel: Cancel;
+    }
+  | {
+      readonly name: "waiting";
+      readonly retryInMs: number;
+      readonly reason: string;
+      readonly cancel: Cancel;
+    }
+  | { readonly name: "stopped"; readonly code: number; readonly reason: string };
+
+/** What it has of the connection that it shares. */
+export interface Seats {
+  readonly connection: EdgeConnection | undefined;
+  /** An index that nobody uses; undefined where all are in use. */
+  take(user: BoundUser): number | undefined;
+  /** Says to the edge that the session there is over. */
+  leave(index: number): void;
+  /** For good. */
+  forget(user: BoundUser): void;
+}
+
+/** What is kept for one user; made when the first token says who it is. */
+interface Kept {
+  readonly memory: DeviceMemory;
+  readonly intake: Intake;
+  readonly presenter: Presenter;
+}
+
+export class BoundUser implements BoundSession {
+  private phase: Phase = { name: "connecting" };
+  private kept: Kept | undefined;
+  private readonly app: AppHandlers;
+  private readonly calls: UplinkCalls;
+  private readonly backoff: Backoff;
+
+  constructor(
+    private readonly options: BindOptions,
+    private readonly parts: DeviceParts,
+    private readonly seats: Seats,
+  ) {
+    this.app = new AppHandlers(options);
+    this.calls = new UplinkCalls(parts.clock);
+    this.backoff = new Backoff(parts.random, backoffLimits);
+  }
+
+  get state(): DeviceState {
+    return stateOf(this.phase);
+  }
+
+  get position(): Position | undefined {
+    return this.kept?.memory.position;
+  }
+
+  on<Name extends keyof DeviceEvents>(name: Name, listener: DeviceListener<Name>): Unsubscribe {
+    return this.app.on(name, listener);
+  }
+
+  onType(type: string, handler: MessageHandler): Unsubscribe {
+    return this.app.onType(type, handler);
+  }
+
+  call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
+    return this.calls.call(route, body, options);
+  }
+
+  unbind(): void {
+    if (this.phase.name === "idle") return;
+    this.leaveSeat();
+    this.enter({ name: "idle" });
+    this.kept?.presenter.close();
+    this.kept?.intake.drop();
+    this.calls.close();
+    this.seats.forget(this);
+  }
+
+  /** There is a connection to be bound to. */
+  onConnected(): void {
+    if (this.phase.name === "connecting" || this.phase.name === "waiting") void this.ask();
+  }
+
+  /** It is gone, and comes again. */
+  onLost(): void {
+    if (this.phase.name !== "idle" && this.phase.name !== "stopped") {
+      this.enter({ name: "connecting" });
+    }
+  }
+
+  flush(): void {
+    if (this.phase.name === "attached") this.phase.attach.flush();
+  }
+
+  onFront(): void {
+    this.kept?.presenter.onFront();
+  }
+
+  onFrame(frame: SessionFrame): void {
+    const { phase } = this;
+    switch (frame.kind) {
+      case "attached":
+        this.onAttached(frame);
+        return;
+      case "message":
+        if (phase.name === "attached") phase.attach.onMessage(frame);
+        return;
+      case "passing":
+        if (this.kept?.memory.hasSeen(frame.id) !== false) return;
+        this.kept.memory.see(frame.id);
+        this.app.tell("passing", deviceMessage(frame));
+        return;
+      case "recalled":
+        for (const id of frame.ids) this.recall(id);
+        return;
+      case "answer":
+        this.calls.onAnswer(frame.call, frame.code, frame.value);
+        return;
+      case "tokenWanted":
+        void this.refreshToken(frame.session);
+        return;
+      case "refused":
+        this.app.report("REFUSED", `${frame.code}: ${frame.message}`);
+        if (phase.name === "connecting") this.wait(frame.code);
+        return;
+      case "ended":
+        this.onEnded(frame.code, frame.name);
+        return;
+    }
+  }
+
+  private async ask(): Promise<void> {
+    const phase: Phase = { name: "connecting" };
+    this.enter(phase);
+    const { connection } = this.seats;
+    if (connection === undefined) return;
+    if (!connection.canTake(clientKinds.bind)) {
+      this.app.report("REFUSED", "this edge takes one session a connection");
+      return;
+    }
+    let token: string;
+    try {
+      token = await this.fetchToken();
+    } catch (cause) {
+      if (this.phase !== phase) return;
+      this.app.report("TOKEN", "getToken failed", cause);
+      this.wait("no token");
+      return;
+    }
+    if (this.phase !== phase) return;
+    const account = accountOfToken(token);
+    this.kept ??= this.keep(account);
+    await Promise.all([this.kept.memory.load(), this.kept.presenter.load(account)]);
+    if (this.phase === phase) this.bind(connection, token, this.kept.memory);
+  }
+
+  private bind(connection: EdgeConnection, token: string, memory: DeviceMemory): void {
+    const { clock, memory: own } = this.parts;
+    const index = this.seats.take(this);
+    if (index === undefined) {
+      this.wait("the connection carries as many sessions as it may");
+      return;
+    }
+    const cancel = clock.after(attachTimeoutMs, () => this.again("no attach in time"));
+    this.phase = { name: "connecting", index, cancel };
+    // One installation, whoever is signed in on it.
+    const connect = own.nextConnect(Math.floor(clock.wallMs()));
+    const device = this.options.device ?? own.device;
+    const who = signInOf(token, this.options, memory);
+    connection.send([clientKinds.bind, index, { ...who, connect, device }]);
+  }
+
+  private onAttached({ session, base, info }: AttachedFrame): void {
+    const { phase, kept } = this;
+    const { connection } = this.seats;
+    if (kept === undefined || connection === undefined) return;
+    if (phase.name !== "connecting" && phase.name !== "attached") return;
+    const earlier = phase.name === "attached" ? phase.attach : undefined;
+    const account = accountName(info.app, info.uid);
+    // Before the new attach moves the position.
+    const isGoingOn = kept.memory.positionOf(account)?.generation === base.generation;
+    const isResumed = phase.name === "attached" ? phase.isResumed : isGoingOn;
+    const context = {
+      clock: this.parts.clock,
+      ackLimits: this.parts.ackLimits,
+      intake: kept.intake,
+      send: (ack: readonly unknown[]) => connection.send(ack),
+      onAck: () => kept.memory.saveSeen(),
+      onBroken: (reason: string) => this.again(reason),
+    };
+    const attach = new Attach(session, base, account, context, earlier);
+    if (this.phase !== phase) {
+      attach.stop();
+      return;
+    }
+    const cancel = this.parts.clock.after(stableAfterMs, () => this.backoff.reset());
+    this.enter({ name: "attached", index: session, attach, info, isResumed, cancel });
+    if (earlier === undefined) this.calls.onAttached(connection, session);
+  }
+
+  private onEnded(code: number, name: string): void {
+    this.app.report("CONNECTION", `the session ended with ${code} ${name}`);
+    if (mayComeBack(code)) this.wait(name);
+    else this.enter({ name: "stopped", code, reason: name });
+  }
+
+  private recall(id: string): void {
+    this.kept?.memory.see(id);
+    this.kept?.presenter.recall(id);
+    this.app.tell("recall", id);
+  }
+
+  private async refreshToken(session: number): Promise<void> {
+    const { connection } = this.seats;
+    try {
+      const token = await this.fetchToken();
+      const { phase } = this;
+      if (phase.name !== "attached" || this.seats.connection !== connection) return;
+      if (phase.index === session) connection?.send([clientKinds.token, session, token]);
+    } catch (cause) {
+      this.app.report("TOKEN", "getToken failed on a live connection", cause);
+    }
+  }
+
+  private fetchToken(): Promise<string> {
+    return fetchToken(this.options.getToken, this.parts.clock, tokenTimeoutMs);
+  }
+
+  /** This session alone cannot go on: bound anew, it gets again what was not taken. */
+  private again(reason: string): void {
+    this.leaveSeat();
+    this.wait(reason);
+  }
+
+  private leaveSeat(): void {
+    const { phase } = this;
+    this.flush();
+    if ((phase.name === "connecting" || phase.name === "attached") && phase.index !== undefined) {
+      this.seats.leave(phase.index);
+    }
+  }
+
+  private wait(reason: string): void {
+    const retryInMs = Math.ceil(this.backoff.nextMs());
+    const cancel = this.parts.clock.after(retryInMs, () => void this.ask());
+    this.enter({ name: "waiting", retryInMs, reason, cancel });
+  }
+
+  private enter(phase: Phase): void {
+    const before = this.phase;
+    if ("cancel" in before) before.cancel?.();
+    if (before.name === "attached") before.attach.stop();
+    if (phase.name !== "attached") this.calls.onLost();
+    this.phase = phase;
+    if (before.name !== "connecting" || phase.name !== "connecting") {
+      this.app.tell("state", stateOf(phase));
+    }
+  }
+
+  private keep(account: string | undefined): Kept {
+    const { storage, prefix, clock, notifier, surroundings } = this.parts;
+    const own = `${prefix}${account ?? "bound"}.`;
+    const onFailed = (cause: unknown) => this.app.report("STORAGE", "the storage failed", cause);
+    const memory = new DeviceMemory(storage, own, onFailed);
+    const presenter = new Presenter({
+      clock,
+      held: new HeldMessages(storage, own),
+      notifier,
+      app: () => surroundings.now.app,
+      toApp: (message) => this.app.take(message),
+      onTapped: (message) => this.app.tell("tap", message),
+      onError: (code, cause) =>
+        this.app.report(code, "a notification or its message failed", cause),
+    });
+    presenter.open();
+    const intake = new Intake(
+      memory,
+      (message) => presenter.take(message),
+      (cause) => {
+        this.app.report("HANDLER", "onMessage failed; the message will be delivered again", cause);
+        if (this.phase.name === "attached") this.again("the app took it not");
+      },
+    );
+    return { memory, intake, presenter };
+  }
+}
+
+function stateOf(phase: Phase): DeviceState {
+  switch (phase.name) {
+    case "attached":
+      return { ...phase.info, name: "attached", isResumed: phase.isResumed };
+    case "waiting":
+      return { name: "waiting", retryInMs: phase.retryInMs, reason: phase.reason };
+    case "connecting":
+      return { name: "connecting" };
+    default:
+      return phase;
+  }
+}
