@@ -6,7 +6,6 @@ import { defaultLimits } from "../../actors/limits.js";
 import type { ClientAppState } from "../../src/protocol/client-surroundings.js";
 import { clientKinds } from "../../src/protocol/frames.js";
 import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
-import { BoundClient } from "../support/bound-client.js";
 import { NodeBench } from "../support/node-bench.js";
 import { ShardBench } from "../support/shard-bench.js";
 import { eventIn } from "../support/stored-events.js";
@@ -198,19 +197,6 @@ test("what a client told stands in the attach to a new owner, too", async () => 
     kinds.map(({ kind }) => kind),
     ["online", "foreground", "background"],
   );
-});
-
-test("what a client tells is told to each session that is bound to its connection", async () => {
-  const bench = await NodeBench.start(["a", "b"]);
-  const [own, far] = ["a", "b"].map((name) => bench.userOf(bench.node(name))) as [string, string];
-  const client = bench.node("a").edge.open((toEdge) => new BoundClient(toEdge));
-  client.hello({ uid: own }, { app: "front" });
-  client.bind(1, { uid: far });
-  await bench.until("both are attached", () => client.seat(1).uid === far);
-  assert.deepEqual([appsOf(bench, own), appsOf(bench, far)], [["front"], ["front"]]);
-  client.send([clientKinds.tell, { app: "background" }]);
-  await bench.run(500);
-  assert.deepEqual([appsOf(bench, own), appsOf(bench, far)], [["background"], ["background"]]);
 });
 
 test("what is lost on its way to the session is told again, and no flip by itself", async () => {

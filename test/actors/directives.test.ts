@@ -8,7 +8,6 @@ import type { Directive } from "../../src/protocol/directive.js";
 import { type DeskAnswer, encodeDesk } from "../../src/protocol/operator-desk.js";
 import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { operatorSubject } from "../../src/protocol/subjects.js";
-import { BoundClient } from "../support/bound-client.js";
 import { NodeBench } from "../support/node-bench.js";
 
 const { moveWithinMs, presenceGraceMs } = defaultLimits;
@@ -96,26 +95,6 @@ describe("a directive", () => {
     assert.deepEqual([moved.closedWith, kicked.closedWith], [undefined, closeCodes.KICKED.code]);
     await bench.run(6_000);
     assert.equal(moved.closedWith, closeCodes.GOING_AWAY.code);
-  });
-
-  test("to leave ends that user's session alone, where others share the connection", async () => {
-    const { bench } = await start("a");
-    const client = bench.node("a").edge.open((toEdge) => new BoundClient(toEdge));
-    client.hello({ uid: "u1" });
-    client.bind(1, { uid: "u2" });
-    client.bind(2, { uid: "u3" });
-    const isBound = (at: number) => client.seat(at).uid !== undefined;
-    await bench.until("all are attached", () => [0, 1, 2].every(isBound));
-    for (const [index, uid] of ["u1", "u2"].entries()) {
-      assert.deepEqual(valueIn(await ask(bench, uid, kick)), { connections: 1, told: 1 });
-      await bench.until("it is over", () => client.seat(index).endedWith !== undefined);
-      assert.equal(client.seat(index).endedWith, closeCodes.KICKED.code);
-    }
-    await bench.run(moveWithinMs + 2_000);
-    assert.equal(client.closedWith, undefined, "u3 stays");
-    await ask(bench, "u3", kick);
-    await bench.until("nobody is left", () => client.closedWith !== undefined);
-    assert.equal(client.closedWith, closeCodes.KICKED.code);
   });
 
   test("is not told of by an edge that has the client no more", async () => {
