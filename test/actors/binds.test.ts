@@ -435,4 +435,11 @@ describe("a client that reads too slowly", () => {
     await bench.until("it is closed", () => client.closedWith !== undefined);
     assert.equal(client.closedWith, 4002);
   });
+
+  test("are looked at together: what the client tells of its app is told to each owner", async () => {
+    const [binds, ...uids] = await Binds.of("own", "far");
+    binds.client.send([clientKinds.tell, { app: "background" }]);
+    const states = () => uids.map((uid) => binds.bench.sessionsOf(uid)[0]?.["app"]);
+    await binds.bench.until("both know", () => states().every((app) => app === "background"));
+  });
 });

@@ -8,6 +8,7 @@ import type { Directive } from "../../src/protocol/directive.js";
 import { type DeskAnswer, encodeDesk } from "../../src/protocol/operator-desk.js";
 import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { operatorSubject } from "../../src/protocol/subjects.js";
+import { BoundClient } from "../support/bound-client.js";
 import { NodeBench } from "../support/node-bench.js";
 
 const { moveWithinMs, presenceGraceMs } = defaultLimits;
@@ -130,5 +131,23 @@ describe("a directive", () => {
     const bench = await NodeBench.start(["a"]);
     const answer = await ask(bench, "u1", kick);
     assert.ok(!answer.ok && answer.code === "NOT_READY" && answer.retryable);
+  });
+
+  test("to one of several users of a connection leaves the others where they are", async () => {
+    const bench = await NodeBench.start(["a"]);
+    await bench.run(presenceGraceMs + 1_000);
+    const client = bench.node("a").edge.open((toEdge) => new BoundClient(toEdge));
+    client.hello({ uid: "u1" });
+    client.bind(1, { uid: "u2" });
+    client.bind(2, { uid: "u3" });
+    await bench.until("all are attached", () => client.seat(2).uid === "u3");
+    assert.deepEqual(valueIn(await ask(bench, "u2", kick)), { connections: 1, told: 1 });
+    await bench.until("the second has ended", () => client.seat(1).endedWith !== undefined);
+    assert.equal(client.seat(1).endedWith, closeCodes.KICKED.code);
+    assert.deepEqual(valueIn(await ask(bench, "u1", kick)), { connections: 1, told: 1 });
+    await bench.until("the first has ended", () => client.seat(0).endedWith !== undefined);
+    await bench.run(moveWithinMs * 2);
+    assert.deepEqual([client.seat(2).endedWith, client.closedWith], [undefined, undefined]);
+    assert.deepEqual(bench.crashes, []);
   });
 });

@@ -211,14 +211,18 @@ export class NodeBench {
 
   /** Where the user's session, wherever it lives, believes its devices to be. */
   connectionsOf(uid: string): (string | null)[] {
+    return this.sessionsOf(uid).flatMap(({ devices }) =>
+      (devices as DeviceView[]).map(({ connection }) => connection),
+    );
+  }
+
+  /** As each node that has the user's session sees it. */
+  sessionsOf(uid: string): Record<string, unknown>[] {
     const key = sessionKey("demo", uid);
     const shard = shardOfKey(key);
     const path = `shards/${this.inboxes.groupOf(shard)}/${shard}/${key}`;
     const sessions = this.nodes.flatMap(({ system }) => system.find(path) ?? []);
-    return sessions.flatMap((session) => {
-      const { devices } = session.cell.inspect() as { devices: DeviceView[] };
-      return devices.map(({ connection }) => connection);
-    });
+    return sessions.map((session) => session.cell.inspect());
   }
 
   // ---- publishers, on no node ----
