@@ -14,6 +14,7 @@ import { ignoreUnknown, unreachable } from "../src/base/assert.js";
 import { type Result, refused } from "../src/base/result.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
 import type { Claims, TokenError } from "../src/ports/tokens.js";
+import type { CallFrame } from "../src/protocol/call-frames.js";
 import type { CloseName } from "../src/protocol/close-codes.js";
 import {
   attachedFrame,
@@ -62,7 +63,7 @@ export type BoundMessage =
   | AppStateTick;
 
 /** What a client may say of one session. */
-type SessionFrame = Extract<ClientFrame, { kind: "ack" | "resend" | "token" }>;
+type SessionFrame = Extract<ClientFrame, { kind: "ack" | "resend" | "token" | "call" | "opened" }>;
 
 export const fresh = 0;
 export const verifying = 1;
@@ -144,6 +145,7 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
 
   protected onSessionFrame(frame: SessionFrame): void {
     if (this.phase < attaching) return;
+    const { device } = this;
     switch (frame.kind) {
       case "ack":
         this.onAck(frame.position);
@@ -154,9 +156,21 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
       case "token":
         this.refreshToken(frame.token);
         return;
+      case "call":
+        this.onCall(frame);
+        return;
+      case "opened":
+        this.toSession({ kind: "Opened", ...this.connectionRef(), device, id: frame.id });
+        return;
       default:
         unreachable(frame);
     }
+  }
+
+  private onCall(call: CallFrame): void {
+    const { id: number, carrier: connection, index, session: key, device } = this;
+    if (key === undefined) return;
+    this.edge.calls.start({ number, connection, session: index, key, device }, call);
   }
 
   private onAck(position: Position): void {
@@ -191,6 +205,7 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
       this.end("UNAUTHORIZED", "the fresh token is for somebody else");
       return;
     }
+    this.edge.calls.routes.set(this.id, claims.routes);
     this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
   }
 
@@ -232,6 +247,7 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
 
   /** However it ends, the session must not go on believing in it. */
   protected detach(): void {
+    this.edge.calls.forget(this.id);
     this.toSession({ kind: "Detach", ...this.connectionRef() });
   }
 

@@ -48,6 +48,8 @@ export function countEvents(change: Change, wishes: AppEvents): number {
     }
     case "announced":
       return wishes.presence === true ? 1 : 0;
+    case "opened":
+      return wantsReceipt(wishes, "opened") ? 1 : 0;
     default:
       return 0;
   }
@@ -79,6 +81,10 @@ export function eventAt(
     }
     case "announced":
       return { subject: presenceSubject(key, change.presence), kind: change.presence };
+    case "opened": {
+      const { id, device } = change;
+      return { subject: receiptSubject(key, id), kind: "opened", id, device };
+    }
     default:
       return undefined;
   }

@@ -184,9 +184,10 @@ export class Connection extends BoundSession<OwnMessage> {
     return refused("QUOTA_EXCEEDED" as const, closeCodes.QUOTA_EXCEEDED.meaning);
   }
 
-  private noteSignIn(number: ConnectionId, { connect, expiresAtMs }: SignIn): void {
+  private noteSignIn(number: ConnectionId, { connect, expiresAtMs, routes }: SignIn): void {
     this.edge.noteConnect(number, connect);
     this.edge.noteTokenExpiry(number, expiresAtMs);
+    this.edge.calls.routes.set(number, routes);
   }
 
   private leaveFirst(): void {

@@ -139,6 +139,9 @@ export class DeliveryJournal {
       case "dropped":
         this.noteDropped(block, atMs, session, change.reason, change.seqs);
         return;
+      case "opened":
+        this.kept(block, this.writer(block).opened(atMs, session, change.device, change.id));
+        return;
       default:
       // Of devices and users, not of messages.
     }

@@ -28,6 +28,7 @@ import { type FurtherSession, FurtherSessions } from "./further-sessions.js";
 import { Heartbeats } from "./heartbeats.js";
 import type { NodeContext } from "./node-context.js";
 import { nodeNameOf } from "./placement-view.js";
+import { UplinkCalls } from "./uplink-calls.js";
 
 const isOpen = 1;
 const isTextFlag = 2;
@@ -65,6 +66,7 @@ export class EdgeContext {
   readonly apps: AppConnections;
   readonly heartbeats: Heartbeats;
   readonly appStates: AppStates;
+  readonly calls = new UplinkCalls(this);
 
   /** `edge`: how connections are told that it is their turn to attach. */
   constructor(

@@ -318,6 +318,7 @@ export class Edge extends Actor<EdgeMessage> {
       attachesUnanswered: this.context?.attaches.unanswered ?? 0,
       drain: this.drain?.inspect() ?? null,
       directives: this.directives?.inspect() ?? null,
+      calls: this.context?.calls.inspect() ?? null,
       closed: this.context?.closedByReason ?? {},
       sockets: this.node.transport.figures(),
     };

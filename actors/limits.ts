@@ -1,3 +1,5 @@
+import { answerBytesMax } from "../src/protocol/uplink-call.js";
+
 /** Every bound of a node in one place, with the value it has unless configured. */
 export interface Limits {
   /** Sent and unacked messages of one device. */
@@ -79,6 +81,14 @@ export interface Limits {
   readonly furtherSessionsMax: number;
   /** Unsent bytes of one connection: above half, no QoS 0; beyond, it is closed. */
   readonly connectionBufferBytesMax: number;
+  /** Clients' calls to services under way, and what they carry. */
+  readonly sessionCallsMax: number;
+  readonly userCallsMax: number;
+  readonly appCallsMax: number;
+  readonly edgeCallsMax: number;
+  readonly edgeCallBytesMax: number;
+  /** Of what a service answered, as a frame. */
+  readonly callAnswerBytesMax: number;
   /** A client that was told to move and is still there so long after is closed. */
   readonly moveWithinMs: number;
   /** A node that stops gives its clients so long to move, all of them. */
@@ -217,6 +227,15 @@ export const defaultLimits: Limits = {
   // One beside each connection, on average.
   furtherSessionsMax: 18_000,
   connectionBufferBytesMax: 1024 * 1024,
+  // As many as the SDK makes at once.
+  sessionCallsMax: 64,
+  // Those of connections that are gone count until they end: who comes and goes gains nothing.
+  userCallsMax: 256,
+  // One app's slow service leaves the others half.
+  appCallsMax: 2_048,
+  edgeCallsMax: 4_096,
+  edgeCallBytesMax: 16 * 1024 * 1024,
+  callAnswerBytesMax: answerBytesMax,
   // A token may have to be fetched first, for which a client gives its app longer still.
   moveWithinMs: 10 * second,
   // Within what supervisors of processes wait between SIGTERM and SIGKILL: 10 s and up.

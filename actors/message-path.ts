@@ -61,6 +61,7 @@ const ranks: Readonly<Record<SessionStep["kind"], number>> = {
   written: 4,
   acked: 5,
   dropped: 6,
+  opened: 7,
 };
 
 export class PathFinder {
@@ -92,7 +93,9 @@ export class PathFinder {
   private add(found: NodeStep): void {
     this.steps.push(found);
     const { step } = found;
-    if (this.named === undefined && "id" in step && step.id === this.id) {
+    // Who opened it names it too, but says not where it stood.
+    const isNaming = "id" in step && step.id === this.id && step.kind !== "opened";
+    if (this.named === undefined && isNaming) {
       this.named = step;
       for (const { step: before } of this.steps) this.noteEnd(before, step);
     } else if (this.named !== undefined) {
@@ -167,7 +170,8 @@ function pathStep({ node, step }: NodeStep): PathStep {
     case "written":
       return { ...head, step: step.kind, ...placeOf(step) };
     case "acked":
-      return { ...head, step: "acked", device: step.device };
+    case "opened":
+      return { ...head, step: step.kind, device: step.device };
     case "dropped":
       return { ...head, step: "let-go", reason: step.reason };
     case "passed":

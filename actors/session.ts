@@ -41,6 +41,7 @@ import { Inbox } from "./inbox.js";
 import { isLook } from "./inbox-rules.js";
 import { InboxService } from "./inbox-service.js";
 import { mayServe } from "./may-serve.js";
+import { OpenedMessages } from "./opened-messages.js";
 import { type Committed, PendingWrite } from "./pending-write.js";
 import { refusePostponed } from "./postponed.js";
 import { PushAcceptance } from "./push-acceptance.js";
@@ -114,6 +115,7 @@ export class Session
   postponed: Postponed[] | undefined = undefined;
   /** Undefined where nobody was ever told of this user. */
   private announced: AnnouncedPresence | undefined = undefined;
+  private opened: OpenedMessages | undefined = undefined;
   /** Collects until the group takes it. */
   private pending: PendingWrite | undefined = undefined;
   private outstandingWrites = 0;
@@ -206,6 +208,10 @@ export class Session
         return;
       case "Resend":
         return this.attachments.resend(message);
+      case "Opened":
+        this.opened ??= new OpenedMessages();
+        this.opened.note(this, message);
+        return;
       case "EdgeGone":
         this.attachments.loseEdge(message);
         return;

@@ -22,6 +22,8 @@ export interface SignIn {
   readonly connect: number;
   readonly expiresAtMs: number;
   readonly options: AttachOptions;
+  /** What it may call; absent: all. */
+  readonly routes?: readonly string[];
 }
 
 export function sessionOf({ app, sub }: Claims): SessionKey {
@@ -41,7 +43,10 @@ export function signIn(claims: Claims, hello: Hello, nowMs: number): Result<Sign
     ...(hello.position === undefined ? {} : { taken: hello.position }),
   };
   const expiresAtMs = claims.exp * 1_000;
-  return accepted({ session, device, connect: hello.connect ?? nowMs, expiresAtMs, options });
+  const connect = hello.connect ?? nowMs;
+  const { routes } = claims;
+  const known = { session, device, connect, expiresAtMs, options };
+  return accepted(routes === undefined ? known : { ...known, routes });
 }
 
 /** For the client's `attached` frame. */

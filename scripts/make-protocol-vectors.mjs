@@ -126,7 +126,24 @@ const client = [
   }),
   sent("pong of a later version, with more fields", [4, 1, "later"], { kind: "pong", nonce: 1 }),
   ...told.client,
+  sent("call", [7, 0, 3, "orders", 5_000, { order: 17 }], {
+    ...{ kind: "call", session: 0, call: 3, route: "orders" },
+    ...{ deadlineMs: 5_000, body: { order: 17 } },
+  }),
+  sent("call with an hour's deadline, which counts as a minute", [7, 0, 4, "ü.v1", 3_600_000, 1], {
+    ...{ kind: "call", session: 0, call: 4, route: "ü.v1" },
+    ...{ deadlineMs: 60_000, body: 1 },
+  }),
+  sent("call without a deadline, which counts as 1 ms", [7, 0, 5, "r", 0, null, "later"], {
+    ...{ kind: "call", session: 0, call: 5, route: "r" },
+    ...{ deadlineMs: 1, body: null },
+  }),
+  sent("opened", [10, 0, id], { kind: "opened", session: 0, id }),
 ];
+
+function nested(depth) {
+  return depth === 0 ? 1 : [nested(depth - 1)];
+}
 
 const refusedFrames = [
   refusedFrame("a map in place of an array", "BAD_FRAME", { kind: 1 }),
@@ -158,6 +175,12 @@ const refusedFrames = [
   refusedFrame("bind at an index that is no number", "BAD_FRAME", [8, "1", { token: "t" }]),
   refusedFrame("bind with a negative connect", "BAD_FRAME", [8, 1, { token: "t", connect: -1 }]),
   refusedFrame("unbind of a negative index", "BAD_FRAME", [9, -1]),
+  refusedFrame("call without a route", "BAD_FRAME", [7, 0, 3, "", 5_000, 1]),
+  refusedFrame("call by a route of 65 bytes", "BAD_FRAME", [7, 0, 3, "r".repeat(65), 5_000, 1]),
+  refusedFrame("call without a body", "BAD_FRAME", [7, 0, 3, "orders", 5_000]),
+  refusedFrame("call with a negative number", "BAD_FRAME", [7, 0, -1, "orders", 5_000, 1]),
+  refusedFrame("call with too deep a body", "BAD_FRAME", [7, 0, 3, "orders", 5_000, nested(64)]),
+  refusedFrame("opened without a MsgID", "BAD_FRAME", [10, 0, id.slice(1)]),
   refused("no bytes", "BAD_FRAME", { msgpack: "", json: "" }),
   refused("msgpack that is cut off", "BAD_FRAME", { msgpack: "9402" }),
   refused("bytes behind the frame", "BAD_FRAME", { msgpack: "92040100", json: "[4,1]0" }),
@@ -262,6 +285,14 @@ const server = [
     name: "REPLACED",
   }),
   ...told.server,
+  sent("answer", [25, 0, 3, null, { total: 41 }], {
+    ...{ kind: "answer", session: 0, call: 3 },
+    ...{ code: null, value: { total: 41 } },
+  }),
+  sent("answer that is a refusal", [25, 0, 3, "NO_SERVICE", "nobody takes it"], {
+    ...{ kind: "answer", session: 0, call: 3 },
+    ...{ code: "NO_SERVICE", value: "nobody takes it" },
+  }),
   sent("a kind of a later version, to be ignored", [31, { any: "thing" }], { kind: "unknown" }),
 ];
 

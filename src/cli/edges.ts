@@ -80,6 +80,7 @@ async function edgeOf(fleet: Fleet, node: FleetNode) {
     lagMs: numberAt(own, "edge", "lagMs"),
     refused: fieldAt(own, "edge", "refused") ?? null,
     closed: fieldAt(own, "edge", "closed") ?? null,
+    calls: fieldAt(own, "edge", "calls") ?? null,
     sockets: fieldAt(own, "edge", "sockets") ?? null,
   };
 }

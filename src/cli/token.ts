@@ -1,7 +1,9 @@
 /** `belfry token`: a client's token for development, signed with the app's newest secret. */
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { refused } from "../base/result.js";
 import type { Claims } from "../ports/tokens.js";
+import { routeBytesMax } from "../protocol/call-frames.js";
+import { isShortText } from "../protocol/short-text.js";
 import { readApp } from "./app-registry.js";
 import type { Fleet } from "./fleet.js";
 import type { CliWorld, Invocation } from "./invocation.js";
@@ -10,6 +12,7 @@ import { type Outcome, report } from "./outcome.js";
 
 interface TokenOptions {
   readonly device?: string;
+  readonly routes?: readonly string[];
   readonly ttl: number;
 }
 
@@ -27,6 +30,11 @@ export function declareToken(program: Command, invocation: Invocation): void {
     .argument("<app>", "the app's name")
     .argument("<uid>", "the user")
     .option("--device <device>", "good for this device only")
+    .option(
+      "--routes <route...>",
+      "may call services by these routes only (default: by all)",
+      route,
+    )
     .option("--ttl <seconds>", "until it expires", wholeNumber(1, ttlSecondsMax), ttlSecondsDefault)
     .addHelpText("after", "\nExample:\n  belfry token demo alice --ttl 600")
     .action(async (app: string, uid: string, options: TokenOptions) => {
@@ -36,12 +44,17 @@ export function declareToken(program: Command, invocation: Invocation): void {
     });
 }
 
+function route(text: string, before: readonly string[] = []): readonly string[] {
+  if (isShortText(text, routeBytesMax)) return [...before, text];
+  throw new InvalidArgumentError(`It is a route, of 1 to ${routeBytesMax} bytes.`);
+}
+
 async function token(
   fleet: Fleet,
   world: CliWorld,
   app: string,
   uid: string,
-  { device, ttl }: TokenOptions,
+  { device, routes, ttl }: TokenOptions,
 ): Promise<Outcome> {
   const found = await readApp(await fleet.apps(), app);
   if (!found.ok) return found;
@@ -53,6 +66,7 @@ async function token(
     exp: Math.floor(world.clock.wallMs() / 1000) + ttl,
     jti: Buffer.from(world.randomBytes(12)).toString("base64url"),
     ...(device === undefined ? {} : { device }),
+    ...(routes === undefined ? {} : { routes }),
   };
   const signed = await world.signer.sign(claims, secret);
   return report({ token: signed, claims }, () => signed);

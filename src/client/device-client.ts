@@ -43,6 +43,7 @@ import type { EdgePlace } from "./edge-finder.js";
 import { EdgeTelling } from "./edge-telling.js";
 import { helloOf } from "./hello.js";
 import { Intake } from "./intake.js";
+import { Openings } from "./openings.js";
 import { Presenter } from "./presenter.js";
 import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
 import type { AttachedFrame, EndedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
@@ -81,6 +82,7 @@ class DeviceClient implements Device {
   private readonly parts: DeviceParts;
   private readonly app: AppHandlers;
   private readonly calls: UplinkCalls;
+  private readonly openings = new Openings();
   private readonly intake: Intake;
   private readonly presenter: Presenter;
   private readonly telling: EdgeTelling;
@@ -101,7 +103,10 @@ class DeviceClient implements Device {
       notifier,
       app: () => surroundings.now.app,
       toApp: (message) => this.app.take(message),
-      onTapped: (message) => this.app.tell("tap", message),
+      onTapped: (message) => {
+        this.openings.note(message.id);
+        this.app.tell("tap", message);
+      },
       onError: (code, cause) =>
         this.app.report(code, "a notification or its message failed", cause),
     });
@@ -162,6 +167,10 @@ class DeviceClient implements Device {
 
   bind(options: BindOptions): BoundSession {
     return this.bound.bind(options);
+  }
+
+  opened(id: string): void {
+    this.openings.note(id);
   }
 
   private async prepare(): Promise<void> {
@@ -287,6 +296,7 @@ class DeviceClient implements Device {
       this.parts.finder.worked(place);
       this.telling.onAttached(connection);
       this.calls.onAttached(connection, frame.session);
+      this.openings.onAttached(connection, frame.session);
     }
     const { info } = frame;
     this.enter({ name: "attached", connection, place, attach, info, isResumed, cancelStable });
@@ -429,7 +439,10 @@ class DeviceClient implements Device {
   private enter(phase: Phase): void {
     const { name } = this.phase;
     leavePhase(this.phase);
-    if (phase.name !== "attached") this.calls.onLost();
+    if (phase.name !== "attached") {
+      this.calls.onLost();
+      this.openings.onLost();
+    }
     if (connectionOf(phase) === undefined) this.bound.onLost();
     this.phase = phase;
     // The app sees `preparing` and `greeting` as one.

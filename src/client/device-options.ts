@@ -155,6 +155,11 @@ export interface Device {
    * device's own. Throws where 15 are bound already.
    */
   bind(options: BindOptions): BoundSession;
+  /**
+   * A person opened the message with this MsgID: services get the receipt `opened`. A tap on
+   * one that the SDK showed is told by itself. Once each, at most once: nothing confirms it.
+   */
+  opened(id: string): void;
   readonly state: DeviceState;
   /** The last position that the app took; undefined before the first attach. */
   readonly position: Position | undefined;

@@ -21,6 +21,7 @@ import {
   presenceWildcard,
   pushUserSubject,
   receiptsWildcard,
+  uplinkWildcard,
 } from "../protocol/subjects.js";
 import type { BackoffLimits } from "./backoff.js";
 import { type Lane, LaneClient } from "./lane-client.js";
@@ -28,6 +29,12 @@ import { platformClock, platformRandom } from "./platform.js";
 import { type BatchAnswer, type BatchOptions, runBatch, type UserPush } from "./push-batch.js";
 import { encodePush, isBadUid, type Push } from "./push-encoding.js";
 import { type Repetition, repeat } from "./repetition.js";
+import {
+  CallFeed,
+  type CallHandler,
+  type CallHandling,
+  type HandleOptions,
+} from "./service-calls.js";
 import { requestBytes, type ServiceConnection } from "./service-connection.js";
 import {
   EventFeed,
@@ -51,6 +58,13 @@ export type { PushAccepted, PushAnswer } from "../protocol/push-answer.js";
 export type { Lane, LaneAccepted } from "./lane-client.js";
 export type { BatchAnswer, BatchOptions, UserPush } from "./push-batch.js";
 export type { Push } from "./push-encoding.js";
+export {
+  type CallHandler,
+  type CallHandling,
+  CallRefused,
+  type HandleOptions,
+  type ServiceCall,
+} from "./service-calls.js";
 export type { ServiceConnection } from "./service-connection.js";
 export type {
   EventOptions,
@@ -112,6 +126,11 @@ export interface Service {
     handler: (event: PresenceEvent) => void | Promise<void>,
     options?: EventOptions,
   ): EventSubscription;
+  /**
+   * Answers the calls that the app's clients make by this route. Processes that handle it share
+   * them; each call goes to one. See docs/api.md, Uplink calls.
+   */
+  handle(route: string, handler: CallHandler, options?: HandleOptions): CallHandling;
   /**
    * A plain publish: no answer, and lost when no owner listens at this moment (as safe
    * as core NATS is). Returns the refusal of a command that would be refused by its
@@ -205,6 +224,12 @@ class ServiceClient implements Service {
   ): EventSubscription {
     const { connection, app } = this.options;
     return new EventFeed(connection, presenceWildcard(app), readPresence, handler, options);
+  }
+
+  handle(route: string, handler: CallHandler, options: HandleOptions = {}): CallHandling {
+    const { connection, app } = this.options;
+    const { clock } = this.repetition;
+    return new CallFeed(connection, uplinkWildcard(app, route), clock, handler, options);
   }
 
   publish(uid: string, push: Push): ErrorAnswer | undefined {

@@ -14,13 +14,23 @@ export interface ServiceConnection {
   publish(subject: string, payload: Uint8Array): void;
   subscribe(
     subject: string,
-    options: { readonly callback: (error: Error | null, message: ServiceMessage) => void },
-  ): { unsubscribe(): void };
+    options: {
+      /** Members of one queue share what comes. */
+      readonly queue?: string;
+      readonly callback: (error: Error | null, message: ServiceMessage) => void;
+    },
+  ): {
+    unsubscribe(): void;
+    /** Unsubscribes; resolves when all that came before has been given to the callback. */
+    drain?(): Promise<void>;
+  };
 }
 
 export interface ServiceMessage {
   readonly subject: string;
   readonly data: Uint8Array;
+  /** Where an answer goes, if one is wanted. */
+  readonly reply?: string | undefined;
 }
 
 /** How one request ended without an answer that could be read. */

@@ -154,6 +154,11 @@ class SharedDevice implements Device {
     return this.calls.call(route, body, options);
   }
 
+  opened(id: string): void {
+    if (this.lead !== undefined) this.lead.device.opened(id);
+    else this.say({ kind: "opened", id });
+  }
+
   // ---- taking part ----
 
   private join(): void {
@@ -337,6 +342,9 @@ class SharedDevice implements Device {
         return;
       case "call":
         void this.calls.serve(device, message);
+        return;
+      case "opened":
+        device.opened(message.id);
         return;
       default:
         return;

@@ -28,7 +28,7 @@ export type TabMessage =
   | { readonly kind: "tab"; readonly tab: string; readonly app: AppState }
   | { readonly kind: "bye"; readonly tab: string }
   | { readonly kind: "connect" }
-  | { readonly kind: "seen"; readonly id: string }
+  | { readonly kind: "seen" | "opened"; readonly id: string }
   | {
       readonly kind: "call";
       readonly tab: string;

@@ -5,6 +5,7 @@
  * Bounds: `callsMax` at once, waiting ones included.
  */
 import type { Cancel, Clock } from "../base/clock.js";
+import { type CallOutcome, outcomeOf } from "../protocol/call-codes.js";
 import { clientKinds } from "../protocol/frames.js";
 
 export const callsMax = 64;
@@ -12,15 +13,15 @@ const deadlineMsDefault = 10_000;
 const deadlineMsMax = 60_000;
 
 /**
- * `not-done`: it never left, and may be repeated. `unknown`: it left, and no answer came.
- * `refused`: the service, or the platform, answered with `code`.
+ * `not-done`: it reached no service, and may be repeated. `unknown`: it left, and no answer
+ * came. `refused`: the service, or the platform, answered with `code`.
  */
 export class CallError extends Error {
   override readonly name = "CallError";
 
   constructor(
     readonly code: string,
-    readonly outcome: "not-done" | "unknown" | "refused",
+    readonly outcome: CallOutcome,
     message: string,
   ) {
     super(message);
@@ -89,7 +90,7 @@ export class UplinkCalls {
   /** `code` is null for an answer, else why there is none. */
   onAnswer(number: number, code: string | null, value: unknown): void {
     if (code !== null) {
-      this.fail(number, code, "refused", typeof value === "string" ? value : code);
+      this.fail(number, code, outcomeOf(code), typeof value === "string" ? value : code);
       return;
     }
     const call = this.end(number);

@@ -18,12 +18,15 @@ import { accepted, type Refusal, type Result, refused } from "../base/result.js"
 import type { AppDirectory } from "../ports/app-directory.js";
 import type { AppSecret, Claims, TokenError, TokenSigner, TokenVerifier } from "../ports/tokens.js";
 import type { AppRecord } from "../protocol/app-record.js";
+import { routeBytesMax } from "../protocol/call-frames.js";
 import { deviceBytesMax } from "../protocol/frames.js";
+import { isShortText } from "../protocol/short-text.js";
 import { decodeToken, encodeToken, uidTokenBytesMax } from "../protocol/tokens.js";
 import { systemClock } from "./system-clock.js";
 
 /** A larger token is refused unread. */
 export const tokenBytesMax = 8 * 1024;
+export const routesMax = 64;
 const algorithm = "HS256";
 
 /** What a token says of itself before anything vouches for it. */
@@ -71,8 +74,12 @@ export class JwtTokens implements TokenVerifier, TokenSigner {
   }
 
   async sign(claims: Claims, secret: AppSecret): Promise<string> {
-    const { app, sub, exp, jti, device } = claims;
-    return new SignJWT({ app, ...(device === undefined ? {} : { device }) })
+    const { app, sub, exp, jti, device, routes } = claims;
+    const optional = {
+      ...(device === undefined ? {} : { device }),
+      ...(routes === undefined ? {} : { routes: [...routes] }),
+    };
+    return new SignJWT({ app, ...optional })
       .setProtectedHeader({ alg: algorithm, typ: "JWT", kid: secret.kid })
       .setSubject(sub)
       .setExpirationTime(exp)
@@ -137,27 +144,34 @@ function candidates(record: AppRecord, kid: string | undefined): readonly AppSec
 }
 
 function readClaims(payload: JWTPayload, app: string): Result<Claims, TokenError> {
-  const { sub, exp, jti, device } = payload;
+  const { sub, exp, jti, device, routes } = payload;
   if (typeof sub !== "string" || !isUserName(sub)) {
     return unauthorized(`sub is not a user's name of 1 to ${uidTokenBytesMax} bytes`);
   }
   if (typeof jti !== "string" || jti === "") return unauthorized("jti is not a string");
   if (!isSeconds(exp)) return unauthorized("exp is not a time in seconds");
-  if (device === undefined) return accepted({ app, sub, exp, jti });
-  if (typeof device !== "string" || !isDeviceName(device)) {
+  if (device !== undefined && !isShortText(device, deviceBytesMax)) {
     return unauthorized(`device is not a name of 1 to ${deviceBytesMax} bytes`);
   }
-  return accepted({ app, sub, exp, jti, device });
+  if (routes !== undefined && !isRouteList(routes)) {
+    return unauthorized(`routes are not at most ${routesMax} names of 1 to ${routeBytesMax} bytes`);
+  }
+  return accepted({
+    ...{ app, sub, exp, jti },
+    ...(device === undefined ? {} : { device }),
+    ...(routes === undefined ? {} : { routes }),
+  });
+}
+
+function isRouteList(routes: unknown): routes is readonly string[] {
+  if (!Array.isArray(routes) || routes.length > routesMax) return false;
+  return routes.every((route) => isShortText(route, routeBytesMax));
 }
 
 /** Two names with one encoding, as ill-formed UTF-16 has them, would share a session. */
 function isUserName(name: string): boolean {
   const token = encodeToken(name);
   return name !== "" && token.length <= uidTokenBytesMax && decodeToken(token) === name;
-}
-
-function isDeviceName(name: string): boolean {
-  return name !== "" && new TextEncoder().encode(name).length <= deviceBytesMax;
 }
 
 /** JSON can say 1e999, which no timer is to be set by. */

@@ -15,6 +15,7 @@ const ackedIdsCode = 6;
 const droppedIdsCode = 7;
 const announcedCode = 8;
 const erasedCode = 9;
+const openedCode = 10;
 const msgIdLength = 16;
 /** Stored by index: append only. */
 const dropReasons: readonly DropReason[] = [
@@ -65,6 +66,9 @@ export function writeChange(batch: WriteBatch, key: SessionKey, change: Change):
     case "erased":
       batch.u8(erasedCode);
       return;
+    case "opened":
+      batch.u8(openedCode).text(change.device).rawText(change.id);
+      return;
     default:
       unreachable(change);
   }
@@ -114,6 +118,8 @@ function readBody(reader: ByteReader): Change {
     }
     case erasedCode:
       return { kind: "erased" };
+    case openedCode:
+      return { kind: "opened", device: reader.text(), id: reader.rawText(msgIdLength) as MsgId };
     default:
       throw unknownCode(code);
   }

@@ -247,6 +247,8 @@ export type Change =
   | { readonly kind: "device-added"; readonly device: string; readonly platform: string }
   | { readonly kind: "device-removed"; readonly device: string; readonly reason: string }
   | { readonly kind: "announced"; readonly presence: Presence }
+  /** A person opened the message on this device, by its client's word. */
+  | { readonly kind: "opened"; readonly device: string; readonly id: MsgId }
   /** The user was erased: nothing of before is to be kept anywhere. */
   | { readonly kind: "erased" };
 

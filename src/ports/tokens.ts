@@ -10,6 +10,8 @@ export interface Claims {
   readonly jti: string;
   /** The token is only good for this device. */
   readonly device?: string;
+  /** The routes that its bearer may call; absent is all of them. */
+  readonly routes?: readonly string[];
 }
 
 export type TokenError = "UNAUTHORIZED" | "TOKEN_EXPIRED";

@@ -7,15 +7,18 @@
  * arrays than known are read up to what is known: fields are only ever appended.
  */
 import { accepted, type Result, refused } from "../base/result.js";
+import { type CallFrame, type OpenedFrame, readCall, readOpened } from "./call-frames.js";
 import { type ClientSurroundings, readSurroundings } from "./client-surroundings.js";
 import { concatBytes, isMap, packValue, unpackPlain, unpackValue } from "./codec.js";
 import type { Directive } from "./directive.js";
+import { toJson } from "./plain-json.js";
 import { isSequence, type Position } from "./position.js";
+import { isShortText } from "./short-text.js";
 
 export const protocolVersion = 1;
 export const clientFrameBytesMax = 64 * 1024;
 
-/** `tell`, `call`, `bind` and `unbind` only to an edge whose welcome names them in `takes`. */
+/** From `tell` on only to an edge whose welcome names them in `takes`. */
 export const clientKinds = {
   hello: 1,
   ack: 2,
@@ -26,11 +29,14 @@ export const clientKinds = {
   call: 7,
   bind: 8,
   unbind: 9,
+  opened: 10,
 } as const;
 /** Kinds beside 1 to 5 that an edge reads: what its welcome says in `takes`. */
 export const takenKinds: readonly number[] = [
   clientKinds.tell,
+  clientKinds.call,
   ...[clientKinds.bind, clientKinds.unbind], // several sessions on one connection
+  clientKinds.opened,
 ];
 export const serverKinds = {
   welcome: 16,
@@ -69,6 +75,8 @@ export type ClientFrame =
   | { readonly kind: "resend"; readonly session: number; readonly position: Position }
   | { readonly kind: "pong"; readonly nonce: number }
   | { readonly kind: "token"; readonly session: number; readonly token: string }
+  | CallFrame
+  | OpenedFrame
   | Bind
   | { readonly kind: "unbind"; readonly session: number }
   | { readonly kind: "tell"; readonly now: ClientSurroundings };
@@ -123,6 +131,10 @@ function readClientFrame(frame: readonly unknown[]): Result<ClientFrame, FrameEr
     case clientKinds.token:
       if (!isSequence(first) || !isShortText(second, tokenBytesMax)) break;
       return accepted({ kind: "token", session: first, token: second });
+    case clientKinds.call:
+      return readCall(frame);
+    case clientKinds.opened:
+      return readOpened(frame);
     case clientKinds.bind:
       return readBind(first, second);
     case clientKinds.unbind:
@@ -184,12 +196,6 @@ function readBind(session: unknown, bind: unknown): Result<Bind, FrameError> {
   return read.ok ? accepted({ kind: "bind", session, hello: read.value }) : read;
 }
 
-function isShortText(value: unknown, bytesMax: number): value is string {
-  if (typeof value !== "string" || value === "" || value.length > bytesMax) return false;
-  // A character is at most three bytes of UTF-8 for each of its UTF-16 units.
-  return value.length * 3 <= bytesMax || new TextEncoder().encode(value).length <= bytesMax;
-}
-
 function isStart(value: unknown): value is Start {
   return value === "new" || value === "all" || (typeof value === "string" && tail.test(value));
 }
@@ -244,6 +250,16 @@ export function recalledFrame(session: number, ids: readonly string[]): unknown[
 /** That session is over here, and the connection goes on; `code` as of a close, or 1000. */
 export function endedFrame(session: number, code: number, name: string): unknown[] {
   return [serverKinds.ended, session, code, name];
+}
+
+/** The answer to a `call`; with a `code` there is none, and `value` says why to people. */
+export function answerFrame(
+  session: number,
+  call: number,
+  code: string | null,
+  value: unknown,
+): unknown[] {
+  return [serverKinds.answer, session, call, code, value];
 }
 
 /** What the client is to do: a map whose `do` names it. */
@@ -319,20 +335,4 @@ function textAround(fields: readonly unknown[], record: Uint8Array): Uint8Array 
   // The record is three msgpack values; an array header makes them one.
   const values = unpackValue(concatBytes([Uint8Array.of(arrayOfUpTo15 | 3), record]));
   return new TextEncoder().encode(toJson([...fields, ...(values as unknown[])]));
-}
-
-/** Bytes have no JSON form: `{"$base64": "…"}` stands for them. */
-function toJson(value: unknown): string {
-  // Node's Buffer has a toJSON, which runs before the replacer is given the value;
-  // the replacer's `this` still holds the bytes themselves.
-  return JSON.stringify(value, function (this: Record<string, unknown>, key, field) {
-    const raw = this[key];
-    return raw instanceof Uint8Array ? { $base64: base64(raw) } : field;
-  });
-}
-
-function base64(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text);
 }

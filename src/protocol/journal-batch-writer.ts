@@ -124,6 +124,13 @@ export class BatchWriter {
     return true;
   }
 
+  opened(atMs: number, session: StepSession, device: string, id: MsgId): boolean {
+    if (!this.begin(stepKinds.opened, atMs, session)) return false;
+    this.text(device);
+    this.msgId(id);
+    return true;
+  }
+
   lost(atMs: number, count: number): boolean {
     if (!this.begin(stepKinds.lost, atMs, undefined)) return false;
     this.number(count);

@@ -32,6 +32,7 @@ export const stepKinds = {
   passed: 7,
   passedWritten: 8,
   lost: 9,
+  opened: 10,
 } as const;
 
 /** Whose step it is; `generation` tells the seqs of a session that began anew from those before. */
@@ -66,6 +67,8 @@ export type JournalStep =
   /** At most once, to one device; to none where `device` is empty. */
   | (OfSession & { readonly kind: "passed"; readonly device: string; readonly id: MsgId })
   | (OfSession & { readonly kind: "passed-written"; readonly device: string; readonly id: MsgId })
+  /** By a person, as the device's client says. */
+  | (OfSession & { readonly kind: "opened"; readonly device: string; readonly id: MsgId })
   /** So many steps of this block could not be kept by the node. */
   | { readonly kind: "lost"; readonly atMs: number; readonly count: number };
 
@@ -122,7 +125,7 @@ class BatchReader {
 
   private step(kind: number, atMs: number): JournalStep | undefined {
     if (kind === stepKinds.lost) return { kind: "lost", atMs, count: this.number() };
-    if (kind < stepKinds.stored || kind > stepKinds.lost) return undefined;
+    if (kind < stepKinds.stored || kind > stepKinds.opened) return undefined;
     const session = this.session();
     const of = { atMs, session };
     switch (kind) {
@@ -138,6 +141,8 @@ class BatchReader {
         return { kind: "dropped", ...of, reason: this.text(), ...this.run() };
       case stepKinds.duplicate:
         return { kind: "duplicate", ...of, seq: this.number(), id: this.msgId() };
+      case stepKinds.opened:
+        return { kind: "opened", ...of, device: this.text(), id: this.msgId() };
       case stepKinds.passed:
         return { kind: "passed", ...of, device: this.text(), id: this.msgId() };
       default:

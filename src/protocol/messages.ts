@@ -143,7 +143,15 @@ export interface Resend extends ConnectionRef {
   readonly position: Position;
 }
 
-export type FromEdge = Attach | Detach | Acked | Resend | AppStateChanged;
+/** (wire) A person opened this message on the connection's device. */
+export interface Opened extends ConnectionRef {
+  readonly kind: "Opened";
+  /** Its attach may not have come yet, or may have been lost. */
+  readonly device: string;
+  readonly id: MsgId;
+}
+
+export type FromEdge = Attach | Detach | Acked | Resend | AppStateChanged | Opened;
 
 /** An edge and all its connections are gone (its address). */
 export interface EdgeGone {

@@ -7,6 +7,7 @@
 import { accepted, type Refusal, type Result, refused } from "../base/result.js";
 import { isMap, packValue, unpackPlain } from "./codec.js";
 import type { ErrorCode } from "./errors.js";
+import { isNestedWithin } from "./nesting.js";
 import { nestingMax } from "./plain-msgpack.js";
 
 export type Kind = "notification" | "transparent";
@@ -111,11 +112,6 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 function isJsonStart(byte: number): boolean {
   return byte === 0x7b || byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d;
-}
-
-function isNestedWithin(value: unknown, depth: number): boolean {
-  if (typeof value !== "object" || value === null) return true;
-  return depth > 0 && Object.values(value).every((inner) => isNestedWithin(inner, depth - 1));
 }
 
 function isMsgpackMap(byte: number): boolean {

@@ -17,6 +17,7 @@ export const receiptKinds = [
   "bound",
   "undeliverable",
   "recalled",
+  "opened",
 ] as const;
 
 export type ReceiptKind = (typeof receiptKinds)[number];
@@ -29,7 +30,7 @@ export interface ServiceEvent {
   readonly id?: MsgId;
   readonly app: string;
   readonly uid: string;
-  /** Which of the user's devices acked. */
+  /** Which of the user's devices acked, or on which it was opened. */
   readonly device?: string;
   readonly seq?: number;
   /** When it was made of the change, by the clock of the node that published it. */

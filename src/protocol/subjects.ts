@@ -46,6 +46,15 @@ export function presenceWildcard(app: string): string {
   return `event.${encodeToken(app)}.user.>`;
 }
 
+/** A client's call: services of that app subscribe `uplink.<app>.>`, or a route of it. */
+export function uplinkSubject(key: SessionKey, route: string): string {
+  return `uplink.${appOfKey(key)}.${encodeToken(route)}.${uidOfKey(key)}`;
+}
+
+export function uplinkWildcard(app: string, route: string): string {
+  return `uplink.${encodeToken(app)}.${encodeToken(route)}.*`;
+}
+
 /** What NATS maps a user push to; the owner of the shard subscribes `shardWildcard`. */
 export function shardPushSubject(shard: Shard, key: SessionKey): string {
   return `shard.${shard}.push.${key}`;

@@ -222,6 +222,31 @@ describe("a node's journal", () => {
 });
 
 describe("a message's path", () => {
+  test("ends with who opened it, who names the message and not its place", async () => {
+    const bench = new Bench();
+    const id = bench.idFor(alice);
+    // An owner's batch may be read before that of the owner before it.
+    bench.note(alice, { kind: "opened", device: "phone", id });
+    bench.note(alice, { kind: "stored", seq: 1, id });
+    await bench.clock.advanceAndSettle(10);
+    bench.note(alice, { kind: "dropped", seqs: [1], reason: "acked" });
+    await bench.clock.advanceAndSettle(10);
+    bench.note(alice, { kind: "opened", device: "tablet", id });
+    await bench.clock.advanceAndSettle(1_500);
+    const answer = await bench.read(id);
+    ok(answer.ok);
+    equal(answer.value.seq, 1);
+    deepEqual(
+      answer.value.steps.map(({ step, device }: Record<string, unknown>) => [step, device]),
+      [
+        ["stored", undefined],
+        ["opened", "phone"],
+        ["let-go", undefined],
+        ["opened", "tablet"],
+      ],
+    );
+  });
+
   test("holds each step of the message and of no other, in order of time", async () => {
     const bench = new Bench();
     bench.stored(alice, 1);

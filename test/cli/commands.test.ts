@@ -700,6 +700,14 @@ describe("token", () => {
     ok(jti.length >= 16);
   });
 
+  test("may name the routes that it is good for", async () => {
+    const args = ["token", "demo", "alice", "--routes", "orders", "chat.v1", "--json"];
+    const { document } = await runCli(await fleetWithDemo(), args);
+    deepEqual(document.claims.routes, ["orders", "chat.v1"]);
+    const wrong = ["token", "demo", "alice", "--routes", "r".repeat(65)];
+    equal((await runCli(await fleetWithDemo(), wrong)).exitCode, 2);
+  });
+
   test("is refused for an app that is not registered and for a user who cannot be", async () => {
     const cases = [
       ["shop", "alice", "UNKNOWN_APP"],

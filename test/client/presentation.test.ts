@@ -125,10 +125,12 @@ describe("in the background", () => {
     const made = await presented("background");
     await made.send(1, "notification");
     await made.send(2, "notification");
+    made.edge.socket.welcome(10_000, [clientKinds.opened]);
     made.notifier.tap("m2");
     await made.clock.settle();
     deepEqual(ids(made.taken), ["m1", "m2"]);
     deepEqual(ids(made.tapped), ["m2"]);
+    deepEqual(made.edge.socket.ofKind(clientKinds.opened), [[clientKinds.opened, 0, "m2"]]);
     made.notifier.tap("m2");
     made.notifier.tap("nobody's");
     await made.clock.settle();

@@ -24,6 +24,8 @@ export class ServiceStage {
   readonly clock = new VirtualClock();
   readonly requests: Request[] = [];
   readonly service: Service;
+  /** What was published, by subject. */
+  readonly published: [string, unknown][] = [];
   private readonly callbacks = new Map<string, (message: ServiceMessage) => void>();
 
   /** Called with each request; what it leaves unanswered times out. */
@@ -42,7 +44,7 @@ export class ServiceStage {
           this.requests.push(request);
           onRequest(request);
         }),
-      publish: () => undefined,
+      publish: (subject, payload) => void this.published.push([subject, unpackValue(payload)]),
       subscribe: (subject, { callback }) => {
         this.callbacks.set(subject, (message) => callback(null, message));
         return { unsubscribe: () => void this.callbacks.delete(subject) };
@@ -57,8 +59,8 @@ export class ServiceStage {
   }
 
   /** What a node publishes. */
-  emit(subject: string, data: Uint8Array): void {
-    for (const callback of this.callbacks.values()) callback({ subject, data });
+  emit(subject: string, data: Uint8Array, reply?: string): void {
+    for (const callback of this.callbacks.values()) callback({ subject, data, reply });
   }
 
   /** Time goes on until it is settled. */

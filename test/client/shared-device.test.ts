@@ -393,6 +393,23 @@ describe("what is shown while tabs are", () => {
   });
 });
 
+test("what a person opened in any tab is told by the one that is connected, once", async () => {
+  const stage = new Stage();
+  const first = await stage.open();
+  await stage.accept();
+  stage.edge.socket.welcome(10_000, [clientKinds.opened]);
+  const second = await stage.open();
+  second.device.opened("m1");
+  await stage.clock.settle();
+  first.device.opened("m1");
+  first.device.opened("m2");
+  deepEqual(
+    stage.edge.socket.ofKind(clientKinds.opened).map(([, , id]) => id),
+    ["m1", "m2"],
+  );
+  for (const { device } of [first, second]) device.close();
+});
+
 describe("calls of a tab that is not connected", () => {
   const accept = async (stage: Stage): Promise<void> => {
     stage.edge.socket.open();

@@ -80,17 +80,18 @@ export function changeContract(group: Current, reopen: Reopen): void {
       { kind: "dropped", seqs: [7], reason: "bound" },
       { kind: "announced", presence: "background" },
       { kind: "erased" },
+      { kind: "opened", device: "phone-ü", id: entry(3).id },
     ];
     await commit(group(), { changes: changes.slice(0, 3) });
     const answer = await commit(group(), { changes: changes.slice(3) });
-    assert.deepEqual(answer, { ok: true, value: { lastChange: 14 }, epoch: 0 });
+    assert.deepEqual(answer, { ok: true, value: { lastChange: 15 }, epoch: 0 });
     const expected = changes.map((change, at) => numbered(at + 1, change));
     assert.deepEqual(await group().readChanges(one, 0, 100), expected);
     await reopen();
     assert.deepEqual(await group().readChanges(one, 0, 100), expected);
     assert.deepEqual(await group().readChanges(one, 2, 3), expected.slice(2, 5));
-    assert.deepEqual(await group().readChanges(one, 14, 3), []);
-    assert.deepEqual(await raise(group(), one, 1), fence(0, 14, 1));
+    assert.deepEqual(await group().readChanges(one, 15, 3), []);
+    assert.deepEqual(await raise(group(), one, 1), fence(0, 15, 1));
   });
 
   test("changes of several sessions of a shard share one numbering", async () => {

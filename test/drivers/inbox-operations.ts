@@ -82,7 +82,7 @@ const session: fc.Arbitrary<Session> = fc.record({
   forget: few(keyId),
   addDue: few(fc.nat(5)),
   removeDue: few(fc.nat(5)),
-  changes: few(fc.nat(9)),
+  changes: few(fc.nat(10)),
 });
 
 const write: fc.Arbitrary<Write> = fc.record({
@@ -268,6 +268,7 @@ export class Subject {
       { kind: "announced", presence: "foreground" },
       { kind: "erased" },
       { kind: "dropped", seqs: [step], reason: "abandoned" },
+      { kind: "opened", device: "ä", id: entry(step).id },
     ];
     return kinds[kind] as Change;
   }

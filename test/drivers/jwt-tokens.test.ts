@@ -3,7 +3,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { createHmac, generateKeyPairSync, sign as signWith } from "node:crypto";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { JwtTokens, tokenBytesMax } from "../../src/drivers/jwt-tokens.js";
+import { JwtTokens, routesMax, tokenBytesMax } from "../../src/drivers/jwt-tokens.js";
 import type { Claims } from "../../src/ports/tokens.js";
 import { type AppRecord, appRecordVersion } from "../../src/protocol/app-record.js";
 import { VirtualClock } from "../support/virtual-clock.js";
@@ -28,6 +28,7 @@ function tokensOf(...records: AppRecord[]): JwtTokens {
 }
 
 const tokens = tokensOf(shop);
+const manyRoutes = Array.from({ length: routesMax + 1 }, (_, at) => `r${at}`);
 
 /** By hand, so that it can be wrong in any way. */
 function makeToken(header: unknown, payload: unknown, secret = newer.secret): string {
@@ -54,6 +55,13 @@ describe("a token", () => {
   test("carries the device it is bound to", async () => {
     const bound = { ...claims, device: "phone-1" };
     deepEqual(await tokens.verify(await tokens.sign(bound, newer)), { ok: true, value: bound });
+  });
+
+  test("carries the routes that its bearer may call, none among them", async () => {
+    for (const routes of [["orders", "chat.v1"], [], Array(routesMax).fill("é".repeat(32))]) {
+      const bound = { ...claims, device: "phone-1", routes };
+      deepEqual(await tokens.verify(await tokens.sign(bound, newer)), { ok: true, value: bound });
+    }
   });
 
   test("may come from any library that signs with the secret's text", async () => {
@@ -188,6 +196,11 @@ describe("a token is refused", () => {
     ["with a map as app", makeToken(header, { ...claims, app: {} }), /app/],
     ["with a number as device", makeToken(header, { ...claims, device: 1 }), /device/],
     ["with a device too long", makeToken(header, { ...claims, device: "d".repeat(65) }), /device/],
+    ["with a text as routes", makeToken(header, { ...claims, routes: "orders" }), /routes/],
+    ["with a number as a route", makeToken(header, { ...claims, routes: ["a", 1] }), /routes/],
+    ["with an empty route", makeToken(header, { ...claims, routes: [""] }), /routes/],
+    ["with a route too long", makeToken(header, { ...claims, routes: ["é".repeat(33)] }), /routes/],
+    ["with too many routes", makeToken(header, { ...claims, routes: manyRoutes }), /routes/],
     ["of an unknown app", makeToken(header, { ...claims, app: "nobody" }), /registered/],
     ["of an unknown kid", makeToken({ alg: "HS256", kid: "no" }, claims), /kid/],
     ["with a number as kid", makeToken({ alg: "HS256", kid: 1 }, claims), /kid/],

@@ -7,6 +7,7 @@ import { decodeServerFrame } from "../../src/client/server-frames.js";
 import { closeCodes } from "../../src/protocol/close-codes.js";
 import { concatBytes, packValue, unpackValue } from "../../src/protocol/codec.js";
 import {
+  answerFrame,
   attachedFrame,
   type ClientFrame,
   decodeClientFrame,
@@ -136,6 +137,8 @@ const built: Record<string, unknown[]> = {
   tokenWanted: tokenWantedFrame(0, 60_000),
   recalled: recalledFrame(0, ["0DGZRG3G80100001"]),
   ended: endedFrame(2, 4505, "REPLACED"),
+  answer: answerFrame(0, 3, null, { total: 41 }),
+  "answer that is a refusal": answerFrame(0, 3, "NO_SERVICE", "nobody takes it"),
 };
 
 /** A record as `packRecord` lays it out, of any values. */

@@ -30,6 +30,7 @@ function everyStep(): { bytes: Uint8Array; steps: JournalStep[] } {
     writer.duplicate(at + 701, moved, 1, id),
     writer.passed(at + 702, bob, "", id),
     writer.passedWritten(at + 90_000, alice, "phone", id),
+    writer.opened(at + 90_000, alice, "phone", id),
     writer.lost(at + 90_000, 12_345),
   ];
   assert.ok(isKept.every(Boolean));
@@ -43,6 +44,7 @@ function everyStep(): { bytes: Uint8Array; steps: JournalStep[] } {
     { kind: "duplicate", atMs: at + 701, session: moved, seq: 1, id },
     { kind: "passed", atMs: at + 702, session: bob, device: "", id },
     { kind: "passed-written", atMs: at + 90_000, session: alice, device: "phone", id },
+    { kind: "opened", atMs: at + 90_000, session: alice, device: "phone", id },
     { kind: "lost", atMs: at + 90_000, count: 12_345 },
   ];
   assert.equal(writer.steps, steps.length);

@@ -113,6 +113,8 @@ export class BenchClient implements EdgeClient {
   /** At most once. */
   readonly passing: unknown[] = [];
   readonly directives: unknown[] = [];
+  /** Of its calls: number, code, value. */
+  readonly answers: unknown[][] = [];
   private generation = 0;
   private lastSeq = 0;
 
@@ -130,6 +132,8 @@ export class BenchClient implements EdgeClient {
       this.base ??= this.position;
     } else if (kind === serverKinds.directive) {
       this.directives.push(session);
+    } else if (kind === serverKinds.answer) {
+      this.answers.push(fields);
     } else if (kind === serverKinds.passing) {
       this.passing.push(fields.at(-1));
     } else if (kind === serverKinds.message) {

@@ -16,8 +16,11 @@ export const platformAccount = "CORE";
 export const globalAccount = "$G";
 
 const head = "# Generated at set-up; holds secrets. Changes here are overwritten.\n";
-/** An expiry bounds the server's memory of questions that stay unanswered. */
-const answersOnce = { max: 1, expires: "30s" };
+/**
+ * An expiry bounds the server's memory of questions that stay unanswered. A client's call is
+ * waited for a minute at most (callDeadlineMsMax).
+ */
+const answersOnce = { max: 1, expires: "65s" };
 
 /** The text of users.conf, to be included in the platform's account. */
 export function renderPlatform(spec: NatsUsersSpec): string {
