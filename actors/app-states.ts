@@ -2,18 +2,44 @@
 import { type ConnectionId, slotOf } from "../src/ports/edge-transport.js";
 import type { ClientAppState } from "../src/protocol/client-surroundings.js";
 
+export const tellAgainMs = 2_000;
 const states = [undefined, "front", "background"] as const;
 
-/** For the attaches to come: what each connection's client said last, a byte a slot. */
+/**
+ * Of an edge: what each connection's client said last, for its attaches to come, and what of it
+ * its session was told. Each change is told twice, `tellAgainMs` apart, for the way there may
+ * lose one; who changes meanwhile is told as it stands then, so a client that flips costs the
+ * bus no more than that.
+ */
 export class AppStates {
   private readonly codes: Uint8Array;
+  private readonly toldCodes: Uint8Array;
 
   constructor(slots: number) {
     this.codes = new Uint8Array(slots);
+    this.toldCodes = new Uint8Array(slots);
   }
 
   open(connection: ConnectionId): void {
-    this.codes[slotOf(connection)] = 0;
+    const slot = slotOf(connection);
+    this.codes[slot] = 0;
+    this.toldCodes[slot] = 0;
+  }
+
+  /** True where the session is to be told now, and `tellAgain` to be called in `tellAgainMs`. */
+  beginTelling(connection: ConnectionId): boolean {
+    const slot = slotOf(connection);
+    if (this.toldCodes[slot] !== 0) return false;
+    this.toldCodes[slot] = this.codes[slot] ?? 0;
+    return true;
+  }
+
+  /** The session is to be told once more; true where that is news, and once more after that. */
+  tellAgain(connection: ConnectionId): boolean {
+    const slot = slotOf(connection);
+    const isNews = this.codes[slot] !== this.toldCodes[slot];
+    this.toldCodes[slot] = isNews ? (this.codes[slot] ?? 0) : 0;
+    return isNews;
   }
 
   /** Undefined where the client never said. */

@@ -15,7 +15,6 @@ import { type Result, refused } from "../src/base/result.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
 import type { Claims, TokenError, TokenHolder } from "../src/ports/tokens.js";
 import type { CallFrame } from "../src/protocol/call-frames.js";
-import type { ClientAppState } from "../src/protocol/client-surroundings.js";
 import type { CloseName } from "../src/protocol/close-codes.js";
 import {
   attachedFrame,
@@ -41,15 +40,9 @@ import { type SessionKey, type Shard, shardOfKey } from "../src/protocol/shards.
 import { Actor } from "../src/runtime/actor.js";
 import { addressOn } from "../src/runtime/address.js";
 import type { EdgeContext } from "./edge-context.js";
-import type { AttachTick, ReceiveFrame } from "./edge-messages.js";
+import type { AppStateTick, AttachTick, ReceiveFrame } from "./edge-messages.js";
 import { nodeNameOf } from "./placement-view.js";
 import { type AttachOptions, attachedInfo, sessionOf } from "./sign-in.js";
-
-/** To a further session, from its connection: whether somebody looks at the app is new. */
-export interface AppStateHeard {
-  readonly kind: "AppStateHeard";
-  readonly app: ClientAppState;
-}
 
 /** Of a fresh token for the session that it has. */
 interface TokenRefreshed {
@@ -61,13 +54,13 @@ export type BoundMessage =
   | ReceiveFrame
   | AttachTick
   | TokenRefreshed
-  | AppStateHeard
   | Attached
   | Deliver
   | DeliverPassing
   | Recalled
   | CloseConnection
-  | WrongOwner;
+  | WrongOwner
+  | AppStateTick;
 
 /** What a client may say of one session. */
 type SessionFrame = Extract<ClientFrame, { kind: "ack" | "resend" | "token" | "call" | "opened" }>;
@@ -133,8 +126,8 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
       case "Attached":
         this.onAttached(message);
         return;
-      case "AppStateHeard":
-        this.onAppState(message.app);
+      case "AppStateTick":
+        this.tellAppState();
         return;
       case "AttachTick":
         if (this.phase >= attaching) this.attach();
@@ -225,7 +218,10 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
     this.edge.noteTokenExpiry(this.id, claims.exp * 1_000);
   }
 
-  protected onAppState(app: ClientAppState): void {
+  /** As it stands; one that is not attached yet hears it by its attach. */
+  protected tellAppState(): void {
+    const app = this.edge.appStates.of(this.carrier);
+    if (app === undefined) return;
     this.toSession({ kind: "AppStateChanged", ...this.connectionRef(), app });
   }
 

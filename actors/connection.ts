@@ -30,15 +30,10 @@ import {
 import { appOfKey } from "../src/protocol/shards.js";
 import { decodeToken } from "../src/protocol/tokens.js";
 import type { ActorKind } from "../src/runtime/kind.js";
+import { tellAgainMs } from "./app-states.js";
 import { Bindings } from "./bindings.js";
-import {
-  type AppStateHeard,
-  type BoundMessage,
-  BoundSession,
-  fresh,
-  verifying,
-} from "./bound-session.js";
-import type { Closed, SessionEnded } from "./edge-messages.js";
+import { type BoundMessage, BoundSession, fresh, verifying } from "./bound-session.js";
+import type { AppStateTick, Closed, SessionEnded } from "./edge-messages.js";
 import { type SignIn, signIn } from "./sign-in.js";
 
 interface HelloVerified {
@@ -108,6 +103,9 @@ export class Connection extends BoundSession<OwnMessage> {
       case "SessionEnded":
         this.onSessionEnded(message);
         return;
+      case "AppStateTick":
+        this.onAppStateTick(message);
+        return;
       case "Closed":
         this.stopSelf();
         return;
@@ -135,11 +133,21 @@ export class Connection extends BoundSession<OwnMessage> {
 
   /** Who looks at the app looks at all that is bound here. */
   private onTell(now: ClientSurroundings): void {
-    const app = this.edge.hearTell(this.id, now);
-    if (app === undefined) return;
-    this.onAppState(app);
-    const told: AppStateHeard = { kind: "AppStateHeard", app };
-    for (const { number } of this.bindings?.all ?? []) this.edge.children.tell(number, told);
+    const isChanged = this.edge.hearTell(this.id, now);
+    if (!isChanged || !this.edge.appStates.beginTelling(this.id)) return;
+    const tick: AppStateTick = { kind: "AppStateTick" };
+    this.tellAppStates(tick);
+    this.timer(tellAgainMs, tick);
+  }
+
+  private onAppStateTick(tick: AppStateTick): void {
+    if (this.edge.appStates.tellAgain(this.id)) this.timer(tellAgainMs, tick);
+    this.tellAppStates(tick);
+  }
+
+  private tellAppStates(tick: AppStateTick): void {
+    this.tellAppState();
+    for (const { number } of this.bindings?.all ?? []) this.edge.children.tell(number, tick);
   }
 
   // ---- the first session ----

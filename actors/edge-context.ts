@@ -6,7 +6,7 @@
  */
 
 import { type ConnectionId, slotOf } from "../src/ports/edge-transport.js";
-import type { ClientAppState, ClientSurroundings } from "../src/protocol/client-surroundings.js";
+import type { ClientSurroundings } from "../src/protocol/client-surroundings.js";
 import { type CloseName, closeCodes } from "../src/protocol/close-codes.js";
 import {
   type ClientFrame,
@@ -213,9 +213,9 @@ export class EdgeContext {
 
   /**
    * What the client says of itself now; where its heartbeats change, or are not what it asks
-   * for, it is told. Returns whether somebody looks at its app, where that is new.
+   * for, it is told. True where it is new whether somebody looks at its app.
    */
-  hearTell(connection: ConnectionId, now: ClientSurroundings): ClientAppState | undefined {
+  hearTell(connection: ConnectionId, now: ClientSurroundings): boolean {
     const { heartbeats, appStates } = this;
     const app = now.app ?? appStates.of(connection);
     const beforeMs = heartbeats.everyMsOf(connection);
@@ -223,7 +223,7 @@ export class EdgeContext {
     if (heartbeatMs !== beforeMs || heartbeatMs !== (now.heartbeatMs ?? heartbeatMs)) {
       this.tellHeartbeat(connection, heartbeatMs);
     }
-    return now.app !== undefined && appStates.note(connection, now.app) ? now.app : undefined;
+    return now.app !== undefined && appStates.note(connection, now.app);
   }
 
   private tellHeartbeat(connection: ConnectionId, heartbeatMs: number): void {

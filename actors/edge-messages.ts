@@ -14,6 +14,14 @@ export interface AttachTick {
   readonly kind: "AttachTick";
 }
 
+/**
+ * A connection's own timer, and from it to its further sessions: their sessions are to be told
+ * whether somebody looks at the app.
+ */
+export interface AppStateTick {
+  readonly kind: "AppStateTick";
+}
+
 /** To a connection: a session beside its first one cannot go on. */
 export interface SessionEnded {
   readonly kind: "SessionEnded";

@@ -1,7 +1,7 @@
 /** When services are told that somebody looks at a user's app, on virtual time. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { appStateOf } from "../../actors/app-states.js";
+import { appStateOf, tellAgainMs } from "../../actors/app-states.js";
 import { defaultLimits } from "../../actors/limits.js";
 import type { ClientAppState } from "../../src/protocol/client-surroundings.js";
 import { clientKinds } from "../../src/protocol/frames.js";
@@ -197,6 +197,35 @@ test("what a client told stands in the attach to a new owner, too", async () => 
     kinds.map(({ kind }) => kind),
     ["online", "foreground", "background"],
   );
+});
+
+test("what is lost on its way to the session is told again, and no flip by itself", async () => {
+  const bench = await NodeBench.start(["a", "b"]);
+  const uid = bench.userOf(bench.node("b"));
+  const client = bench.node("a").edge.connect(uid, "d", { app: "front" });
+  await bench.until("it is attached", () => client.isAttached);
+  await bench.run(1_000);
+  const say = (app: string) => client.send([clientKinds.tell, { app }]);
+  const a = bench.node("a");
+  const sent = () =>
+    a.bus.published.filter(({ payload }) => Buffer.from(payload).includes("AppStateChanged"))
+      .length;
+  a.process.isOut = true;
+  say("background");
+  await bench.run(200);
+  a.process.isOut = false;
+  assert.deepEqual(appsOf(bench, uid), ["front"]);
+  await bench.run(tellAgainMs);
+  assert.deepEqual(appsOf(bench, uid), ["background"]);
+  await bench.run(2 * tellAgainMs);
+  const before = sent();
+  for (let flip = 0; flip < 201; flip++) say(flip % 2 === 0 ? "front" : "background");
+  await bench.run(100);
+  assert.deepEqual(appsOf(bench, uid), ["front"], "the first one at once");
+  say("background");
+  await bench.run(3 * tellAgainMs);
+  assert.deepEqual(appsOf(bench, uid), ["background"], "then as it stands");
+  assert.equal(sent() - before, 3, "all of that in three messages");
 });
 
 function ownerOf(bench: NodeBench, uid: string): string | undefined {

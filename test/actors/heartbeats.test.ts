@@ -142,13 +142,13 @@ describe("a heartbeat", () => {
 
   test("follows what the client tells, which hears what is granted where that is news", () => {
     const id = bench.greet({ network: "wifi", app: "front" });
-    assert.equal(bench.edge.hearTell(id, { network: "wifi", app: "front" }), undefined);
+    assert.equal(bench.edge.hearTell(id, { network: "wifi", app: "front" }), false);
     assert.deepEqual(bench.directivesTo(id), []);
-    assert.equal(bench.edge.hearTell(id, { network: "wifi", app: "background" }), "background");
-    assert.equal(bench.edge.hearTell(id, { heartbeatMs: 3_600 * second }), undefined);
-    assert.equal(bench.edge.hearTell(id, { heartbeatMs: 300 * second }), undefined);
+    assert.equal(bench.edge.hearTell(id, { network: "wifi", app: "background" }), true);
+    assert.equal(bench.edge.hearTell(id, { heartbeatMs: 3_600 * second }), false);
+    assert.equal(bench.edge.hearTell(id, { heartbeatMs: 300 * second }), false);
     // Not granted again: what counts is the same, and still not what was asked for.
-    assert.equal(bench.edge.hearTell(id, { heartbeatMs: 3_600 * second }), undefined);
+    assert.equal(bench.edge.hearTell(id, { heartbeatMs: 3_600 * second }), false);
     const granted = [120, 300, 300].map((seconds) => beat(seconds * second));
     assert.deepEqual(bench.directivesTo(id), granted);
     assert.equal(bench.edge.appStates.of(id), "background", "as it was told last");

@@ -113,6 +113,8 @@ export class EventChecks implements StoreWatcher, EventWatcher {
     const key = `${app}.${uid}` as SessionKey;
     const before = this.presence.get(key) ?? "offline";
     world.check(before !== kind, 3, () => `${key} was announced as ${kind} again`);
+    const isLawful = (kind === "online") === (before === "offline");
+    world.check(isLawful, 3, () => `${key} was announced as ${kind} after ${before}`);
     this.presence.set(key, kind);
   }
 
@@ -126,7 +128,8 @@ export class EventChecks implements StoreWatcher, EventWatcher {
     }
     for (const key of online) {
       const wanted = this.apps.get(appOfKey(key))?.events?.presence === true;
-      if (wanted && this.presence.get(key) !== "online") return `${key} is not announced as online`;
+      const isOnline = (this.presence.get(key) ?? "offline") !== "offline";
+      if (wanted && !isOnline) return `${key} is not announced as online`;
     }
     return this.unreceipted(history);
   }

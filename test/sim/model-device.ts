@@ -29,6 +29,8 @@ export interface DevicePlan {
 const heartbeatsMissed = 2.5;
 const attachDeadlineMs = 8_000;
 const ackAfterMs = 50;
+/** Of each look at the heartbeat, twice a second. */
+const flipChance = 0.1;
 
 interface Attach {
   readonly socket: SimSocket;
@@ -53,12 +55,15 @@ export class ModelDevice {
   private readonly shownIds = new Set<string>();
   private attempts = 0;
   private isComing = false;
+  /** Half of them say whether somebody looks, the others never do. */
+  private app: "front" | "background" | undefined;
 
   constructor(
     private readonly world: World,
     readonly plan: DevicePlan,
     private readonly history: History,
   ) {
+    this.app = world.random.chance(0.5) ? "front" : undefined;
     if (plan.isLiar) history.noteLiar(plan);
   }
 
@@ -135,7 +140,16 @@ export class ModelDevice {
       const quietMs = this.world.nowMs - attach.heardMs;
       if (quietMs > attach.heartbeatMs * heartbeatsMissed) this.leave("vanish");
       else this.watchHeartbeat(socket);
+      if (this.app !== undefined && this.world.random.chance(flipChance)) this.flip(attach);
     });
+  }
+
+  /** Somebody looks at the app, or away; as often as no person does. */
+  private flip(attach: Attach): void {
+    this.app = this.app === "front" ? "background" : "front";
+    if (attach.last !== undefined) {
+      this.send(attach.socket, [clientKinds.tell, { network: "wifi", app: this.app }]);
+    }
   }
 
   private onOpen(socket: SimSocket): void {
@@ -148,6 +162,7 @@ export class ModelDevice {
       platform: "sim",
       connect: ++this.connectCount,
       start: "all",
+      ...(this.app === undefined ? {} : { app: this.app }),
       ...(this.taken === undefined ? {} : { position: [this.taken.generation, this.taken.seq] }),
     };
     this.send(socket, [clientKinds.hello, hello]);
@@ -173,6 +188,11 @@ export class ModelDevice {
       case serverKinds.welcome:
         attach.heartbeatMs = (frame[1] as { heartbeatMs: number }).heartbeatMs;
         return;
+      case serverKinds.directive: {
+        const directive = frame[1] as { do: string; heartbeatMs: number };
+        if (directive.do === "heartbeat") attach.heartbeatMs = directive.heartbeatMs;
+        return;
+      }
       case serverKinds.ping:
         this.send(socket, [clientKinds.pong, frame[1]]);
         return;

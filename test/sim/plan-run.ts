@@ -35,7 +35,10 @@ export const simLimits: Limits = {
   reserveMs: 4_000,
   storeStallMaxMs: 4_000,
   unwellMs: 3_000,
+  // What devices that tell of their network are granted: they notice a dead edge as late.
+  ...{ heartbeatWifiMs: 1_500, heartbeatFrontMs: 1_200, heartbeatMaxMs: 2_000 },
   offlineAfterMs: 1_500,
+  appStateEveryMs: 1_000,
   onlineCheckMs: 8_000,
 };
 
