@@ -60,6 +60,7 @@ const refusalMeanings = {
   BAD_INDEX: "the index of a bound session is 1 to 15",
   INDEX_IN_USE: "a session is bound under this index",
   TOO_MANY: "the connection carries as many sessions as it may",
+  RATE_LIMITED: "binds come too fast",
 };
 
 export class Connection extends BoundSession<OwnMessage> {
@@ -190,16 +191,13 @@ export class Connection extends BoundSession<OwnMessage> {
   }
 
   private onBind(bind: Bind): void {
-    const bindings = this.bindings ?? new Bindings();
-    const max = this.edge.node.limits.sessionsPerConnectionMax - (this.hasFirst ? 1 : 0);
-    const refusal = bindings.refusalOf(bind.session, max);
-    if (refusal !== undefined) {
-      this.sendFrame(refusedFrame(bind.session, refusal, refusalMeanings[refusal]));
-      return;
-    }
-    this.bindings = bindings;
-    bindings.ask(bind);
-    this.verifyNextBind();
+    const { limits, clock } = this.edge.node;
+    this.bindings ??= new Bindings();
+    const max = limits.sessionsPerConnectionMax - (this.hasFirst ? 1 : 0);
+    const rate = { perSecond: limits.bindsPerSecond, burst: limits.bindsBurst };
+    const refusal = this.bindings.ask(bind, max, rate, clock.monotonicMs());
+    if (refusal === undefined) this.verifyNextBind();
+    else this.sendFrame(refusedFrame(bind.session, refusal, refusalMeanings[refusal]));
   }
 
   /** One at a time, and none before it is known who is behind the connection. */

@@ -12,6 +12,7 @@ import { BoundClient } from "../support/bound-client.js";
 import { type BenchNode, NodeBench } from "../support/node-bench.js";
 
 const { sessionsPerConnectionMax, tokenGraceMs, connectionBufferBytesMax } = defaultLimits;
+const { bindsBurst, bindsPerSecond } = defaultLimits;
 
 /** The edge is a's; users of a's shards are `own`, of b's `far`. */
 class Binds {
@@ -439,6 +440,30 @@ describe("a bind", () => {
     assert.deepEqual(client.seat(8).refused[0], "TOO_MANY");
     await binds.push(own ?? "", "unharmed");
     assert.deepEqual(await binds.bodies(0, 1), ["unharmed"]);
+  });
+});
+
+describe("binds and unbinds without end", () => {
+  test("are held to a rate, and the connection goes on", async () => {
+    const [binds, own] = await Binds.of("own");
+    const { client, bench } = binds;
+    const verify = mock.method(bench.node("a").context.tokens, "verify");
+    const seconds = 20;
+    for (let round = 0; round < seconds * 20; round++) {
+      client.bind(1, { uid: `user-${round % 2}` }, { connect: round });
+      client.unbind(1);
+      await bench.run(50);
+    }
+    const checks = verify.mock.callCount();
+    assert.ok(checks >= bindsBurst && checks <= bindsBurst + bindsPerSecond * seconds, `${checks}`);
+    assert.equal(client.seat(1).refused[0], "RATE_LIMITED");
+    await binds.push(own ?? "", "unharmed");
+    assert.deepEqual(await binds.bodies(0, 1), ["unharmed"]);
+    verify.mock.restore();
+    await bench.run(10_000);
+    client.bind(1, { uid: "user-0" }, { connect: 10_000 });
+    await bench.until("it is bound", () => client.seat(1).uid === "user-0");
+    assert.deepEqual(bench.crashes, []);
   });
 });
 
