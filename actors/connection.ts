@@ -239,17 +239,16 @@ export class Connection extends BoundSession<OwnMessage> {
   }
 
   private onUnbind(index: number): void {
-    if (index === firstSession ? !this.hasFirst : !this.drop(index)) {
+    const isFirst = index === firstSession;
+    if (isFirst ? !this.hasFirst : !this.drop(index)) {
       this.edge.unknownSessions++;
       return;
     }
-    if (index === firstSession && this.hasFurther) {
-      this.endFirst(unbound.code, unbound.name);
-    } else if (index === firstSession || this.isEmpty) {
-      this.edge.closeDone(this.id);
-    } else {
-      this.sendFrame(endedFrame(index, unbound.code, unbound.name));
-    }
+    // What waits for the first one's token would be bound to nobody's connection.
+    const isLast = isFirst ? this.phase === verifying || !this.hasFurther : this.isEmpty;
+    if (isLast) this.edge.closeDone(this.id);
+    else if (isFirst) this.endFirst(unbound.code, unbound.name);
+    else this.sendFrame(endedFrame(index, unbound.code, unbound.name));
   }
 
   private onSessionEnded({ number, close, reason }: SessionEnded): void {

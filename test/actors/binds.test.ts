@@ -392,6 +392,13 @@ describe("a bind", () => {
     for (const resolve of open.splice(0)) resolve();
     await bench.until("it is bound", () => client.seat(1).attaches === 1);
     verify.mock.restore();
+    mock.method(tokens, "verify", () => new Promise(() => {}));
+    const gone = bench.node("a").edge.open((toEdge) => new BoundClient(toEdge));
+    gone.hello({ uid: "x" });
+    gone.bind(1, { uid: "y" });
+    gone.unbind(0);
+    await bench.until("it is closed", () => gone.closedWith !== undefined);
+    assert.deepEqual([gone.closedWith, gone.seat(0).endedWith], [1_000, undefined]);
     const early = bench.node("a").edge.open((toEdge) => new BoundClient(toEdge));
     early.bind(1, { uid: "x" });
     await bench.until("it is closed", () => early.closedWith !== undefined);
