@@ -6,13 +6,15 @@
  *              └── refused ──▶ gone
  *
  * Invariant: one token is verified at a time, that of the first who asked; who asked and who
- * is bound are together within the bound, so a flood of binds costs refusals only.
+ * is bound are together within the bound, and asked for at a rate, so a flood of binds costs
+ * refusals only.
  */
+import { type Rate, taken, waitMs } from "../src/base/token-bucket.js";
 import type { ConnectionId } from "../src/ports/edge-transport.js";
 import { type Bind, firstSession, sessionIndexMax } from "../src/protocol/frames.js";
 import type { SessionKey } from "../src/protocol/shards.js";
 
-export type BindRefusal = "BAD_INDEX" | "INDEX_IN_USE" | "TOO_MANY";
+export type BindRefusal = "BAD_INDEX" | "INDEX_IN_USE" | "TOO_MANY" | "RATE_LIMITED";
 
 export interface Bound {
   readonly index: number;
@@ -25,6 +27,8 @@ export class Bindings {
   private asked: readonly Bind[] = [];
   /** Whose token is with the verifier; it may have been taken back since. */
   private verifying: Bind | undefined;
+  /** When its burst is whole again. */
+  private fullAtMs = 0;
 
   get size(): number {
     return this.bound.size + this.asked.length;
@@ -48,15 +52,19 @@ export class Bindings {
     return this.dropAsked((bind) => bind === verifying) ? verifying : undefined;
   }
 
-  /** `max`: of further sessions, those that are asked for included. */
-  refusalOf(index: number, max: number): BindRefusal | undefined {
+  /**
+   * Asks for it, unless it is refused. `max`: of further sessions, those that are asked for
+   * included.
+   */
+  ask(bind: Bind, max: number, rate: Rate, nowMs: number): BindRefusal | undefined {
+    const { session: index } = bind;
     if (index <= firstSession || index > sessionIndexMax) return "BAD_INDEX";
     if (this.bound.has(index) || this.isAsked(index)) return "INDEX_IN_USE";
-    return this.size >= max ? "TOO_MANY" : undefined;
-  }
-
-  ask(bind: Bind): void {
+    if (this.size >= max) return "TOO_MANY";
+    if (waitMs(this.fullAtMs, rate, nowMs) > 0) return "RATE_LIMITED";
+    this.fullAtMs = taken(this.fullAtMs, rate, nowMs);
     this.asked = [...this.asked, bind];
+    return undefined;
   }
 
   add(bound: Bound): void {

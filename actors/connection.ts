@@ -62,6 +62,7 @@ const refusalMeanings = {
   BAD_INDEX: "the index of a bound session is 1 to 15",
   INDEX_IN_USE: "a session is bound under this index",
   TOO_MANY: "the connection carries as many sessions as it may",
+  RATE_LIMITED: "binds come too fast",
 };
 
 export class Connection extends BoundSession<OwnMessage> {
@@ -227,16 +228,13 @@ export class Connection extends BoundSession<OwnMessage> {
   }
 
   private onBind(bind: Bind): void {
-    const bindings = this.bindings ?? new Bindings();
-    const max = this.edge.node.limits.sessionsPerConnectionMax - (this.hasFirst ? 1 : 0);
-    const refusal = bindings.refusalOf(bind.session, max);
-    if (refusal !== undefined) {
-      this.sendFrame(refusedFrame(bind.session, refusal, refusalMeanings[refusal]));
-      return;
-    }
-    this.bindings = bindings;
-    bindings.ask(bind);
-    this.verifyNextBind();
+    const { limits, clock } = this.edge.node;
+    this.bindings ??= new Bindings();
+    const max = limits.sessionsPerConnectionMax - (this.hasFirst ? 1 : 0);
+    const rate = { perSecond: limits.bindsPerSecond, burst: limits.bindsBurst };
+    const refusal = this.bindings.ask(bind, max, rate, clock.monotonicMs());
+    if (refusal === undefined) this.verifyNextBind();
+    else this.sendFrame(refusedFrame(bind.session, refusal, refusalMeanings[refusal]));
   }
 
   /** One at a time, and none before it is known who is behind the connection. */
@@ -280,17 +278,16 @@ export class Connection extends BoundSession<OwnMessage> {
   }
 
   private onUnbind(index: number): void {
-    if (index === firstSession ? !this.hasFirst : !this.drop(index)) {
+    const isFirst = index === firstSession;
+    if (isFirst ? !this.hasFirst : !this.drop(index)) {
       this.edge.unknownSessions++;
       return;
     }
-    if (index === firstSession && this.hasFurther) {
-      this.endFirst(unbound.code, unbound.name);
-    } else if (index === firstSession || this.isEmpty) {
-      this.edge.closeDone(this.id);
-    } else {
-      this.sendFrame(endedFrame(index, unbound.code, unbound.name));
-    }
+    // What waits for the first one's token would be bound to nobody's connection.
+    const isLast = isFirst ? this.phase === verifying || !this.hasFurther : this.isEmpty;
+    if (isLast) this.edge.closeDone(this.id);
+    else if (isFirst) this.endFirst(unbound.code, unbound.name);
+    else this.sendFrame(endedFrame(index, unbound.code, unbound.name));
   }
 
   private onSessionEnded({ number, close, reason }: SessionEnded): void {

@@ -79,6 +79,9 @@ export interface Limits {
   /** Bound to one connection at once; and of an edge, all beside the first of each. */
   readonly sessionsPerConnectionMax: number;
   readonly furtherSessionsMax: number;
+  /** Of one connection: each costs a token check, and its owner what an attach costs. */
+  readonly bindsPerSecond: number;
+  readonly bindsBurst: number;
   /** Unsent bytes of one connection: above half, no QoS 0; beyond, it is closed. */
   readonly connectionBufferBytesMax: number;
   /** Clients' calls to services under way, and what they carry. */
@@ -226,6 +229,9 @@ export const defaultLimits: Limits = {
   sessionsPerConnectionMax: 8,
   // One beside each connection, on average.
   furtherSessionsMax: 18_000,
+  // All that a connection may carry, twice over, and one now and then.
+  bindsPerSecond: 2,
+  bindsBurst: 16,
   connectionBufferBytesMax: 1024 * 1024,
   // As many as the SDK makes at once.
   sessionCallsMax: 64,

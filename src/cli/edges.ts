@@ -19,8 +19,9 @@ export function declareEdges(program: Command, invocation: Invocation): void {
     .summary("show each edge's connections, refusals and closes")
     .description(
       "Prints every node's edge: its connections and their bound, the share of handshakes that " +
-        "is let in, the loop's lag, handshakes refused by reason, connections closed by reason, " +
-        "all since the edge started. Exit code 3 when no node answers.",
+        "is let in, the loop's lag, QoS 0 messages that slow clients were not sent, handshakes " +
+        "refused by reason, connections closed by reason, all since the edge started. Exit code " +
+        "3 when no node answers.",
     )
     .addHelpText("after", "\nExample:\n  belfry edges --json")
     .action(async () => {
@@ -75,9 +76,12 @@ async function edgeOf(fleet: Fleet, node: FleetNode) {
     ...(heard.isUp ? {} : { reason: heard.reason }),
     connections: numberAt(own, "edge", "connections"),
     connectionsMax: numberAt(own, "edge", "connectionsMax"),
+    furtherSessions: numberAt(own, "edge", "furtherSessions"),
     opened: numberAt(own, "edge", "opened"),
     letInPercent: numberAt(own, "edge", "letInPercent"),
     lagMs: numberAt(own, "edge", "lagMs"),
+    passingDropped: numberAt(own, "edge", "passingDropped"),
+    unknownSessions: numberAt(own, "edge", "unknownSessions"),
     refused: fieldAt(own, "edge", "refused") ?? null,
     closed: fieldAt(own, "edge", "closed") ?? null,
     calls: fieldAt(own, "edge", "calls") ?? null,
@@ -90,7 +94,18 @@ type EdgeView = Awaited<ReturnType<typeof edgeOf>>;
 function describe(edges: readonly EdgeView[], paint: Paint): string {
   if (edges.length === 0) return "no nodes";
   const titles = headings(
-    ...["NODE", "STATE", "CONNECTIONS", "BOUND", "OPENED", "LET IN", "LAG", "REFUSED", "CLOSED"],
+    ...[
+      "NODE",
+      "STATE",
+      "CONNECTIONS",
+      "BOUND",
+      "OPENED",
+      "LET IN",
+      "LAG",
+      "DROPPED",
+      "REFUSED",
+      "CLOSED",
+    ],
   );
   return table([titles, ...edges.map(rowOf)], paint);
 }
@@ -103,6 +118,7 @@ function rowOf(edge: EdgeView): Row {
     ...[edge.connections, edge.connectionsMax, edge.opened],
     letInPercent === null ? null : letInCell(letInPercent),
     lagMs === null ? null : `${lagMs} ms`,
+    edge.passingDropped,
     ...[byReason(edge.refused), byReason(edge.closed)],
   ];
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, mock, test } from "node:test";
 import { defaultLimits } from "../../actors/limits.js";
-import { refused } from "../../src/base/result.js";
+import { accepted, refused } from "../../src/base/result.js";
 import { packValue } from "../../src/protocol/codec.js";
 import { clientKinds } from "../../src/protocol/frames.js";
 import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
@@ -12,6 +12,7 @@ import { BoundClient } from "../support/bound-client.js";
 import { type BenchNode, NodeBench } from "../support/node-bench.js";
 
 const { sessionsPerConnectionMax, tokenGraceMs, connectionBufferBytesMax } = defaultLimits;
+const { bindsBurst, bindsPerSecond } = defaultLimits;
 
 /** The edge is a's; users of a's shards are `own`, of b's `far`. */
 class Binds {
@@ -64,6 +65,15 @@ class Binds {
     return node.system.find("edge")?.cell.inspect() ?? {};
   }
 
+  async usage(): Promise<unknown> {
+    const { system } = this.bench.node("a");
+    const view = { kind: "ViewUsage", appToken: "demo" };
+    const asked = system.ask(addressOn("dc1-a.a0", "edge"), view, 1_000);
+    await this.bench.run(50);
+    const answer = await asked;
+    return answer.ok ? answer.value : undefined;
+  }
+
   connections(uid: string): number {
     return this.bench.connectionsOf(uid).filter((connection) => connection !== null).length;
   }
@@ -109,12 +119,7 @@ describe("several sessions on one connection", () => {
     assert.notEqual(own, far);
     const { connections, furtherSessions } = binds.edge();
     assert.deepEqual([connections, furtherSessions], [1, 1]);
-    const asked = binds.bench
-      .node("a")
-      .system.ask(addressOn("dc1-a.a0", "edge"), { kind: "ViewUsage", appToken: "demo" }, 1_000);
-    await binds.bench.run(50);
-    const usage = await asked;
-    assert.deepEqual(usage.ok && usage.value, { connections: 2, refused: 0 });
+    assert.deepEqual(await binds.usage(), { connections: 2, refused: 0 });
   });
 
   test("whose owner is gone are attached anew, and no other one is", async () => {
@@ -143,6 +148,7 @@ describe("several sessions on one connection", () => {
     await bench.until("no actor is left", () => binds.edge()["furtherSessions"] === 0);
     assert.equal(binds.edge()["connections"], 0);
     assert.equal(binds.edge()["attachesUnanswered"], 0);
+    assert.deepEqual(await binds.usage(), { connections: 0, refused: 0 });
   });
 
   test("are unbound one by one, the first one too, and the last one closes", async () => {
@@ -167,6 +173,35 @@ describe("several sessions on one connection", () => {
     assert.equal(client.closedWith, 1_000);
     assert.deepEqual(bench.crashes, []);
   });
+});
+
+describe("an owner that believes in a session which is over", () => {
+  for (const index of [0, 1]) {
+    test(`is told so of ${index === 0 ? "the first one" : "a further one"}`, async () => {
+      const [binds, own, far] = await Binds.of("own", "far");
+      const { bench, client } = binds;
+      const uid = (index === 0 ? own : far) ?? "";
+      const [where] = bench.connectionsOf(uid);
+      const connection = Number(where?.split("/").at(-1));
+      client.unbind(index);
+      await bench.until("its owner knows", () => binds.connections(uid) === 0);
+      // As if its attach had come late, and been answered.
+      const key = sessionKey("demo", uid);
+      const shard = shardOfKey(key);
+      const owner = bench.node("a").context.view.ownerOf(shard);
+      const edge = addressOn("dc1-a.a0", "edge");
+      const device = { device: "phone", platform: "x", connect: 9, start: "all" };
+      const message = { kind: "Attach", edge, connection, ...device };
+      const late = { kind: "ToSession", shard, epoch: owner?.epoch, key, message };
+      const { system } = bench.node("a");
+      system.tell(addressOn(`${owner?.nodeId}.${owner?.incarnation}`, "shards"), late);
+      await bench.run(50);
+      await bench.until("it knows again", () => binds.connections(uid) === 0);
+      assert.equal(bench.connectionsOf(uid).length, 1);
+      assert.equal(client.seat(index).attaches, 1);
+      assert.deepEqual(bench.crashes, []);
+    });
+  }
 });
 
 describe("what ends one session of a connection", () => {
@@ -340,9 +375,30 @@ describe("a bind", () => {
   test("before the hello closes; with it it waits for what the hello is", async () => {
     const binds = await Binds.start();
     const { client, bench } = binds;
+    const { tokens } = bench.node("a").context;
+    const verified: string[] = [];
+    const open: (() => void)[] = [];
+    const verify = mock.method(tokens, "verify", async (token: string) => {
+      verified.push(JSON.parse(token).sub);
+      await new Promise<void>((resolve) => open.push(resolve));
+      return accepted({ jti: "", exp: 2 ** 40, ...JSON.parse(token) });
+    });
     client.hello({ uid: binds.own(0) });
     client.bind(1, { uid: binds.far(1) });
+    await bench.run(200);
+    assert.deepEqual(verified, [binds.own(0)]);
+    for (const resolve of open.splice(0)) resolve();
+    await bench.until("the bind's turn has come", () => verified.length === 2);
+    for (const resolve of open.splice(0)) resolve();
     await bench.until("it is bound", () => client.seat(1).attaches === 1);
+    verify.mock.restore();
+    mock.method(tokens, "verify", () => new Promise(() => {}));
+    const gone = bench.node("a").edge.open((toEdge) => new BoundClient(toEdge));
+    gone.hello({ uid: "x" });
+    gone.bind(1, { uid: "y" });
+    gone.unbind(0);
+    await bench.until("it is closed", () => gone.closedWith !== undefined);
+    assert.deepEqual([gone.closedWith, gone.seat(0).endedWith], [1_000, undefined]);
     const early = bench.node("a").edge.open((toEdge) => new BoundClient(toEdge));
     early.bind(1, { uid: "x" });
     await bench.until("it is closed", () => early.closedWith !== undefined);
@@ -391,6 +447,30 @@ describe("a bind", () => {
     assert.deepEqual(client.seat(8).refused[0], "TOO_MANY");
     await binds.push(own ?? "", "unharmed");
     assert.deepEqual(await binds.bodies(0, 1), ["unharmed"]);
+  });
+});
+
+describe("binds and unbinds without end", () => {
+  test("are held to a rate, and the connection goes on", async () => {
+    const [binds, own] = await Binds.of("own");
+    const { client, bench } = binds;
+    const verify = mock.method(bench.node("a").context.tokens, "verify");
+    const seconds = 20;
+    for (let round = 0; round < seconds * 20; round++) {
+      client.bind(1, { uid: `user-${round % 2}` }, { connect: round });
+      client.unbind(1);
+      await bench.run(50);
+    }
+    const checks = verify.mock.callCount();
+    assert.ok(checks >= bindsBurst && checks <= bindsBurst + bindsPerSecond * seconds, `${checks}`);
+    assert.equal(client.seat(1).refused[0], "RATE_LIMITED");
+    await binds.push(own ?? "", "unharmed");
+    assert.deepEqual(await binds.bodies(0, 1), ["unharmed"]);
+    verify.mock.restore();
+    await bench.run(10_000);
+    client.bind(1, { uid: "user-0" }, { connect: 10_000 });
+    await bench.until("it is bound", () => client.seat(1).uid === "user-0");
+    assert.deepEqual(bench.crashes, []);
   });
 });
 

@@ -11,9 +11,10 @@ describe("belfry edges", () => {
     const [edge] = (document as { edges: Record<string, unknown>[] }).edges;
     deepEqual(edge?.["refused"], { full: 0, letIn: 4, origin: 1 });
     deepEqual(edge?.["closed"], { HEARTBEAT_LOST: 2 });
+    deepEqual([edge?.["furtherSessions"], edge?.["passingDropped"]], [2, 7]);
     deepEqual([edge?.["connections"], edge?.["connectionsMax"]], [5, 18_000]);
     const { out } = await runCli(await fleetWithDemo(), ["edges"]);
-    match(out, /20 % +3 ms +4 letIn, 1 origin +2 HEARTBEAT_LOST/);
+    match(out, /20 % +3 ms +7 +4 letIn, 1 origin +2 HEARTBEAT_LOST/);
   });
 
   test("ends with 3 when no edge answers, and shows which are silent", async () => {

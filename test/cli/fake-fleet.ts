@@ -390,6 +390,7 @@ function statusOf({ nodeId, incarnation }: NodeName) {
     shards: { groups: [0], admission: { refused: { RATE_LIMITED: 2, OVERLOADED: 1 } } },
     edge: {
       ...{ connections: 5, connectionsMax: 18_000, opened: 9, letInPercent: 20, lagMs: 3 },
+      ...{ furtherSessions: 2, passingDropped: 7, unknownSessions: 0 },
       refused: { full: 0, letIn: 4, origin: 1 },
       closed: { HEARTBEAT_LOST: 2 },
       sockets: { handshakes: 0, socketsDropped: 0 },

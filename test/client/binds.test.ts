@@ -197,8 +197,12 @@ describe("a bound user", () => {
       bob.states.map((state) => "isResumed" in state && state.isResumed),
       [false, false, true],
     );
+    made.edge.socket.attached(1, 0);
+    made.edge.socket.message(1, 0);
+    await made.clock.settle();
     made.device.close();
     const next = await greeted({ storage, clock: made.clock });
+    deepEqual(next.edge.socket.hello["position"], [1, 1]);
     next.device.bind(optionsFor("bob").options);
     const other = optionsFor("carol");
     next.device.bind(other.options);

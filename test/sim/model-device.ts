@@ -11,7 +11,8 @@ import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import type { Position } from "../../src/protocol/position.js";
 import type { History } from "./history.js";
 import type { Payload } from "./payload.js";
-import type { SimSocket, SimTransport } from "./sim-transport.js";
+import { type ClientSocket, SharedSocket } from "./shared-socket.js";
+import type { ClientEnd, SimTransport } from "./sim-transport.js";
 import type { World } from "./world.js";
 
 export interface DevicePlan {
@@ -24,6 +25,8 @@ export interface DevicePlan {
   readonly isLiar: boolean;
   /** Where edges can be reached now. */
   readonly edges: () => readonly SimTransport[];
+  /** Bound to that one's connection in place of one of its own. */
+  readonly carrier?: ModelDevice;
 }
 
 const heartbeatsMissed = 2.5;
@@ -33,12 +36,15 @@ const ackAfterMs = 50;
 const flipChance = 0.1;
 
 interface Attach {
-  readonly socket: SimSocket;
+  readonly socket: ClientSocket;
+  /** For those that are bound to it; undefined where it is not its own. */
+  readonly shared: SharedSocket | undefined;
   heardMs: number;
   heartbeatMs: number;
   last: Position | undefined;
   isResending: boolean;
   isAckDue: boolean;
+  takes?: readonly number[];
 }
 
 export class ModelDevice {
@@ -71,7 +77,7 @@ export class ModelDevice {
     return `${this.plan.uid}/${this.plan.device}`;
   }
 
-  get socket(): SimSocket | undefined {
+  get socket(): ClientSocket | undefined {
     return this.attach?.socket;
   }
 
@@ -82,21 +88,16 @@ export class ModelDevice {
   come(): void {
     if (!this.isWanted || this.attach !== undefined) return;
     this.isComing = false;
-    const edges = this.plan.edges();
-    if (edges.length === 0) {
+    const opened = this.open();
+    if (opened === undefined) {
       this.comeLater();
       return;
     }
-    const transport = this.world.random.pick(edges);
-    this.world.note(this.name, "connects", () => transport.process.name);
-    const socket = transport.connect({
-      onOpen: () => this.onOpen(socket),
-      onFrame: (bytes) => this.onFrame(socket, unpackValue(bytes) as unknown[]),
-      onClose: (code) => this.onClose(socket, code),
-    });
+    const { socket, shared } = opened;
     const nowMs = this.world.nowMs;
     this.attach = {
       socket,
+      shared,
       heardMs: nowMs,
       heartbeatMs: attachDeadlineMs / heartbeatsMissed,
       last: undefined,
@@ -106,7 +107,34 @@ export class ModelDevice {
     this.world.after(attachDeadlineMs, this.name, () => {
       if (this.attach?.socket === socket && this.attach.last === undefined) this.leave("vanish");
     });
-    this.watchHeartbeat(socket);
+    if (shared !== undefined) this.watchHeartbeat(socket);
+  }
+
+  private open(): Pick<Attach, "socket" | "shared"> | undefined {
+    const { carrier } = this.plan;
+    const end: ClientEnd = {
+      onOpen: () => this.onOpen(socket),
+      onFrame: (bytes) => this.onFrame(socket, unpackValue(bytes) as unknown[]),
+      onClose: (code) => this.onClose(socket, code),
+    };
+    let socket: ClientSocket | undefined;
+    if (carrier !== undefined) {
+      socket = carrier.isWelcome ? carrier.attach?.shared?.bind(end) : undefined;
+      if (socket !== undefined) this.world.note(this.name, "is bound", () => carrier.name);
+      return socket && { socket, shared: undefined };
+    }
+    const edges = this.plan.edges();
+    if (edges.length === 0) return undefined;
+    const transport = this.world.random.pick(edges);
+    this.world.note(this.name, "connects", () => transport.process.name);
+    const own = transport.connect(end);
+    socket = own;
+    return { socket, shared: new SharedSocket(this.world, own) };
+  }
+
+  /** Its edge has said what it takes. */
+  private get isWelcome(): boolean {
+    return this.attach?.takes?.includes(clientKinds.bind) === true;
   }
 
   leave(how: "close" | "vanish"): void {
@@ -116,6 +144,7 @@ export class ModelDevice {
     if (how === "close") attach.socket.close();
     else attach.socket.vanish();
     this.attach = undefined;
+    attach.shared?.gone();
     this.comeLater();
   }
 
@@ -133,7 +162,7 @@ export class ModelDevice {
     this.world.after(waitMs, this.name, () => this.come());
   }
 
-  private watchHeartbeat(socket: SimSocket): void {
+  private watchHeartbeat(socket: ClientSocket): void {
     this.world.after(500, this.name, () => {
       const { attach } = this;
       if (attach === undefined || attach.socket !== socket) return;
@@ -152,8 +181,8 @@ export class ModelDevice {
     }
   }
 
-  private onOpen(socket: SimSocket): void {
-    if (this.attach?.socket !== socket) return;
+  private onOpen(socket: ClientSocket | undefined): void {
+    if (socket === undefined || this.attach?.socket !== socket) return;
     const { device } = this.plan;
     const hello = {
       v: 1,
@@ -173,20 +202,30 @@ export class ModelDevice {
     return JSON.stringify({ app, sub: uid, seconds: tokenSeconds });
   }
 
-  private onClose(socket: SimSocket, code: number): void {
-    if (this.attach?.socket !== socket) return;
+  private onClose(socket: ClientSocket | undefined, code: number): void {
+    if (this.attach === undefined || this.attach.socket !== socket) return;
     this.world.note(this.name, "is closed", () => String(code));
+    const { shared } = this.attach;
     this.attach = undefined;
+    shared?.gone();
     this.comeLater();
   }
 
-  private onFrame(socket: SimSocket, frame: unknown[]): void {
+  private onFrame(socket: ClientSocket | undefined, frame: unknown[]): void {
     const { attach } = this;
-    if (attach === undefined || attach.socket !== socket) return;
+    if (socket === undefined || attach?.socket !== socket) return;
     attach.heardMs = this.world.nowMs;
+    if (attach.shared?.onFrame(frame)) return;
     switch (frame[0]) {
-      case serverKinds.welcome:
-        attach.heartbeatMs = (frame[1] as { heartbeatMs: number }).heartbeatMs;
+      case serverKinds.welcome: {
+        const { heartbeatMs, takes } = frame[1] as { heartbeatMs: number; takes: number[] };
+        attach.heartbeatMs = heartbeatMs;
+        attach.takes = takes;
+        return;
+      }
+      case serverKinds.ended:
+        // Its own session alone: it comes back with a connection, and those bound to this one too.
+        this.leave("close");
         return;
       case serverKinds.directive: {
         const directive = frame[1] as { do: string; heartbeatMs: number };
@@ -286,7 +325,7 @@ export class ModelDevice {
     });
   }
 
-  private send(socket: SimSocket, frame: readonly unknown[]): void {
+  private send(socket: ClientSocket, frame: readonly unknown[]): void {
     socket.send(encodeClientFrame(frame, false) as Uint8Array);
   }
 }

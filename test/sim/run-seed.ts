@@ -61,6 +61,8 @@ const lookEveryMs = 250;
 const serviceEverySeeds = 4;
 /** Every so many seeds a device acks nothing until the faults are over. */
 const deafEverySeeds = 3;
+/** Every so many seeds devices of every other user are bound to another one's connection. */
+const boundEverySeeds = 5;
 
 export async function runSeed(options: RunOptions): Promise<RunResult> {
   // Faults are frequent here, and their stacks cost more than all else about them.
@@ -353,7 +355,9 @@ class SimRun implements Settling {
       const where = drawUser(world.random, user);
       for (let number = 0; number < plan.devicesPerUser; number++) {
         const drawn = drawDevice(world.random, where, number);
-        const device = { ...drawn, edges: () => this.edges() };
+        const edges = () => this.edges();
+        const carrier = this.carrierOf(user);
+        const device = { ...drawn, edges, ...(carrier === undefined ? {} : { carrier }) };
         this.devices.push(new ModelDevice(world, device, history));
       }
       const drawn = drawPublisher(world.random, where, plan.pushEveryMs);
@@ -361,6 +365,14 @@ class SimRun implements Settling {
       const bus = server.connect(new SimProcess(world, drawn.name, 1, 0));
       this.publishers.push(new ModelPublisher(world, publisher, bus, ledger));
     }
+  }
+
+  /** Where breakages are to be caught, seeds stay what they were. */
+  private carrierOf(user: number): ModelDevice | undefined {
+    const { seed, breakage } = this.options;
+    const isSharing = breakage === undefined && seed % boundEverySeeds === 0;
+    if (!isSharing || user % 2 === 0) return undefined;
+    return this.devices[this.devices.length - this.plan.devicesPerUser];
   }
 
   private edges(): SimTransport[] {

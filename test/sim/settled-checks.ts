@@ -12,6 +12,7 @@ import type { EventChecks } from "./event-checks.js";
 import type { History } from "./history.js";
 import type { ModelDevice } from "./model-device.js";
 import type { ModelPublisher } from "./model-publisher.js";
+import type { ClientSocket } from "./shared-socket.js";
 import type { SimBusServer } from "./sim-bus.js";
 import type { RunningSimNode, SimNode } from "./sim-node.js";
 
@@ -21,6 +22,11 @@ export interface Settling {
   readonly publishers: readonly ModelPublisher[];
   readonly history: History;
   readonly eventChecks: EventChecks;
+}
+
+interface BoundView {
+  readonly index: number;
+  readonly number: number;
 }
 
 interface DeviceView {
@@ -91,8 +97,9 @@ function unsettledDevices(sim: Settling, running: readonly RunningSimNode[]): st
     const edge = addressOn(nodeNameOf(at.context), "edge");
     open.add(`${edge}/${socket.connection}`);
     const seen = viewOf(device, running);
-    if (seen?.connection !== `${edge}/${socket.connection}`) {
-      return `${device.name} is on ${edge}/${socket.connection}, its session says ${seen?.connection}`;
+    const own = numberOf(at, socket);
+    if (seen?.connection !== `${edge}/${own}`) {
+      return `${device.name} is on ${edge}/${own}, its session says ${seen?.connection}`;
     }
   }
   for (const { context, transport, system } of running) {
@@ -103,8 +110,22 @@ function unsettledDevices(sim: Settling, running: readonly RunningSimNode[]): st
     }
     const children = system.inspectActor(addressOn(name, "edge"))?.childCounts["connection"] ?? 0;
     if (children !== transport.connectionCount) return `${name} has ${children} connection actors`;
+    const bound = system.inspectActor(addressOn(name, "edge"))?.childCounts["bound-session"] ?? 0;
+    const isBound = ({ socket }: ModelDevice) =>
+      socket?.transport === transport && socket.index > 0;
+    const wanted = sim.devices.filter(isBound).length;
+    if (bound !== wanted) return `${name} has ${bound} bound sessions in place of ${wanted}`;
   }
   return undefined;
+}
+
+/** By which owners know a device's session: the connection's, or one of its own. */
+function numberOf({ system, context }: RunningSimNode, socket: ClientSocket): number | undefined {
+  const { connection, index } = socket;
+  if (index === 0) return connection;
+  const at = addressOn(nodeNameOf(context), `edge/${connection}`);
+  const bound = system.inspectActor(at)?.detail["bound"] as readonly BoundView[] | undefined;
+  return bound?.find((one) => one.index === index)?.number;
 }
 
 function viewOf(device: ModelDevice, running: readonly RunningSimNode[]): DeviceView | undefined {

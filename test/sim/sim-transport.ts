@@ -23,6 +23,8 @@ export interface ClientEnd {
 const abnormal = 1006;
 
 export class SimSocket {
+  /** Its own device's session. */
+  readonly index = 0;
   /** Set when the edge has taken it. */
   connection: ConnectionId | undefined;
   isVanished = false;
