@@ -56,6 +56,8 @@ export interface Limits {
    * the next. Where there is room a slow network's storm is to come through.
    */
   readonly handshakesMax: number;
+  /** Sockets of plain HTTP requests at once: who asked longest ago gives way to the next. */
+  readonly askingMax: number;
   readonly helloDeadlineMs: number;
   readonly heartbeatMs: number;
   /** Nothing heard for so long: closed. */
@@ -184,6 +186,7 @@ export const defaultLimits: Limits = {
   acceptLagMaxMs: 250,
   handshakeDeadlineMs: 10 * second,
   handshakesMax: 1_000,
+  askingMax: 500,
   helloDeadlineMs: 10 * second,
   heartbeatMs: 30 * second,
   heartbeatDeadlineMs: 75 * second,
