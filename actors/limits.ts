@@ -69,6 +69,8 @@ export interface Limits {
   readonly connectionFramesBurst: number;
   /** Unsent bytes of one connection; beyond, it is closed as a slow consumer. */
   readonly connectionBufferBytesMax: number;
+  /** Of all of an edge's connections; beyond, who is behind longest is closed. */
+  readonly unsentBytesMax: number;
   /** A client that was told to move and is still there so long after is closed. */
   readonly moveWithinMs: number;
   /** A node that stops gives its clients so long to move, all of them. */
@@ -196,6 +198,8 @@ export const defaultLimits: Limits = {
   connectionFramesPerSecond: 2_000,
   connectionFramesBurst: 4_000,
   connectionBufferBytesMax: 1024 * 1024,
+  // So many at their own bound are 3 % of all connections.
+  unsentBytesMax: 512 * 1024 * 1024,
   // A token may have to be fetched first, for which a client gives its app longer still.
   moveWithinMs: 10 * second,
   // Within what supervisors of processes wait between SIGTERM and SIGKILL: 10 s and up.

@@ -44,6 +44,7 @@ import { Peer, type PeerOwner } from "./net-peer.js";
 import type { ProxyGate } from "./proxy-gate.js";
 import { ReadPace } from "./read-pace.js";
 import { SocketDeadlines } from "./socket-deadlines.js";
+import { UnsentBytes } from "./unsent-bytes.js";
 import {
   encodeClose,
   encodeFrame,
@@ -71,6 +72,8 @@ export interface NetEdgeOptions {
   readonly connectionsMax?: number;
   /** Of heads, frames and messages that are not whole, of all peers; see held-bytes. */
   readonly heldBytesMax?: number;
+  /** Of what peers have not taken, of all of them; see unsent-bytes. */
+  readonly unsentBytesMax?: number;
   /** Where proxies say whose each socket is. */
   readonly gate?: ProxyGate;
   /** How fast one peer is read; see read-pace. */
@@ -81,6 +84,7 @@ const handshakeDeadlineMsDefault = 10_000;
 /** Also of a peer that takes its answer byte by byte, which is never idle. */
 const askingDeadlineMsDefault = 30_000;
 const heldBytesMaxDefault = 64 * 1024 * 1024;
+const unsentBytesMaxDefault = 512 * 1024 * 1024;
 const framesRateDefault: Rate = { perSecond: 2_000, burst: 4_000 };
 /** Above the protocol's own bound, so that a frame too large gets its documented code. */
 const messageBytesMax = 1024 * 1024;
@@ -98,6 +102,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   private readonly handshakes: Handshakes;
   private readonly closes: SocketDeadlines;
   private readonly pace: ReadPace;
+  private readonly unsent: UnsentBytes;
   private readonly answerHttp: ConnectionListener;
   private dirty: Peer[] = [];
   private handlers: TransportHandlers | undefined;
@@ -121,6 +126,8 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     const held = new HeldBytes(options.heldBytesMax ?? heldBytesMaxDefault);
     this.bounds = { messageBytesMax, held };
     this.pace = new ReadPace(options.framesRate ?? framesRateDefault);
+    const { unsentBytesMax = unsentBytesMaxDefault } = options;
+    this.unsent = new UnsentBytes(unsentBytesMax, ({ socket }) => socket.destroy());
     // The server's own listener is its HTTP parser. It stays a function that serves any socket
     // it is given ("connection" may be emitted by hand), and its deadlines run on.
     const event = server instanceof TlsServer ? "secureConnection" : "connection";
@@ -151,6 +158,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
       heldRefusals: held.refusals,
       slowedNow: this.pace.paused,
       slowed: this.pace.pausesSoFar,
+      ...this.unsent.figures,
     };
   }
 
@@ -230,7 +238,12 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     this.end(peer);
   }
 
+  onBehind(peer: Peer): void {
+    if (!peer.socket.destroyed) this.unsent.note(peer);
+  }
+
   onDrain(peer: Peer): void {
+    this.unsent.forget(peer);
     if (peer.id !== 0 && !peer.isClosing) this.handlers?.onDrain?.(peer.id);
   }
 
@@ -238,6 +251,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     this.handshakes.end(peer.socket);
     this.closes.end(peer.socket);
     this.pace.forget(peer);
+    this.unsent.forget(peer);
     peer.letGo();
     const slot = slotOf(peer.id);
     if (peer.id === 0 || this.peers[slot] !== peer) return;

@@ -57,7 +57,8 @@ const limitsOf = (count: number): Partial<Limits> => {
   };
 };
 const goneMsMax = 90 * second;
-const memoryBackMsMax = 150 * second;
+/** Sessions of users that are gone go to sleep after a minute. */
+const memoryBackMsMax = 90 * second;
 const inNode = new URL("../../bench/harness/in-node.js", import.meta.url).href;
 const peersProgram = "../test/support/hostile-peers.js";
 /** Of what nobody reads, to each peer that is attached. */
@@ -95,6 +96,11 @@ function setRules(what: "add" | "del"): void {
   }
 }
 
+/** For who waits: the long form takes a while. */
+function note(what: object): void {
+  process.stderr.write(`${JSON.stringify(what)}\n`);
+}
+
 class NodeUnderPeers {
   readonly kinds: KindReport[] = [];
   private readonly asking: Asking;
@@ -125,9 +131,10 @@ class NodeUnderPeers {
       const [, end] = each;
       if (end !== "vanish" || hasNamespace) await this.play(each);
     }
-    // Sessions of users that are gone go to sleep after a minute.
     const afterBytes = await this.untilBack(beforeBytes);
-    return { node: node.name, beforeBytes, peakBytes: this.peakBytes, afterBytes };
+    const memory = { node: node.name, beforeBytes, peakBytes: this.peakBytes, afterBytes };
+    note(memory);
+    return memory;
   }
 
   private async play([kind, end = "stay"]: Case): Promise<void> {
@@ -154,7 +161,9 @@ class NodeUnderPeers {
     const goneAfterMs = Math.round(performance.now() - startMs);
     const { closeWait } = heldSockets(node.pid);
     const what = end === "stay" ? kind : `${kind} and ${end}`;
-    this.kinds.push({ node: node.name, what, peak, goneAfterMs, closeWait });
+    const report = { node: node.name, what, peak, goneAfterMs, closeWait };
+    note({ ...report, bytes: await this.settledBytes() });
+    this.kinds.push(report);
     if (end === "vanish") setRules("del");
     peers.child.kill("SIGKILL");
     if (!isTls) await this.untilServed(what);
