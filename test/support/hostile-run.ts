@@ -11,6 +11,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Limits } from "../../actors/limits.js";
 import { memoryOf } from "../../bench/harness/process-usage.js";
 import { Asking, WorkerProcess } from "../../bench/harness/worker-process.js";
@@ -57,6 +58,7 @@ const limitsOf = (count: number): Partial<Limits> => {
   };
 };
 const goneMsMax = 90 * second;
+const grownMax = 1.05;
 /** Sessions of users that are gone go to sleep after a minute. */
 const memoryBackMsMax = 90 * second;
 const inNode = new URL("../../bench/harness/in-node.js", import.meta.url).href;
@@ -106,6 +108,7 @@ class NodeUnderPeers {
   private readonly asking: Asking;
   private readonly shown: unknown[] = [];
   private readonly witness: string;
+  private beforeBytes = 0;
   private peakBytes = 0;
 
   constructor(
@@ -117,7 +120,7 @@ class NodeUnderPeers {
     this.witness = `witness-${node.name}`;
   }
 
-  async run(cases: readonly Case[]): Promise<MemoryReport> {
+  async run(cases: readonly Case[]): Promise<void> {
     const { platform, node } = this;
     if (!this.isTls) {
       platform.device(this.witness, {
@@ -126,13 +129,22 @@ class NodeUnderPeers {
       });
       await this.untilServed("first");
     }
-    const beforeBytes = await this.settledBytes();
+    this.beforeBytes = await this.settledBytes();
     for (const each of cases) {
       const [, end] = each;
       if (end !== "vanish" || hasNamespace) await this.play(each);
     }
-    const afterBytes = await this.untilBack(beforeBytes);
-    const memory = { node: node.name, beforeBytes, peakBytes: this.peakBytes, afterBytes };
+  }
+
+  async memoryBack(): Promise<MemoryReport> {
+    const { node, beforeBytes, peakBytes } = this;
+    const endMs = performance.now() + memoryBackMsMax;
+    let afterBytes = await this.settledBytes();
+    while (afterBytes > beforeBytes * grownMax && performance.now() < endMs) {
+      await delay(2 * second);
+      afterBytes = await this.settledBytes();
+    }
+    const memory = { node: node.name, beforeBytes, peakBytes, afterBytes };
     note(memory);
     return memory;
   }
@@ -190,16 +202,6 @@ class NodeUnderPeers {
     await this.asking.ask("collect");
     return memoryOf(this.node.pid).rssBytes;
   }
-
-  private async untilBack(beforeBytes: number): Promise<number> {
-    const endMs = performance.now() + memoryBackMsMax;
-    let bytes = await this.settledBytes();
-    while (bytes > beforeBytes * 1.05 && performance.now() < endMs) {
-      await new Promise((resolve) => setTimeout(resolve, 2 * second));
-      bytes = await this.settledBytes();
-    }
-    return bytes;
-  }
 }
 
 async function run(folder: string): Promise<HostileReport> {
@@ -212,10 +214,8 @@ async function run(folder: string): Promise<HostileReport> {
     new NodeUnderPeers(platform, await platform.startNode("tls", { ...limits, ...tls }), true),
   ];
   await platform.untilPlaced();
-  const memory: MemoryReport[] = [];
-  for (const [at, node] of nodes.entries()) {
-    memory.push(await node.run(at === 0 ? cases : tlsCases));
-  }
+  for (const [at, node] of nodes.entries()) await node.run(at === 0 ? cases : tlsCases);
+  const memory = await Promise.all(nodes.map((node) => node.memoryBack()));
   return { count, kinds: nodes.flatMap(({ kinds }) => kinds), memory };
 }
 

@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 const upgrade =
   "GET /connect HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
   "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const againAfterMs = 50;
+const againAfterMs = 250;
 
 export class RudeCrowd {
   private readonly sockets = new Set<Socket>();
