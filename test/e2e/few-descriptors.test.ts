@@ -14,6 +14,21 @@ import { until } from "../support/until.js";
 const descriptors = 256;
 const crowdSize = 400;
 
+class DescriptorWatch implements Disposable {
+  most = 0;
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(pid: number) {
+    this.timer = setInterval(() => {
+      this.most = Math.max(this.most, readdirSync(`/proc/${pid}/fd`).length);
+    }, 20);
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.timer);
+  }
+}
+
 async function connected(platform: Platform, uid: string, edgeUrl: string) {
   const shown: unknown[] = [];
   platform.device(uid, { urls: [edgeUrl], onMessage: ({ body }) => void shown.push(body) });
@@ -38,11 +53,8 @@ test("a node out of descriptors serves who is connected, finds NATS and volumes 
     return (await platform.shardCounts()).get("dc1-small") === 2_048;
   });
 
-  const crowd = new RudeCrowd(Number(new URL(httpUrl).port), crowdSize);
-  let most = 0;
-  const watching = setInterval(() => {
-    most = Math.max(most, readdirSync(`/proc/${pid}/fd`).length);
-  }, 20);
+  using crowd = new RudeCrowd(Number(new URL(httpUrl).port), crowdSize);
+  using watch = new DescriptorWatch(pid);
   await until("it is full", () => (crowd.answered.get(503) ?? 0) > 0);
   await until("who comes is told when to come back", async () => {
     const { status, retryAfter } = await shakeHands(edgeUrl);
@@ -77,9 +89,8 @@ test("a node out of descriptors serves who is connected, finds NATS and volumes 
   const bobIsShown = await connected(platform, "bob", edgeUrl);
   await bobIsShown("a newcomer's");
   await aliceIsShown("afterwards");
-  clearInterval(watching);
-  assert.ok(most < descriptors, "there was one to spare at any time");
+  assert.ok(watch.most < descriptors, "there was one to spare at any time");
   const told = [...crowd.answered].map(([status, times]) => `${status}: ${times}`);
-  t.diagnostic(`at most ${most} of ${descriptors} descriptors; crowd: ${told.join(", ")}`);
+  t.diagnostic(`at most ${watch.most} of ${descriptors} descriptors; crowd: ${told.join(", ")}`);
   assert.ok(!logged.some((line) => line.includes("EMFILE")), "nothing wanted for one");
 });

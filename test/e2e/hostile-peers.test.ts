@@ -2,7 +2,7 @@
  * Peers that never close, on real nodes, 500 of each kind: half-open and half-closed ones,
  * heads that come byte by byte, such as stop reading, are stopped, or whose packets are
  * dropped. After the deadlines a node holds no socket of theirs, none in CLOSE_WAIT, and
- * its memory is what it was.
+ * its memory is what it was when it had served as many before.
  *
  *   HOSTILE_PEERS=10000   of each kind; ten minutes and more
  *

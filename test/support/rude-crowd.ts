@@ -6,7 +6,7 @@ const upgrade =
   "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const againAfterMs = 250;
 
-export class RudeCrowd {
+export class RudeCrowd implements Disposable {
   private readonly sockets = new Set<Socket>();
   private isOver = false;
   /** By the status of what they were answered; 0 where the socket ended without any. */
@@ -22,6 +22,10 @@ export class RudeCrowd {
   leave(): void {
     this.isOver = true;
     for (const socket of this.sockets) socket.destroy();
+  }
+
+  [Symbol.dispose](): void {
+    this.leave();
   }
 
   private come(): void {
