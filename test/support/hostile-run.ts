@@ -31,11 +31,20 @@ export interface KindReport {
   readonly closeWait: number;
 }
 
+/** After a collection. */
+export interface Memory {
+  readonly residentBytes: number;
+  /** Live objects, and buffers beside them. */
+  readonly heapBytes: number;
+}
+
 export interface MemoryReport {
   readonly node: string;
-  readonly beforeBytes: number;
+  readonly before: Memory;
+  /** Resident. */
   readonly peakBytes: number;
-  readonly afterBytes: number;
+  readonly after: Memory;
+  readonly isBack: boolean;
 }
 
 export interface HostileReport {
@@ -104,12 +113,19 @@ function note(what: object): void {
   process.stderr.write(`${JSON.stringify(what)}\n`);
 }
 
+function isBack(before: Memory, after: Memory): boolean {
+  return (
+    after.residentBytes <= before.residentBytes * grownMax &&
+    after.heapBytes <= before.heapBytes * grownMax
+  );
+}
+
 class NodeUnderPeers {
   readonly kinds: KindReport[] = [];
   private readonly asking: Asking;
   private readonly shown: unknown[] = [];
   private readonly witness: string;
-  private beforeBytes = 0;
+  private before: Memory = { residentBytes: 0, heapBytes: 0 };
   private peakBytes = 0;
 
   constructor(
@@ -134,7 +150,7 @@ class NodeUnderPeers {
     // no peer's: it comes once.
     for (const each of warmUp) await this.play(each);
     this.kinds.length = 0;
-    this.beforeBytes = await this.settledBytes();
+    this.before = await this.settled();
     for (const each of cases) {
       const [, end] = each;
       if (end !== "vanish" || hasNamespace) await this.play(each);
@@ -142,14 +158,14 @@ class NodeUnderPeers {
   }
 
   async memoryBack(): Promise<MemoryReport> {
-    const { node, beforeBytes, peakBytes } = this;
+    const { node, before, peakBytes } = this;
     const endMs = performance.now() + memoryBackMsMax;
-    let afterBytes = await this.settledBytes();
-    while (afterBytes > beforeBytes * grownMax && performance.now() < endMs) {
+    let after = await this.settled();
+    while (!isBack(before, after) && performance.now() < endMs) {
       await delay(2 * second);
-      afterBytes = await this.settledBytes();
+      after = await this.settled();
     }
-    const memory = { node: node.name, beforeBytes, peakBytes, afterBytes };
+    const memory = { node: node.name, before, peakBytes, after, isBack: isBack(before, after) };
     note(memory);
     return memory;
   }
@@ -179,7 +195,7 @@ class NodeUnderPeers {
     const { closeWait } = heldSockets(node.pid);
     const what = end === "stay" ? kind : `${kind} and ${end}`;
     const report = { node: node.name, what, peak, goneAfterMs, closeWait };
-    note({ ...report, bytes: await this.settledBytes() });
+    note({ ...report, ...(await this.settled()) });
     this.kinds.push(report);
     if (end === "vanish") setRules("del");
     peers.child.kill("SIGKILL");
@@ -203,9 +219,10 @@ class NodeUnderPeers {
     await until("the witness is shown it", () => this.shown.includes(body));
   }
 
-  private async settledBytes(): Promise<number> {
-    await this.asking.ask("collect");
-    return memoryOf(this.node.pid).rssBytes;
+  private async settled(): Promise<Memory> {
+    const { heapUsed, external } = await this.asking.ask<NodeJS.MemoryUsage>("collect");
+    const { rssBytes: residentBytes } = memoryOf(this.node.pid);
+    return { residentBytes, heapBytes: heapUsed + external };
   }
 }
 
