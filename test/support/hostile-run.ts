@@ -76,7 +76,12 @@ const peersProgram = "../test/support/hostile-peers.js";
 const bodyBytes = 60_000;
 const bodies = 3;
 
-const warmUp: readonly Case[] = [["stop reading"]];
+const warmUp: readonly Case[] = [
+  ["read no answer to a plain request"],
+  ["end their side of a connection"],
+  ["stop reading"],
+  ["stop reading"],
+];
 const cases: readonly Case[] = [
   ["say nothing"],
   ["send their head byte by byte"],
