@@ -58,6 +58,8 @@ export interface Limits {
    * the next. Where there is room a slow network's storm is to come through.
    */
   readonly handshakesMax: number;
+  /** Sockets of plain HTTP requests at once: who asked longest ago gives way to the next. */
+  readonly askingMax: number;
   readonly helloDeadlineMs: number;
   /** Of a client that says nothing of its network and asks for nothing. */
   readonly heartbeatMs: number;
@@ -92,6 +94,8 @@ export interface Limits {
   readonly edgeCallBytesMax: number;
   /** Of what a service answered, as a frame. */
   readonly callAnswerBytesMax: number;
+  /** Of all of an edge's connections; beyond, who is behind longest is closed. */
+  readonly unsentBytesMax: number;
   /** A client that was told to move and is still there so long after is closed. */
   readonly moveWithinMs: number;
   /** A node that stops gives its clients so long to move, all of them. */
@@ -211,6 +215,7 @@ export const defaultLimits: Limits = {
   acceptLagMaxMs: 250,
   handshakeDeadlineMs: 10 * second,
   handshakesMax: 1_000,
+  askingMax: 500,
   helloDeadlineMs: 10 * second,
   heartbeatMs: 30 * second,
   heartbeatDeadlineMs: 75 * second,
@@ -242,6 +247,8 @@ export const defaultLimits: Limits = {
   edgeCallsMax: 4_096,
   edgeCallBytesMax: 16 * 1024 * 1024,
   callAnswerBytesMax: answerBytesMax,
+  // So many at their own bound are 3 % of all connections.
+  unsentBytesMax: 512 * 1024 * 1024,
   // A token may have to be fetched first, for which a client gives its app longer still.
   moveWithinMs: 10 * second,
   // Within what supervisors of processes wait between SIGTERM and SIGKILL: 10 s and up.

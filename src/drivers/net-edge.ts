@@ -2,7 +2,7 @@
  * The edge's sockets straight on Node's, with its own reading of upgrades and frames.
  *
  *   accepted ─┬─ no upgrade ────────────────────────▶ the HTTP server's, from its first byte on
- *             ├─ head incomplete ── handshakeDeadlineMs ─▶ gone
+ *             ├─ head incomplete ── handshakeDeadlineMs ─▶ gone (HTTP's, TLS's own, too)
  *             ├─ refused ───────────── closeDeadlineMs ─▶ gone
  *             └─ adopted (onOpen) ─┬─ close ────────── closeDeadlineMs ─▶ gone (onClose)
  *                                  └─ FIN, their close ─ closeDeadlineMs ─▶ gone (onClose)
@@ -26,6 +26,7 @@ import {
   type TransportHandlers,
 } from "../ports/edge-transport.js";
 import { GrownBytes } from "./grown-bytes.js";
+import { Handshakes } from "./handshakes.js";
 import { HeldBytes } from "./held-bytes.js";
 import {
   chooseSubprotocol,
@@ -43,6 +44,7 @@ import { Peer, type PeerOwner } from "./net-peer.js";
 import type { ProxyGate } from "./proxy-gate.js";
 import { ReadPace } from "./read-pace.js";
 import { SocketDeadlines } from "./socket-deadlines.js";
+import { UnsentBytes } from "./unsent-bytes.js";
 import {
   encodeClose,
   encodeFrame,
@@ -59,14 +61,19 @@ export interface NetEdgeOptions {
   readonly path: string;
   /** What was refused, closed, or left by its peer is gone so long after. */
   readonly closeDeadlineMs: number;
-  /** From the accepted socket (under TLS: from its handshake) to the whole head of a request. */
+  /** From the accepted socket (under TLS: from its handshake, which has as long) to a whole head. */
   readonly handshakeDeadlineMs?: number;
-  /** Under way at once beyond what connections leave room for; see socket-deadlines. */
+  /** Under way at once beyond what connections leave room for; see handshakes. */
   readonly handshakesMax?: number;
+  /** Sockets whose last request was a plain one, at once, and how long after it; see handshakes. */
+  readonly askingMax?: number;
+  readonly askingDeadlineMs?: number;
   /** Whom the handlers let in; none where absent. */
   readonly connectionsMax?: number;
   /** Of heads, frames and messages that are not whole, of all peers; see held-bytes. */
   readonly heldBytesMax?: number;
+  /** Of what peers have not taken, of all of them; see unsent-bytes. */
+  readonly unsentBytesMax?: number;
   /** Where proxies say whose each socket is. */
   readonly gate?: ProxyGate;
   /** How fast one peer is read; see read-pace. */
@@ -74,7 +81,10 @@ export interface NetEdgeOptions {
 }
 
 const handshakeDeadlineMsDefault = 10_000;
+/** Also of a peer that takes its answer byte by byte, which is never idle. */
+const askingDeadlineMsDefault = 30_000;
 const heldBytesMaxDefault = 64 * 1024 * 1024;
+const unsentBytesMaxDefault = 512 * 1024 * 1024;
 const framesRateDefault: Rate = { perSecond: 2_000, burst: 4_000 };
 /** Above the protocol's own bound, so that a frame too large gets its documented code. */
 const messageBytesMax = 1024 * 1024;
@@ -89,9 +99,10 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   private readonly peers: (Peer | undefined)[] = [];
   private readonly generations: number[] = [];
   private readonly freeSlots: number[] = [];
-  private readonly handshakes: SocketDeadlines;
+  private readonly handshakes: Handshakes;
   private readonly closes: SocketDeadlines;
   private readonly pace: ReadPace;
+  private readonly unsent: UnsentBytes;
   private readonly answerHttp: ConnectionListener;
   private dirty: Peer[] = [];
   private handlers: TransportHandlers | undefined;
@@ -105,15 +116,18 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   constructor(private readonly options: NetEdgeOptions) {
     const { server, closeDeadlineMs, handshakeDeadlineMs, connectionsMax = 0 } = options;
     const { handshakesMax = Number.POSITIVE_INFINITY } = options;
-    this.handshakes = new SocketDeadlines(
-      handshakeDeadlineMs ?? handshakeDeadlineMsDefault,
-      destroy,
-      () => handshakesMax + Math.max(0, connectionsMax - this.count),
-    );
+    this.handshakes = new Handshakes(server, {
+      deadlineMs: handshakeDeadlineMs ?? handshakeDeadlineMsDefault,
+      socketsMax: () => handshakesMax + Math.max(0, connectionsMax - this.count),
+      askingDeadlineMs: options.askingDeadlineMs ?? askingDeadlineMsDefault,
+      askingMax: options.askingMax ?? Number.POSITIVE_INFINITY,
+    });
     this.closes = new SocketDeadlines(closeDeadlineMs, destroy);
     const held = new HeldBytes(options.heldBytesMax ?? heldBytesMaxDefault);
     this.bounds = { messageBytesMax, held };
     this.pace = new ReadPace(options.framesRate ?? framesRateDefault);
+    const { unsentBytesMax = unsentBytesMaxDefault } = options;
+    this.unsent = new UnsentBytes(unsentBytesMax, ({ socket }) => socket.destroy());
     // The server's own listener is its HTTP parser. It stays a function that serves any socket
     // it is given ("connection" may be emitted by hand), and its deadlines run on.
     const event = server instanceof TlsServer ? "secureConnection" : "connection";
@@ -134,11 +148,8 @@ export class NetEdge implements EdgeTransport, PeerOwner {
 
   figures(): Readonly<Record<string, number>> {
     const { held } = this.bounds;
-    const { overdue, displaced } = this.handshakes.ended;
     return {
-      handshakes: this.handshakes.size,
-      handshakesOverdue: overdue,
-      handshakesDisplaced: displaced,
+      ...this.handshakes.figures,
       socketsDropped: this.socketsDropped,
       proxiesRefused: this.options.gate?.refusals ?? 0,
       requestsRefused: this.requestsRefused,
@@ -147,6 +158,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
       heldRefusals: held.refusals,
       slowedNow: this.pace.paused,
       slowed: this.pace.pausesSoFar,
+      ...this.unsent.figures,
     };
   }
 
@@ -230,7 +242,12 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     this.end(peer);
   }
 
+  onBehind(peer: Peer): void {
+    if (!peer.socket.destroyed) this.unsent.note(peer);
+  }
+
   onDrain(peer: Peer): void {
+    this.unsent.forget(peer);
     if (peer.id !== 0 && !peer.isClosing) this.handlers?.onDrain?.(peer.id);
   }
 
@@ -238,6 +255,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     this.handshakes.end(peer.socket);
     this.closes.end(peer.socket);
     this.pace.forget(peer);
+    this.unsent.forget(peer);
     peer.letGo();
     const slot = slotOf(peer.id);
     if (peer.id === 0 || this.peers[slot] !== peer) return;
@@ -297,8 +315,8 @@ export class NetEdge implements EdgeTransport, PeerOwner {
 
   private leaveToHttp(peer: Peer, bytes: Buffer): void {
     const { socket } = peer;
-    this.handshakes.end(socket);
     peer.leaveSocket();
+    this.handshakes.leaveToHttp(socket);
     socket.unshift(bytes);
     peer.letGoOfHead();
     this.answerHttp.call(this.options.server, socket);
@@ -312,7 +330,9 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     const { method = "", url = "", httpVersion, rawHeaders } = request;
     const head = { method, target: url, version: httpVersion, headers: headersOf(rawHeaders) };
     // What Node's server accepted is a Socket; its type says only what any may emit.
-    this.upgrade(new Peer(this, socket as Socket), head, first);
+    const accepted = socket as Socket;
+    this.handshakes.takeFromHttp(accepted);
+    this.upgrade(new Peer(this, accepted), head, first);
   };
 
   private upgrade(peer: Peer, head: RequestHead, first: Buffer): void {

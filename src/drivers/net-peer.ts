@@ -25,6 +25,8 @@ export interface PeerOwner {
   onBytes(peer: Peer, chunk: Buffer): void;
   /** Their FIN. */
   onEnd(peer: Peer): void;
+  /** Its socket has not taken all that it was given. */
+  onBehind(peer: Peer): void;
   onDrain(peer: Peer): void;
   onGone(peer: Peer): void;
   onMessage(peer: Peer, bytes: Buffer, isText: boolean): void;
@@ -131,6 +133,7 @@ export class Peer extends FrameReader {
       socket.on("drain", onDrain);
     }
     if ((this.bits & endingBit) !== 0) socket.end();
+    if ((this.bits & awaitingDrainBit) !== 0) this.owner.onBehind(this);
   }
 
   /** Ends our side, behind what waits for the end of the turn. */

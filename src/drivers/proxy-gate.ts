@@ -13,6 +13,7 @@ import type { AddressRanges } from "../base/address-ranges.js";
 import { assert } from "../base/assert.js";
 import { proxyHeaderBytesMax, readProxyHeader } from "./proxy-header.js";
 import { SocketDeadlines } from "./socket-deadlines.js";
+import { placeOf } from "./socket-place.js";
 
 export interface ProxyGateOptions {
   readonly trusted: AddressRanges;
@@ -24,7 +25,7 @@ export interface ProxyGateOptions {
 type ConnectionListener = (this: Server, socket: Socket) => void;
 
 export class ProxyGate {
-  /** Of sockets that are open, by the proxy's own address and port. */
+  /** Of sockets that are open, by their places: the proxy's own address and port, and ours. */
   private readonly clients = new Map<string, { readonly address: string }>();
   private readonly waiting: SocketDeadlines;
   private refused = 0;
@@ -58,7 +59,7 @@ export class ProxyGate {
 
   /** The client's where a proxy said it, else the socket's own; of a TLS socket, too. */
   addressOf(socket: Socket): string {
-    return this.clients.get(placeOf(socket))?.address ?? socket.remoteAddress ?? "";
+    return this.clientOf(socket)?.address ?? socket.remoteAddress ?? "";
   }
 
   /**
@@ -66,7 +67,12 @@ export class ProxyGate {
    * trusted proxy's own, and what the socket says of others would be believed.
    */
   isClientKnown(socket: Socket): boolean {
-    return this.clients.has(placeOf(socket));
+    return this.clientOf(socket) !== undefined;
+  }
+
+  private clientOf(socket: Socket): { readonly address: string } | undefined {
+    const place = placeOf(socket);
+    return place === undefined ? undefined : this.clients.get(place);
   }
 
   private readHead(socket: Socket, server: Server, pass: ConnectionListener): void {
@@ -96,8 +102,8 @@ export class ProxyGate {
   }
 
   private know(socket: Socket, address: string | undefined): void {
-    if (address === undefined) return;
     const place = placeOf(socket);
+    if (address === undefined || place === undefined) return;
     const client = { address };
     this.clients.set(place, client);
     // Its place may be another's by then: the kernel gives a port anew before we hear of it.
@@ -110,10 +116,6 @@ export class ProxyGate {
     this.refused++;
     socket.destroy();
   }
-}
-
-function placeOf({ remoteAddress = "", remotePort = 0 }: Socket): string {
-  return `${remoteAddress} ${remotePort}`;
 }
 
 function ignoreError(): void {

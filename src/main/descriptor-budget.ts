@@ -2,7 +2,8 @@
  * How many clients this process has descriptors for. The bound of connections is kept
  * below the process's own, so that logs, stores and the bus never want for one; what is
  * between the two is for handshakes, refusals and health. Handshakes are bounded within
- * it: where sockets were dropped first, who waits longest would never have to give way.
+ * it, and plain requests: where sockets were dropped first, who waits longest would never
+ * have to give way.
  */
 import { readFileSync } from "node:fs";
 
@@ -12,6 +13,8 @@ export interface SocketBudget {
   readonly socketsMax: number;
   /** Under way at once beyond what connections leave room for. */
   readonly handshakesMax: number;
+  /** Sockets of plain requests at once. */
+  readonly askingMax: number;
 }
 
 /** For volumes, databases, the bus, logs; of a small process a quarter. */
@@ -20,13 +23,14 @@ const reservedPart = 1 / 4;
 /** Beside the connections. */
 const spareSockets = 2_000;
 const sparePartMin = 1 / 20;
-const spareSocketsMin = 2;
-/** Of the spare sockets; the others are for refusals, health and what is being closed. */
+const spareSocketsMin = 3;
+/** Of the spare sockets; the others are for refusals and what is being closed. */
 const handshakesPart = 1 / 2;
+const askingPart = 1 / 4;
 
 /** `descriptorsMax`: undefined where the system does not say. */
 export function socketBudget(
-  wanted: { readonly connectionsMax: number; readonly handshakesMax: number },
+  wanted: Pick<SocketBudget, "connectionsMax" | "handshakesMax" | "askingMax">,
   descriptorsMax: number | undefined,
 ): SocketBudget {
   if (descriptorsMax === undefined) return withSpare(wanted.connectionsMax, spareSockets);
@@ -36,11 +40,12 @@ export function socketBudget(
   return withSpare(connectionsMax, Math.min(spareSockets, available - connectionsMax));
 
   function withSpare(connectionsMax: number, spare: number): SocketBudget {
-    const handshakesMax = Math.max(1, Math.floor(spare * handshakesPart));
+    const partOf = (part: number) => Math.max(1, Math.floor(spare * part));
     return {
       connectionsMax,
       socketsMax: connectionsMax + spare,
-      handshakesMax: Math.min(wanted.handshakesMax, handshakesMax),
+      handshakesMax: Math.min(wanted.handshakesMax, partOf(handshakesPart)),
+      askingMax: Math.min(wanted.askingMax, partOf(askingPart)),
     };
   }
 }

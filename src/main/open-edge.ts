@@ -65,13 +65,13 @@ export async function openEdge(
 
 function edgeOn(server: Server, settings: Settings, limits: Limits): NetEdge {
   const { closeDeadlineMs, handshakeDeadlineMs, handshakesMax, unfinishedBytesMax } = limits;
-  const { connectionsMax } = limits;
+  const { connectionsMax, askingMax, unsentBytesMax } = limits;
   const { connectionFramesPerSecond: perSecond, connectionFramesBurst: burst } = limits;
   const { proxyProtocol, trustedProxies: trusted } = settings;
   const waiting = { deadlineMs: handshakeDeadlineMs, socketsMax: handshakesMax };
   return new NetEdge({
     ...{ server, path: connectPath, closeDeadlineMs, handshakeDeadlineMs, handshakesMax },
-    ...{ connectionsMax, heldBytesMax: unfinishedBytesMax },
+    ...{ connectionsMax, askingMax, heldBytesMax: unfinishedBytesMax, unsentBytesMax },
     framesRate: { perSecond, burst },
     ...(proxyProtocol && trusted !== undefined
       ? { gate: new ProxyGate({ trusted, ...waiting }) }

@@ -12,6 +12,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { ConnectionId, TransportHandlers } from "../../src/ports/edge-transport.js";
 import { sequences } from "../support/frame-sequences.js";
+import { LeakWatch } from "../support/live-heap.js";
 import { cutAt, eachByte, RecordingReader } from "../support/recording-reader.js";
 import { until } from "../support/until.js";
 import { readVectors, told, type WebSocketVector } from "./websocket-vectors.js";
@@ -27,6 +28,8 @@ const numRuns = Number(process.env["FUZZ_CONNECTIONS"] ?? 2_000);
 /** Of the fuzzed connections at once. */
 const atOnce = 16;
 const goneMsMax = 10_000;
+/** Of generator, compiler and sockets in their last turn, however many connections there are. */
+const grownBytesMax = 8 * 1024 * 1024;
 
 export const upgradeRequest = [
   "GET /connect HTTP/1.1",
@@ -144,16 +147,24 @@ export function framingContract(current: Current, isStrict: boolean): void {
 
   // The reader that foretells is as strict.
   if (!isStrict) return;
-  test(`comes to the foretold end of ${numRuns} generated sequences`, async () => {
+  test(`comes to the foretold end of ${numRuns} generated sequences`, async (context) => {
+    const leaks = new LeakWatch(numRuns);
+    const ends = new Map<string, number>();
     const groups = fc.array(sequences, { minLength: atOnce, maxLength: atOnce });
     const property = fc.asyncProperty(groups, async (group) => {
       await Promise.all(group.map(({ bytes, cuts }) => playSequence(current, bytes, cuts)));
       await until("none is left", () => current.edge().connectionCount === 0, goneMsMax);
       for (const { closed } of current.recorder().connections.splice(0)) {
         assert.equal(closed.length, 1);
+        const end = (closed[0] ?? 0) >= 3_000 ? "3000 or above" : `${closed[0]}`;
+        ends.set(end, (ends.get(end) ?? 0) + 1);
       }
+      leaks.note(atOnce);
     });
     await fc.assert(property, { numRuns: Math.ceil(numRuns / atOnce), endOnFailure: true });
+    const grownBytes = leaks.grownBytes();
+    context.diagnostic(`ends: ${JSON.stringify([...ends])}; heap grown by ${grownBytes} bytes`);
+    assert.ok(grownBytes < grownBytesMax, `${grownBytes} bytes are left`);
   });
 }
 

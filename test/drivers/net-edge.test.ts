@@ -196,6 +196,39 @@ describe("edge on Node's sockets", () => {
     await until("nothing is held any more", () => edge.figures()["heldBytes"] === 0);
   });
 
+  test("keeps no more for those who do not read than its budget: the longest behind goes", async () => {
+    const unsentBytesMax = 8 * 1024 * 1024;
+    const { edge, port, opened, closed } = await startPlain({ unsentBytesMax });
+    const reader = new WebSocket(`ws://127.0.0.1:${port}/connect`, "belfry.v1");
+    await once(reader, "open");
+    let bytesRead = 0;
+    reader.on("message", (bytes: Buffer) => {
+      bytesRead += bytes.length;
+    });
+    for (let at = 0; at < 6; at++) {
+      peer(port, upgrade).pause();
+      await until("it is open", () => opened.length === at + 2);
+    }
+    const [reading, ...stuck] = opened;
+    assert.ok(reading !== undefined);
+    // Beyond what kernels take between two sockets.
+    const frame = Buffer.alloc(1024 * 1024);
+    let bytesSent = 0;
+    while (closed.length < 3) {
+      edge.send(reading, frame, false);
+      bytesSent += frame.length;
+      for (const connection of stuck) edge.send(connection, frame, false);
+      await until("the reader has it", () => bytesRead === bytesSent);
+      assert.ok((edge.figures()["unsentBytes"] ?? 0) <= unsentBytesMax);
+    }
+    assert.ok(closed.every((connection) => stuck.includes(connection)));
+    assert.equal(edge.figures()["unsentDisplaced"], closed.length);
+    for (const each of peers.splice(0)) each.destroy();
+    await until("nothing is left of them", () => edge.figures()["unsentBytes"] === 0);
+    assert.deepEqual([edge.figures()["behind"], edge.connectionCount], [0, 1]);
+    reader.terminate();
+  });
+
   test("reads who sends too fast no faster than it may, and loses none of it", async () => {
     const framesRate = { perSecond: 1_000, burst: 100 };
     const { edge, port, opened } = await startPlain({ framesRate });
