@@ -7,17 +7,12 @@ import { JwtTokens } from "../../src/drivers/jwt-tokens.js";
 import type { AppSecret } from "../../src/ports/tokens.js";
 import { Latencies, type LatencySummary, sharedMs } from "../harness/latency.js";
 import { serve } from "../harness/worker-process.js";
+import { AckBatches, type AckPolicy } from "./ack-batches.js";
 import { ArrivalCheck, type ArrivalCounts } from "./arrival-check.js";
 import { BareDevice } from "./bare-device.js";
 import { BelfryDevice } from "./belfry-device.js";
 import { readBody } from "./body.js";
 import type { Device, DeviceEvents } from "./device.js";
-
-/** When a device acknowledges: after so many messages, or so long after the first of them. */
-export interface AckPolicy {
-  readonly messagesMax: number;
-  readonly delayMs: number;
-}
 
 export interface ClientsOptions {
   /** belfry: hello with a token. bare: the user's number in the path, no more. */
@@ -48,7 +43,6 @@ export interface UserRange {
 }
 
 const connectingMax = 64;
-const ackTickMs = 5;
 const tokenSeconds = 3_600;
 
 class Clients implements DeviceEvents {
@@ -56,19 +50,16 @@ class Clients implements DeviceEvents {
   private readonly check = new ArrivalCheck();
   private readonly latencies = new Latencies();
   private readonly tokens = new JwtTokens({ find: () => undefined });
-  private ackQueue: { device: Device; dueMs: number }[] = [];
-  private acks: AckPolicy;
+  private readonly acks: AckBatches;
   private connected = 0;
   private delivered = 0;
-  private acked = 0;
   private frameErrors = 0;
   private lost = 0;
   private firstLoss = "";
   private isClosing = false;
 
   constructor(private readonly options: ClientsOptions) {
-    this.acks = options.acks;
-    setInterval(() => this.flushAcks(), ackTickMs);
+    this.acks = new AckBatches(options.acks);
   }
 
   async connect({ uids, from }: UserRange): Promise<void> {
@@ -106,25 +97,16 @@ class Clients implements DeviceEvents {
     this.check.note(user, number);
     this.latencies.record(sharedMs() - dueMs);
     this.delivered++;
-    this.ackLater(device);
+    this.acks.note(device);
   }
 
   onRepeat(device: Device): void {
-    this.ackLater(device);
-  }
-
-  private ackLater(device: Device): void {
-    device.unacked++;
-    const { messagesMax, delayMs } = this.acks;
-    if (device.unacked >= messagesMax) this.ack(device);
-    else if (device.unacked === 1) {
-      this.ackQueue.push({ device, dueMs: performance.now() + delayMs });
-    }
+    this.acks.note(device);
   }
 
   /** For what comes from now on; call it when nothing waits for its ack. */
   setAcks(acks: AckPolicy): void {
-    this.acks = acks;
+    this.acks.policy = acks;
   }
 
   onFrameError(): void {
@@ -138,27 +120,9 @@ class Clients implements DeviceEvents {
     if (this.lost === 1) this.firstLoss = reason;
   }
 
-  private ack(device: Device): void {
-    this.acked += device.unacked;
-    device.unacked = 0;
-    device.sendAck();
-  }
-
-  /** All wait equally long, so the queue is in the order of its times. */
-  private flushAcks(): void {
-    const nowMs = performance.now();
-    let taken = 0;
-    for (const { device, dueMs } of this.ackQueue) {
-      if (dueMs > nowMs) break;
-      taken++;
-      // Acked meanwhile because there were many.
-      if (device.unacked > 0) this.ack(device);
-    }
-    if (taken > 0) this.ackQueue = this.ackQueue.slice(taken);
-  }
-
   counts(): ClientsCounts {
-    const { connected, delivered, acked, frameErrors, lost, firstLoss } = this;
+    const { connected, delivered, frameErrors, lost, firstLoss } = this;
+    const { acked } = this.acks;
     const own = { connected, delivered, acked, frameErrors, lost, firstLoss };
     return { atMs: sharedMs(), ...own, ...this.check.counts() };
   }
