@@ -44,9 +44,10 @@ await bench("storm", boundMs, async () => {
     load.storm("cut, rude", { manners: "rude", cut: true, refusals }),
   );
   await rest();
+  await letIn(belfry, 0);
   const besieged = await load.storm("cut, rude, nobody let in at first", {
     ...{ manners: "rude", cut: true, refusals },
-    order: () => besiege(belfry),
+    order: () => delay(siegeMs).then(() => letIn(belfry, 100)),
   });
   const { accepted, lost, doubled, outOfOrder } = await load.settle();
   const ms = { unit: "ms", better: "lower" } as const;
@@ -79,10 +80,8 @@ async function restartEdge({ platform }: BelfryUnderLoad): Promise<void> {
   await platform.startNode("a", { BELFRY_PORT: port });
 }
 
-async function besiege(belfry: BelfryUnderLoad): Promise<void> {
-  await runOperatorCommand(belfry.platform, "edges", "let-in", "0");
-  await delay(siegeMs);
-  await runOperatorCommand(belfry.platform, "edges", "let-in", "100");
+async function letIn({ platform }: BelfryUnderLoad, percent: number): Promise<void> {
+  await runOperatorCommand(platform, "edges", "let-in", String(percent));
 }
 
 async function refusedBy(belfry: BelfryUnderLoad): Promise<Record<string, number>> {

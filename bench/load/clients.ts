@@ -13,10 +13,14 @@ import { BareDevice } from "./bare-device.js";
 import { BelfryDevice } from "./belfry-device.js";
 import { readBody } from "./body.js";
 import type { Device, DeviceEvents } from "./device.js";
+import { GreetedDevice, greetings } from "./greeted-device.js";
 
 export interface ClientsOptions {
-  /** belfry: hello with a token. bare: the user's number in the path, no more. */
-  readonly speech: "belfry" | "bare";
+  /**
+   * belfry: hello with a token. bare: the user's number in the path, no more. The others are
+   * of servers that are compared with: the same token as they take it.
+   */
+  readonly speech: "belfry" | "bare" | keyof typeof greetings;
   /** Users take them in turn. */
   readonly urls: readonly string[];
   readonly app: string;
@@ -46,7 +50,8 @@ const connectingMax = 64;
 const tokenSeconds = 3_600;
 
 class Clients implements DeviceEvents {
-  private readonly devices: Device[] = [];
+  private devices: Device[] = [];
+  private readonly signed = new Map<string, string>();
   private readonly check = new ArrivalCheck();
   private readonly latencies = new Latencies();
   private readonly tokens = new JwtTokens({ find: () => undefined });
@@ -74,16 +79,26 @@ class Clients implements DeviceEvents {
   }
 
   private async connectOne(user: number, uid: string): Promise<void> {
-    const { speech, urls, app, secret } = this.options;
+    const { speech, urls } = this.options;
     const url = urls[user % urls.length] ?? "";
     if (speech === "bare") {
       await this.add(new BareDevice(url, user, this));
       return;
     }
+    const token = this.signed.get(uid) ?? (await this.sign(uid));
+    if (speech === "belfry") await this.add(new BelfryDevice(url, token, this));
+    else await this.add(new GreetedDevice(url, token, greetings[speech], this));
+  }
+
+  private sign(uid: string): Promise<string> {
+    const { app, secret } = this.options;
     const exp = Math.floor(Date.now() / 1_000) + tokenSeconds;
-    const claims = { app, sub: uid, exp, jti: uid };
-    const token = await this.tokens.sign(claims, secret);
-    await this.add(new BelfryDevice(url, token, this));
+    return this.tokens.sign({ app, sub: uid, exp, jti: uid }, secret);
+  }
+
+  /** Before they connect, so that it takes none of that time. */
+  async signAll(uids: readonly string[]): Promise<void> {
+    for (const uid of uids) this.signed.set(uid, await this.sign(uid));
   }
 
   private async add(device: Device): Promise<void> {
@@ -139,6 +154,15 @@ class Clients implements DeviceEvents {
     this.isClosing = true;
     for (const device of this.devices) device.close();
   }
+
+  /** Others may connect afterwards; resolves when all are gone from here. */
+  async leave(): Promise<void> {
+    this.close();
+    await new Promise((resolve) => setImmediate(resolve));
+    this.devices = [];
+    this.connected = 0;
+    this.isClosing = false;
+  }
 }
 
 let clients: Clients | undefined;
@@ -152,7 +176,9 @@ serve({
   setUp(options: ClientsOptions) {
     clients = new Clients(options);
   },
+  signAll: (uids: readonly string[]) => current().signAll(uids),
   connect: (range: UserRange) => current().connect(range),
+  leave: () => current().leave(),
   counts: () => current().counts(),
   setAcks: (acks: AckPolicy) => current().setAcks(acks),
   startLatencies: () => current().startLatencies(),

@@ -82,11 +82,9 @@ export class LeanWebSocket {
   private takeUpgrade(data: Buffer): number {
     const end = data.indexOf(headerEnd);
     if (end < 0) return 0;
-    const status = data.toString("latin1", 0, data.indexOf("\r\n"));
-    if (!status.startsWith("HTTP/1.1 101")) {
-      const [, retryAfter] = retryAfterHeader.exec(data.toString("latin1", 0, end)) ?? [];
-      const said = retryAfter === undefined ? {} : { retryAfter };
-      this.ended = { code: noCloseFrame, reason: status, ...said };
+    const head = data.toString("latin1", 0, end + 2);
+    if (!head.startsWith("HTTP/1.1 101")) {
+      this.ended = refusalIn(head);
       this.socket.destroy();
       return data.length;
     }
@@ -125,6 +123,13 @@ function socketTo({ protocol, hostname, port }: URL): Socket {
   // Whose certificate it is says nothing here; one session for all would spare handshakes.
   const socket = connectTls({ ...place, rejectUnauthorized: false });
   return socket.setNoDelay(true);
+}
+
+/** Of an answer's head that is no upgrade. */
+export function refusalIn(head: string): LeanEnd {
+  const reason = head.slice(0, head.indexOf("\r\n"));
+  const [, retryAfter] = retryAfterHeader.exec(head) ?? [];
+  return { code: noCloseFrame, reason, ...(retryAfter === undefined ? {} : { retryAfter }) };
 }
 
 export function endLine({ code, reason }: LeanEnd): string {

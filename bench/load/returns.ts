@@ -8,7 +8,7 @@ export interface Returns {
   readonly perSecond: number;
 }
 
-export function backInOrder(backMs: readonly number[]): Returns {
+export function returnsOf(backMs: readonly number[]): Returns {
   const sorted = Float64Array.from(backMs).sort();
   const count = sorted.length;
   const at = (part: number) => (sorted[Math.max(0, Math.ceil(count * part) - 1)] ?? 0) / 1_000;

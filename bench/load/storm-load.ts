@@ -10,7 +10,7 @@ import { note } from "../harness/report.js";
 import { type Asking, WorkerProcess } from "../harness/worker-process.js";
 import { type Arrived, countLost, type Pushed } from "./arrival-check.js";
 import type { PublisherCounts, PublisherOptions } from "./publisher.js";
-import { backInOrder, type Returns } from "./returns.js";
+import { type Returns, returnsOf } from "./returns.js";
 import type { Manners, Storm, StormCounts, StormOptions } from "./storm-clients.js";
 import { app, type BelfryUnderLoad, secret } from "./system-under-load.js";
 
@@ -108,7 +108,7 @@ export class StormLoad implements AsyncDisposable {
     const lag = (await node?.ask<LoopLag>("lag").catch(() => undefined)) ?? { p99Ms: 0, maxMs: 0 };
     const storms = await ask<Storm>(everybody, "stormSoFar");
     const attempts = storms.reduce((total, storm) => total + storm.attempts, 0);
-    const returns = backInOrder(storms.flatMap(({ backMs }) => backMs));
+    const returns = returnsOf(storms.flatMap(({ backMs }) => backMs));
     const refused = difference(await refusals(), refusedBefore);
     note(`  back: ${returnsLine(returns)}; ${attempts} attempts`);
     note(`  loop of the edge: p99 ${lag.p99Ms.toFixed(0)}, max ${lag.maxMs.toFixed(0)} ms`);
