@@ -82,17 +82,19 @@ async function compareRates(): Promise<Figures> {
   const isOwned = (uid: string) => owned.has(shardOfKey(`${app}.${uid}` as SessionKey));
   const uids = namedUsers(perRound, isOwned);
   const edge = belfry.platform.node("a");
+  const beside = Object.values(belfry.pids).filter((pid) => pid !== edge.pid);
   const { worker: wsWorker, url: wsUrl } = ws;
   const { worker: ioWorker, url: ioUrl } = socketIo;
   const servers: Accepting[] = [
-    { name: "belfry", speech: "belfry", url: edge.edgeUrl, pid: edge.pid, uids },
-    { name: "ws", speech: "token", url: wsUrl, pid: wsWorker.pid, uids },
-    { name: "Socket.IO", speech: "socketio", url: ioUrl, pid: ioWorker.pid, uids },
+    { name: "belfry", speech: "belfry", url: edge.edgeUrl, pid: edge.pid, beside, uids },
+    { name: "ws", speech: "token", url: wsUrl, pid: wsWorker.pid, beside: [], uids },
+    { name: "Socket.IO", speech: "socketio", url: ioUrl, pid: ioWorker.pid, beside: [], uids },
   ];
   const results = await acceptRounds(servers, rounds);
   const [ours = [], theirs = [], others = []] = servers.map(({ name }) => results.get(name));
   const rate = (of: typeof ours) => of.map((round) => round.perSecond);
   const cpu = (of: typeof ours) => of.map((round) => round.cpuUs);
+  const allCpu = ours.map((round) => round.allCpuUs);
   const perCore = cpu(ours).map((us) => 1e6 / us);
   const ratio = { better: "higher" } as const;
   return {
@@ -101,6 +103,7 @@ async function compareRates(): Promise<Figures> {
     connects_per_s_socketio: medianOf(rate(others), perSecond),
     connects_per_edge_core_s: medianOf(perCore, { ...perSecond, goal: 5_000 }),
     edge_us_per_connect: medianOf(cpu(ours), microseconds),
+    all_us_per_connect: medianOf(allCpu, microseconds),
     us_per_connect_ws: medianOf(cpu(theirs), microseconds),
     us_per_connect_socketio: medianOf(cpu(others), microseconds),
     core_vs_ws: ratioOf(cpu(theirs), cpu(ours), ratio),

@@ -17,6 +17,8 @@ export interface Accepting {
   readonly url: string;
   /** Of the process that takes the connections. */
   readonly pid: number;
+  /** Of others that have their part in it. */
+  readonly beside: readonly number[];
   readonly uids: readonly string[];
 }
 
@@ -24,6 +26,8 @@ export interface AcceptRound {
   readonly perSecond: number;
   /** Of all threads of the process that takes the connections. */
   readonly cpuUs: number;
+  /** With those beside it. */
+  readonly allCpuUs: number;
 }
 
 /** For closed connections to be forgotten. */
@@ -59,16 +63,19 @@ async function startClients({ speech, url, uids }: Accepting): Promise<WorkerPro
 }
 
 async function acceptRound(
-  { name, pid, uids }: Accepting,
+  { name, pid, beside, uids }: Accepting,
   worker: WorkerProcess,
 ): Promise<AcceptRound> {
   const startMs = performance.now();
-  const cpuBeforeMs = cpuMs(pid);
+  const besideMs = () => beside.reduce((total, each) => total + cpuMs(each), 0);
+  const [ownBeforeMs, besideBeforeMs] = [cpuMs(pid), besideMs()];
   await worker.ask("connect", { uids, from: 0 } satisfies UserRange);
-  const cpuUs = ((cpuMs(pid) - cpuBeforeMs) * 1_000) / uids.length;
+  const cpuUs = ((cpuMs(pid) - ownBeforeMs) * 1_000) / uids.length;
+  const allCpuUs = cpuUs + ((besideMs() - besideBeforeMs) * 1_000) / uids.length;
   const perSecond = (uids.length * 1_000) / (performance.now() - startMs);
-  note(`${name}: ${shown(Math.round(perSecond))}/s, ${cpuUs.toFixed(0)} µs each of its processor`);
+  const cost = `${cpuUs.toFixed(0)} µs each of its processor, ${allCpuUs.toFixed(0)} of all`;
+  note(`${name}: ${shown(Math.round(perSecond))}/s, ${cost}`);
   await worker.ask("leave");
   await delay(restMs);
-  return { perSecond, cpuUs };
+  return { perSecond, cpuUs, allCpuUs };
 }
