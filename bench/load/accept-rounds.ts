@@ -32,6 +32,8 @@ export interface AcceptRound {
 
 /** For closed connections to be forgotten. */
 const restMs = 2_000;
+/** Enough that who waits some milliseconds for an answer keeps nobody waiting. */
+const connectingMax = 256;
 
 /** By name, each round; the first one, of cold code, is left out. */
 export async function acceptRounds(
@@ -69,7 +71,7 @@ async function acceptRound(
   const startMs = performance.now();
   const besideMs = () => beside.reduce((total, each) => total + cpuMs(each), 0);
   const [ownBeforeMs, besideBeforeMs] = [cpuMs(pid), besideMs()];
-  await worker.ask("connect", { uids, from: 0 } satisfies UserRange);
+  await worker.ask("connect", { uids, from: 0, connectingMax } satisfies UserRange);
   const cpuUs = ((cpuMs(pid) - ownBeforeMs) * 1_000) / uids.length;
   const allCpuUs = cpuUs + ((besideMs() - besideBeforeMs) * 1_000) / uids.length;
   const perSecond = (uids.length * 1_000) / (performance.now() - startMs);

@@ -44,9 +44,11 @@ export interface ClientsCounts extends ArrivalCounts {
 export interface UserRange {
   readonly uids: readonly string[];
   readonly from: number;
+  /** So many are under way at once (64). */
+  readonly connectingMax?: number;
 }
 
-const connectingMax = 64;
+const connectingMaxDefault = 64;
 const tokenSeconds = 3_600;
 
 class Clients implements DeviceEvents {
@@ -67,7 +69,8 @@ class Clients implements DeviceEvents {
     this.acks = new AckBatches(options.acks);
   }
 
-  async connect({ uids, from }: UserRange): Promise<void> {
+  async connect(range: UserRange): Promise<void> {
+    const { uids, from, connectingMax = connectingMaxDefault } = range;
     let next = 0;
     const worker = async () => {
       while (next < uids.length) {

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, createSecureContext, type SecureContext } from "node:tls";
 
 export interface LeanHandlers {
   onOpen(): void;
@@ -120,10 +120,12 @@ export class LeanWebSocket {
 function socketTo({ protocol, hostname, port }: URL): Socket {
   const place = { host: hostname, port: Number(port) };
   if (protocol !== "wss:") return connect({ ...place, noDelay: true });
-  // Whose certificate it is says nothing here; one session for all would spare handshakes.
-  const socket = connectTls({ ...place, rejectUnauthorized: false });
-  return socket.setNoDelay(true);
+  // One for all: each by itself would be most of what a handshake costs here.
+  secureContext ??= createSecureContext();
+  return connectTls({ ...place, rejectUnauthorized: false, secureContext }).setNoDelay(true);
 }
+
+let secureContext: SecureContext | undefined;
 
 /** Of an answer's head that is no upgrade. */
 export function refusalIn(head: string): LeanEnd {
