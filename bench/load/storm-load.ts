@@ -27,7 +27,8 @@ export interface StormShape {
 export interface Stormed extends Returns {
   readonly attempts: number;
   readonly latencies: LatencySummary;
-  readonly lag: LoopLag;
+  /** Of the edge's loop; undefined of an edge that died. */
+  readonly lag: LoopLag | undefined;
   /** Of handshakes, as the edge counts them. */
   readonly refused: Readonly<Record<string, number>>;
 }
@@ -105,13 +106,13 @@ export class StormLoad implements AsyncDisposable {
       await until("all are back", () => this.areAllAttached(), backDeadlineMs);
     });
     if (meter !== undefined) note(`  ${cpuLine(meter.use())}`);
-    const lag = (await node?.ask<LoopLag>("lag").catch(() => undefined)) ?? { p99Ms: 0, maxMs: 0 };
+    const lag = await node?.ask<LoopLag>("lag").catch(() => undefined);
     const storms = await ask<Storm>(everybody, "stormSoFar");
     const attempts = storms.reduce((total, storm) => total + storm.attempts, 0);
     const returns = returnsOf(storms.flatMap(({ backMs }) => backMs));
     const refused = difference(await refusals(), refusedBefore);
     note(`  back: ${returnsLine(returns)}; ${attempts} attempts`);
-    note(`  loop of the edge: p99 ${lag.p99Ms.toFixed(0)}, max ${lag.maxMs.toFixed(0)} ms`);
+    if (lag !== undefined) note(`  loop of the edge: ${lagLine(lag)}`);
     note(`  refused: ${countsLine(refused)}; ends: ${countsLine(summed(storms))}`);
     return { ...returns, attempts, latencies, lag, refused };
   }
@@ -243,6 +244,10 @@ function difference(
 function countsLine(counts: Readonly<Record<string, number>>): string {
   const some = Object.entries(counts).filter(([, count]) => count > 0);
   return some.map(([name, count]) => `${count} ${name}`).join(", ") || "none";
+}
+
+function lagLine({ p99Ms, maxMs }: LoopLag): string {
+  return `p99 ${p99Ms.toFixed(0)}, max ${maxMs.toFixed(0)} ms late`;
 }
 
 function returnsLine({ count, halfS, ninetyS, allS, perSecond }: Returns): string {
