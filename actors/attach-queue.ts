@@ -2,6 +2,7 @@
  * Which connections of an edge are to be attached, and when: one queue, drained at a
  * stated pace, so that a new owner or a bus that is back is not asked for all of them in
  * one instant; and the attaches that were not answered, tried again later and later.
+ * Where many come one by one, they wait for the next tick and leave as one batch.
  *
  *   idle ──push──▶ queued ──(its turn)──▶ waiting ──settle──▶ idle
  *                    ▲                        │
@@ -71,12 +72,13 @@ export class AttachQueue {
     return this.waiting;
   }
 
-  /** To be attached when its turn comes: at once, where nobody is ahead of it. */
+  /** To be attached when its turn comes: at once, where few came just before. */
   push(connection: ConnectionId): void {
+    const { attachesPerTick, attachesAtOnce } = this.around.node.limits;
     const slot = slotOf(connection);
     this.forgetAttempts(slot);
     this.enqueue(slot, connection);
-    this.drain();
+    this.drain(attachesPerTick - attachesAtOnce);
     this.armTick();
   }
 
@@ -130,10 +132,11 @@ export class AttachQueue {
     else this.retry(connection, false);
   }
 
-  private drain(): void {
+  /** `kept`: of this tick's room, for those who come with the next tick. */
+  private drain(kept = 0): void {
     const { node, connectionAt, send } = this.around;
     if (node.bus.isConnected === false) return;
-    while (this.room > 0) {
+    while (this.room > kept) {
       const connection = this.ring.shift();
       if (connection === undefined) return;
       const slot = slotOf(connection);

@@ -19,7 +19,7 @@ import { type CpuProfile, hotFunctions, partShares } from "./harness/hot-functio
 import { latencyLine } from "./harness/latency.js";
 import { cpuLine } from "./harness/process-usage.js";
 import { bench, type Figures, note } from "./harness/report.js";
-import type { AckPolicy } from "./load/clients.js";
+import type { AckPolicy } from "./load/ack-batches.js";
 import { Lane, type Rates } from "./load/lane.js";
 import { BareUnderLoad, BelfryUnderLoad } from "./load/system-under-load.js";
 

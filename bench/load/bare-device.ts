@@ -1,7 +1,7 @@
 /** A device of the bare pipeline: a frame is a number and the body, an ack the number. */
 import { bodyOf } from "./body.js";
 import type { Device, DeviceEvents } from "./device.js";
-import { LeanWebSocket } from "./lean-websocket.js";
+import { endLine, LeanWebSocket } from "./lean-websocket.js";
 
 export class BareDevice implements Device {
   unacked = 0;
@@ -22,9 +22,9 @@ export class BareDevice implements Device {
           this.seq = frame.readUInt32BE(0);
           events.onMessage(this, bodyOf(frame));
         },
-        onClose: (reason) => {
-          if (isReady) events.onLost(reason);
-          else reject(new Error(reason));
+        onClose: (end) => {
+          if (isReady) events.onLost(endLine(end));
+          else reject(new Error(endLine(end)));
         },
       });
     });

@@ -8,9 +8,16 @@ import { clientKinds, protocolVersion, serverKinds } from "../../src/protocol/fr
 import type { Position } from "../../src/protocol/position.js";
 import { bodyOf } from "./body.js";
 import type { Device, DeviceEvents } from "./device.js";
-import { LeanWebSocket } from "./lean-websocket.js";
+import { endLine, type LeanEnd, LeanWebSocket } from "./lean-websocket.js";
 
 const messageStart = 0x98;
+
+/** What a device that was connected before says of it. */
+export interface Earlier {
+  readonly position: Position | undefined;
+  /** Counts its connections. */
+  readonly connect: number;
+}
 
 export class BelfryDevice implements Device {
   unacked = 0;
@@ -20,12 +27,14 @@ export class BelfryDevice implements Device {
   private seq = 0;
   private isServed = false;
   private isResending = false;
+  private ended: LeanEnd | undefined;
   private settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
 
   constructor(
     url: string,
     private readonly token: string,
     private readonly events: DeviceEvents,
+    private readonly earlier?: Earlier,
   ) {
     this.ready = new Promise((resolve, reject) => {
       this.settle = { resolve, reject };
@@ -33,7 +42,7 @@ export class BelfryDevice implements Device {
     this.socket = new LeanWebSocket(new URL(url), "belfry.v1", {
       onOpen: () => this.sayHello(),
       onFrame: (frame) => this.onFrame(frame),
-      onClose: (reason) => this.onClose(reason),
+      onClose: (end) => this.onClose(end),
     });
   }
 
@@ -45,8 +54,27 @@ export class BelfryDevice implements Device {
     this.socket.destroy();
   }
 
+  /** As when the way to the edge breaks. */
+  cut(): void {
+    this.socket.cut();
+  }
+
+  /** How it ended; undefined while it has not. */
+  get end(): LeanEnd | undefined {
+    return this.ended;
+  }
+
+  get position(): Position {
+    return { generation: this.generation, seq: this.seq };
+  }
+
   private sayHello(): void {
-    const hello = { v: protocolVersion, token: this.token, device: "bench", platform: "node" };
+    const { position, connect } = this.earlier ?? {};
+    const hello = {
+      ...{ v: protocolVersion, token: this.token, device: "bench", platform: "node" },
+      ...(connect === undefined ? {} : { connect }),
+      ...(position === undefined ? {} : { position: [position.generation, position.seq] }),
+    };
     this.send([clientKinds.hello, hello]);
   }
 
@@ -110,9 +138,10 @@ export class BelfryDevice implements Device {
     }
   }
 
-  private onClose(reason: string): void {
-    if (this.isServed) this.events.onLost(reason);
-    else this.settle?.reject(new Error(reason));
+  private onClose(end: LeanEnd): void {
+    this.ended = end;
+    if (this.isServed) this.events.onLost(endLine(end));
+    else this.settle?.reject(new Error(endLine(end)));
   }
 
   private send(frame: readonly unknown[]): void {

@@ -7,21 +7,20 @@ import { JwtTokens } from "../../src/drivers/jwt-tokens.js";
 import type { AppSecret } from "../../src/ports/tokens.js";
 import { Latencies, type LatencySummary, sharedMs } from "../harness/latency.js";
 import { serve } from "../harness/worker-process.js";
+import { AckBatches, type AckPolicy } from "./ack-batches.js";
 import { ArrivalCheck, type ArrivalCounts } from "./arrival-check.js";
 import { BareDevice } from "./bare-device.js";
 import { BelfryDevice } from "./belfry-device.js";
 import { readBody } from "./body.js";
 import type { Device, DeviceEvents } from "./device.js";
-
-/** When a device acknowledges: after so many messages, or so long after the first of them. */
-export interface AckPolicy {
-  readonly messagesMax: number;
-  readonly delayMs: number;
-}
+import { GreetedDevice, greetings } from "./greeted-device.js";
 
 export interface ClientsOptions {
-  /** belfry: hello with a token. bare: the user's number in the path, no more. */
-  readonly speech: "belfry" | "bare";
+  /**
+   * belfry: hello with a token. bare: the user's number in the path, no more. The others are
+   * of servers that are compared with: the same token as they take it.
+   */
+  readonly speech: "belfry" | "bare" | keyof typeof greetings;
   /** Users take them in turn. */
   readonly urls: readonly string[];
   readonly app: string;
@@ -45,33 +44,33 @@ export interface ClientsCounts extends ArrivalCounts {
 export interface UserRange {
   readonly uids: readonly string[];
   readonly from: number;
+  /** So many are under way at once (64). */
+  readonly connectingMax?: number;
 }
 
-const connectingMax = 64;
-const ackTickMs = 5;
+const connectingMaxDefault = 64;
 const tokenSeconds = 3_600;
 
 class Clients implements DeviceEvents {
-  private readonly devices: Device[] = [];
+  private devices: Device[] = [];
+  private readonly signed = new Map<string, string>();
   private readonly check = new ArrivalCheck();
   private readonly latencies = new Latencies();
   private readonly tokens = new JwtTokens({ find: () => undefined });
-  private ackQueue: { device: Device; dueMs: number }[] = [];
-  private acks: AckPolicy;
+  private readonly acks: AckBatches;
   private connected = 0;
   private delivered = 0;
-  private acked = 0;
   private frameErrors = 0;
   private lost = 0;
   private firstLoss = "";
   private isClosing = false;
 
   constructor(private readonly options: ClientsOptions) {
-    this.acks = options.acks;
-    setInterval(() => this.flushAcks(), ackTickMs);
+    this.acks = new AckBatches(options.acks);
   }
 
-  async connect({ uids, from }: UserRange): Promise<void> {
+  async connect(range: UserRange): Promise<void> {
+    const { uids, from, connectingMax = connectingMaxDefault } = range;
     let next = 0;
     const worker = async () => {
       while (next < uids.length) {
@@ -83,16 +82,26 @@ class Clients implements DeviceEvents {
   }
 
   private async connectOne(user: number, uid: string): Promise<void> {
-    const { speech, urls, app, secret } = this.options;
+    const { speech, urls } = this.options;
     const url = urls[user % urls.length] ?? "";
     if (speech === "bare") {
       await this.add(new BareDevice(url, user, this));
       return;
     }
+    const token = this.signed.get(uid) ?? (await this.sign(uid));
+    if (speech === "belfry") await this.add(new BelfryDevice(url, token, this));
+    else await this.add(new GreetedDevice(url, token, greetings[speech], this));
+  }
+
+  private sign(uid: string): Promise<string> {
+    const { app, secret } = this.options;
     const exp = Math.floor(Date.now() / 1_000) + tokenSeconds;
-    const claims = { app, sub: uid, exp, jti: uid };
-    const token = await this.tokens.sign(claims, secret);
-    await this.add(new BelfryDevice(url, token, this));
+    return this.tokens.sign({ app, sub: uid, exp, jti: uid }, secret);
+  }
+
+  /** Before they connect, so that it takes none of that time. */
+  async signAll(uids: readonly string[]): Promise<void> {
+    for (const uid of uids) this.signed.set(uid, await this.sign(uid));
   }
 
   private async add(device: Device): Promise<void> {
@@ -106,25 +115,16 @@ class Clients implements DeviceEvents {
     this.check.note(user, number);
     this.latencies.record(sharedMs() - dueMs);
     this.delivered++;
-    this.ackLater(device);
+    this.acks.note(device);
   }
 
   onRepeat(device: Device): void {
-    this.ackLater(device);
-  }
-
-  private ackLater(device: Device): void {
-    device.unacked++;
-    const { messagesMax, delayMs } = this.acks;
-    if (device.unacked >= messagesMax) this.ack(device);
-    else if (device.unacked === 1) {
-      this.ackQueue.push({ device, dueMs: performance.now() + delayMs });
-    }
+    this.acks.note(device);
   }
 
   /** For what comes from now on; call it when nothing waits for its ack. */
   setAcks(acks: AckPolicy): void {
-    this.acks = acks;
+    this.acks.policy = acks;
   }
 
   onFrameError(): void {
@@ -138,27 +138,9 @@ class Clients implements DeviceEvents {
     if (this.lost === 1) this.firstLoss = reason;
   }
 
-  private ack(device: Device): void {
-    this.acked += device.unacked;
-    device.unacked = 0;
-    device.sendAck();
-  }
-
-  /** All wait equally long, so the queue is in the order of its times. */
-  private flushAcks(): void {
-    const nowMs = performance.now();
-    let taken = 0;
-    for (const { device, dueMs } of this.ackQueue) {
-      if (dueMs > nowMs) break;
-      taken++;
-      // Acked meanwhile because there were many.
-      if (device.unacked > 0) this.ack(device);
-    }
-    if (taken > 0) this.ackQueue = this.ackQueue.slice(taken);
-  }
-
   counts(): ClientsCounts {
-    const { connected, delivered, acked, frameErrors, lost, firstLoss } = this;
+    const { connected, delivered, frameErrors, lost, firstLoss } = this;
+    const { acked } = this.acks;
     const own = { connected, delivered, acked, frameErrors, lost, firstLoss };
     return { atMs: sharedMs(), ...own, ...this.check.counts() };
   }
@@ -175,6 +157,15 @@ class Clients implements DeviceEvents {
     this.isClosing = true;
     for (const device of this.devices) device.close();
   }
+
+  /** Others may connect afterwards; resolves when all are gone from here. */
+  async leave(): Promise<void> {
+    this.close();
+    await new Promise((resolve) => setImmediate(resolve));
+    this.devices = [];
+    this.connected = 0;
+    this.isClosing = false;
+  }
 }
 
 let clients: Clients | undefined;
@@ -188,7 +179,9 @@ serve({
   setUp(options: ClientsOptions) {
     clients = new Clients(options);
   },
+  signAll: (uids: readonly string[]) => current().signAll(uids),
   connect: (range: UserRange) => current().connect(range),
+  leave: () => current().leave(),
   counts: () => current().counts(),
   setAcks: (acks: AckPolicy) => current().setAcks(acks),
   startLatencies: () => current().startLatencies(),

@@ -8,7 +8,8 @@ import { until } from "../../test/support/until.js";
 import type { LatencySummary } from "../harness/latency.js";
 import { CpuMeter, type CpuUse } from "../harness/process-usage.js";
 import { WorkerProcess } from "../harness/worker-process.js";
-import type { AckPolicy, ClientsCounts, ClientsOptions, UserRange } from "./clients.js";
+import type { AckPolicy } from "./ack-batches.js";
+import type { ClientsCounts, ClientsOptions, UserRange } from "./clients.js";
 import type { PublisherCounts, PublisherOptions } from "./publisher.js";
 import { app, type SystemUnderLoad, secret } from "./system-under-load.js";
 

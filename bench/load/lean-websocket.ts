@@ -1,40 +1,52 @@
 /**
  * A WebSocket client (RFC 6455) that costs as little as one can: the load must not
- * take the processor that the platform under load needs. Binary frames only, none
- * fragmented; the mask is zero, which the RFC's rule on form allows to be any.
+ * take the processor that the platform under load needs. No fragmented frames; the
+ * mask is zero, which the RFC's rule on form allows to be any.
  */
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
+import { connect as connectTls, createSecureContext, type SecureContext } from "node:tls";
 
 export interface LeanHandlers {
   onOpen(): void;
   /** `frame` is valid during the call only. */
   onFrame(frame: Buffer): void;
-  /** `reason` of a close frame, or what the socket says. */
-  onClose(reason: string): void;
+  onClose(end: LeanEnd): void;
+}
+
+export interface LeanEnd {
+  /** Of a close frame; 1006 where none came. */
+  readonly code: number;
+  /** Of a close frame, the status line of a refusal, or what the socket says. */
+  readonly reason: string;
+  /** The header of a refusal. */
+  readonly retryAfter?: string;
 }
 
 const headerEnd = Buffer.from("\r\n\r\n");
+const textOpcode = 1;
 const binaryOpcode = 2;
 const closeOpcode = 8;
+const noCloseFrame = 1006;
+const retryAfterHeader = /\r\nretry-after: *([^\r]*)/i;
 
 export class LeanWebSocket {
   private readonly socket: Socket;
   private rest: Buffer | undefined;
   private isOpen = false;
-  private reason = "the socket ended";
+  private ended: LeanEnd = { code: noCloseFrame, reason: "the socket ended" };
 
   constructor(
     url: URL,
     protocol: string | undefined,
     private readonly handlers: LeanHandlers,
   ) {
-    this.socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true });
+    this.socket = socketTo(url);
     this.socket.on("data", (bytes: Buffer) => this.onData(bytes));
-    this.socket.once("error", (error) => {
-      this.reason = error.message;
+    this.socket.once("error", (error: NodeJS.ErrnoException) => {
+      this.ended = { code: noCloseFrame, reason: error.code ?? error.message };
     });
-    this.socket.once("close", () => handlers.onClose(this.reason));
+    this.socket.once("close", () => handlers.onClose(this.ended));
     this.socket.write(upgradeRequest(url, protocol));
   }
 
@@ -43,8 +55,17 @@ export class LeanWebSocket {
     this.socket.write(clientFrame(payload));
   }
 
+  sendText(text: string): void {
+    this.socket.write(clientFrame(Buffer.from(text), textOpcode));
+  }
+
   destroy(): void {
     this.socket.destroy();
+  }
+
+  /** As when the way to the server breaks: a reset, and nothing said before. */
+  cut(): void {
+    this.socket.resetAndDestroy();
   }
 
   private onData(bytes: Buffer): void {
@@ -61,9 +82,9 @@ export class LeanWebSocket {
   private takeUpgrade(data: Buffer): number {
     const end = data.indexOf(headerEnd);
     if (end < 0) return 0;
-    const status = data.toString("latin1", 0, data.indexOf("\r\n"));
-    if (!status.startsWith("HTTP/1.1 101")) {
-      this.reason = status;
+    const head = data.toString("latin1", 0, end + 2);
+    if (!head.startsWith("HTTP/1.1 101")) {
+      this.ended = refusalIn(head);
       this.socket.destroy();
       return data.length;
     }
@@ -86,14 +107,35 @@ export class LeanWebSocket {
   }
 
   private onFrame(opcode: number, payload: Buffer): void {
-    if (opcode === binaryOpcode) {
+    if (opcode === binaryOpcode || opcode === textOpcode) {
       this.handlers.onFrame(payload);
     } else if (opcode === closeOpcode) {
-      const code = payload.length < 2 ? "" : payload.readUInt16BE(0);
-      this.reason = `closed ${code} ${payload.toString("utf8", 2)}`;
+      const code = payload.length < 2 ? noCloseFrame : payload.readUInt16BE(0);
+      this.ended = { code, reason: payload.toString("utf8", 2) };
       this.socket.destroy();
     }
   }
+}
+
+function socketTo({ protocol, hostname, port }: URL): Socket {
+  const place = { host: hostname, port: Number(port) };
+  if (protocol !== "wss:") return connect({ ...place, noDelay: true });
+  // One for all: each by itself would be most of what a handshake costs here.
+  secureContext ??= createSecureContext();
+  return connectTls({ ...place, rejectUnauthorized: false, secureContext }).setNoDelay(true);
+}
+
+let secureContext: SecureContext | undefined;
+
+/** Of an answer's head that is no upgrade. */
+export function refusalIn(head: string): LeanEnd {
+  const reason = head.slice(0, head.indexOf("\r\n"));
+  const [, retryAfter] = retryAfterHeader.exec(head) ?? [];
+  return { code: noCloseFrame, reason, ...(retryAfter === undefined ? {} : { retryAfter }) };
+}
+
+export function endLine({ code, reason }: LeanEnd): string {
+  return code === noCloseFrame ? reason : `closed ${code} ${reason}`;
 }
 
 function upgradeRequest(url: URL, protocol: string | undefined): string {
@@ -120,11 +162,11 @@ export function frameSize(data: Buffer, at: number): { headBytes: number; payloa
   return { headBytes, payloadBytes };
 }
 
-export function clientFrame(payload: Uint8Array): Buffer {
+export function clientFrame(payload: Uint8Array, opcode = binaryOpcode): Buffer {
   const isShort = payload.length < 126;
   const headBytes = isShort ? 6 : 8;
   const frame = Buffer.allocUnsafe(headBytes + payload.length);
-  frame[0] = 0x80 | binaryOpcode;
+  frame[0] = 0x80 | opcode;
   frame[1] = 0x80 | (isShort ? payload.length : 126);
   if (!isShort) frame.writeUInt16BE(payload.length, 2);
   frame.writeUInt32BE(0, headBytes - 4);

@@ -8,7 +8,8 @@
 import { connect, type Msg, type NatsConnection } from "@nats-io/transport-node";
 import { sharedMs } from "../harness/latency.js";
 import { serve } from "../harness/worker-process.js";
-import { newCommand, writeBody } from "./body.js";
+import type { Pushed } from "./arrival-check.js";
+import { bodyOf, newCommand, readBody, writeBody } from "./body.js";
 
 export interface PublisherOptions {
   readonly url: string;
@@ -45,6 +46,8 @@ type Load =
 const openLoopTickMs = 1;
 /** Beyond, the platform is so far behind that the latencies say nothing any more. */
 const inFlightMax = 100_000;
+/** Beyond, a bench that compares each number has nothing to say. */
+const refusalsMax = 1_000_000;
 
 class Publisher {
   private readonly slots: Slot[] = [];
@@ -59,6 +62,8 @@ class Publisher {
   private refused = 0;
   private longestAnswerMs = 0;
   private firstRefusal = "";
+  /** User and number of each. */
+  private readonly refusals: (readonly [number, number])[] = [];
 
   constructor(
     private readonly client: NatsConnection,
@@ -66,7 +71,8 @@ class Publisher {
   ) {
     this.subjects = options.uids.map((uid) => `push.${options.app}.user.${uid}`);
     this.numbers = new Uint32Array(options.uids.length);
-    this.replyPrefix = `${options.inboxPrefix}.bench.`;
+    // Of this process alone: others of the app hear what comes to its inboxes, too.
+    this.replyPrefix = `${options.inboxPrefix}.bench-${process.pid}.`;
     client.subscribe(`${this.replyPrefix}*`, {
       callback: (error, message) => {
         if (error === null) this.onAnswer(message);
@@ -145,13 +151,25 @@ class Publisher {
       const tookMs = sharedMs() - (this.slots[slot]?.dueMs ?? 0);
       if (tookMs > this.longestAnswerMs) this.longestAnswerMs = tookMs;
     } else {
-      this.noteRefusal(message);
+      this.noteRefusal(message, slot);
     }
     if (this.load.kind === "closed") this.push(sharedMs());
   }
 
-  private noteRefusal(message: Msg): void {
+  /** What of all that was sent is owed: all but what was refused or has no answer yet. */
+  pushed(): Pushed {
+    if (this.refused > refusalsMax) throw new Error(`more than ${refusalsMax} pushes refused`);
+    const free = new Set(this.free);
+    const open = this.slots.filter((_, at) => !free.has(at)).map(namedIn);
+    return { sent: this.numbers, notAccepted: [...this.refusals, ...open] };
+  }
+
+  private noteRefusal(message: Msg, slot: number): void {
     this.refused++;
+    const refused = this.slots[slot];
+    if (refused !== undefined && this.refusals.length < refusalsMax) {
+      this.refusals.push(namedIn(refused));
+    }
     if (this.firstRefusal !== "") return;
     // No data: nobody listened on the subject.
     this.firstRefusal = message.data.length === 0 ? "no responders" : message.string();
@@ -166,6 +184,11 @@ class Publisher {
     this.random = value;
     return (value >>> 0) % this.subjects.length;
   }
+}
+
+function namedIn({ command }: Slot): readonly [number, number] {
+  const { user, number } = readBody(bodyOf(command));
+  return [user, number];
 }
 
 const trueByte = 0xc3;
@@ -194,6 +217,7 @@ serve({
   startOpen: (perSecond: number) => current().startOpen(perSecond),
   stop: () => current().stop(),
   counts: () => current().counts(),
+  pushed: () => current().pushed(),
   pushToEach: () => current().pushToEach(),
   resetLongest: () => current().resetLongest(),
   close: () => current().close(),

@@ -44,8 +44,9 @@ export class BelfryUnderLoad implements SystemUnderLoad {
   static async start(
     preload?: string,
     nodes: readonly string[] = ["a", "b"],
+    settings: Readonly<Record<string, string>> = {},
   ): Promise<BelfryUnderLoad> {
-    const environment = imported(preload);
+    const environment = { ...imported(preload), ...settings };
     const folder = temporaryFolder();
     // BENCH_RECEIPTS=1: services are told of each message that it was stored and acked.
     const events = process.env["BENCH_RECEIPTS"] === "1" ? { receipts: true } : {};

@@ -8,7 +8,8 @@ import type { Bus } from "../../src/runtime/ports.js";
 import { SeededRandom } from "../sim/seeded-random.js";
 import { VirtualClock } from "../support/virtual-clock.js";
 
-const { attachesPerTick, attachRetryMs, attachRetryMsMax, connectionsMax } = defaultLimits;
+const { attachesAtOnce, attachesPerTick } = defaultLimits;
+const { attachRetryMs, attachRetryMsMax, connectionsMax } = defaultLimits;
 
 class Bench {
   readonly clock = new VirtualClock();
@@ -54,24 +55,43 @@ class Bench {
 }
 
 describe("an edge's attaches", () => {
-  test("go at once where nobody is ahead, and then at the stated pace, in order, once each", () => {
+  test("go a few at once, and then at the stated pace, in order, once each", () => {
     const bench = new Bench();
     const connections = bench.openAll(connectionsMax);
     for (const connection of connections) bench.queue.push(connection);
     for (const connection of connections) bench.queue.push(connection);
-    assert.equal(bench.sent.length, attachesPerTick);
+    assert.equal(bench.sent.length, attachesAtOnce);
     bench.clock.advance(2_000);
     // Those that went at once were due once more.
-    const wanted = [...connections, ...connections.slice(0, attachesPerTick)];
+    const wanted = [...connections, ...connections.slice(0, attachesAtOnce)];
     assert.deepEqual(bench.sentTo, wanted);
-    const tookMs = (bench.sent.at(-1)?.atMs ?? 0) - (bench.sent[0]?.atMs ?? 0);
-    assert.equal(tookMs, 10 * (wanted.length / attachesPerTick - 1));
-    for (let atMs = 0; atMs < tookMs; atMs += 10) {
-      const inTick = bench.sent.filter((one) => one.atMs === (bench.sent[0]?.atMs ?? 0) + atMs);
+    const startMs = bench.sent[0]?.atMs ?? 0;
+    const tookMs = (bench.sent.at(-1)?.atMs ?? 0) - startMs;
+    assert.equal(tookMs, 10 * Math.ceil((wanted.length - attachesAtOnce) / attachesPerTick));
+    for (let atMs = 10; atMs <= tookMs; atMs += 10) {
+      const inTick = bench.sent.filter((one) => one.atMs === startMs + atMs);
       assert.equal(inTick.length, attachesPerTick);
     }
     assert.equal(bench.queue.queued, 0);
     assert.equal(bench.clock.pendingTimers, 0, "an edge at rest has no timer");
+  });
+
+  test("that come one by one and fast leave together; after a pause nobody waits", () => {
+    const bench = new Bench();
+    const connections = bench.openAll(51);
+    for (const connection of connections.slice(0, 50)) {
+      bench.queue.push(connection);
+      bench.clock.advance(0.5);
+    }
+    bench.clock.advance(10);
+    assert.deepEqual(bench.sentTo, connections.slice(0, 50));
+    // Each tick's first ones at once, what came behind them as one.
+    const instants = new Set(bench.sent.map(({ atMs }) => atMs));
+    assert.ok(instants.size <= 3 * (attachesAtOnce + 1), `${instants.size} instants`);
+    bench.clock.advance(100);
+    const last = connections[50] as ConnectionId;
+    bench.queue.push(last);
+    assert.equal(bench.sentTo.at(-1), last);
   });
 
   test("come later and later while nobody answers, apart from one another, up to a bound", () => {
