@@ -7,6 +7,9 @@
  *
  * The frame goes behind what was sent before it; what is sent after it, and what the client
  * does not ack before it leaves, its session sends again where it attaches next.
+ *
+ * While no other edge takes clients it holds: nobody is told or closed, and whoever comes is
+ * let in, for an edge in drain is better than none.
  */
 import { type ConnectionId, type HandshakeRefusal, slotOf } from "../src/ports/edge-transport.js";
 import { directiveFrame, encodeFrame } from "../src/protocol/frames.js";
@@ -26,9 +29,11 @@ export interface DrainSurroundings {
   startTick(delayMs: number): void;
 }
 
-const tickMs = 50;
+/** So often that those who are told in one tick are no burst for the edges that take them. */
+const tickMs = 10;
 const inDrain: HandshakeRefusal = {
-  ...{ status: 503, reason: "the edge is in drain", retryAfterSeconds: 5 },
+  // The least there is: this hint keeps a client from the other edges as well.
+  ...{ status: 503, reason: "the edge is in drain", retryAfterSeconds: 1 },
 };
 
 export class EdgeDrain {
@@ -49,7 +54,7 @@ export class EdgeDrain {
 
   /** Of a handshake; undefined where it may be let in. */
   refusal(): HandshakeRefusal | undefined {
-    if (this.pace === undefined) return undefined;
+    if (this.pace === undefined || this.isHeld) return undefined;
     this.refusedCount++;
     return inDrain;
   }
@@ -76,10 +81,22 @@ export class EdgeDrain {
     const { pace } = this;
     if (pace === undefined) return;
     const nowMs = this.edge.node.clock.monotonicMs();
+    if (this.isHeld) {
+      // Whoever was told stays: they are told again when there is somewhere to go.
+      this.pace = { ...pace, sinceMs: nowMs };
+      this.toldAtThisPace = 0;
+      this.told.clear();
+      this.arm();
+      return;
+    }
     this.tellNext(Math.floor(((nowMs - pace.sinceMs) * pace.perSecond) / 1_000), nowMs);
     this.closeOverdue(nowMs);
     // Also with nobody left: a handshake that was let in before may yet become a connection.
     this.arm();
+  }
+
+  private get isHeld(): boolean {
+    return !this.surroundings.dispatcher.isAnybodyElse;
   }
 
   private arm(): void {
@@ -126,6 +143,7 @@ export class EdgeDrain {
   inspect(): Record<string, unknown> {
     return {
       perSecond: this.pace?.perSecond ?? null,
+      isHeld: this.pace !== undefined && this.isHeld,
       told: this.toldCount,
       leaving: this.told.size,
       overdue: this.overdueCount,

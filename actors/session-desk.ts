@@ -20,6 +20,8 @@ export interface SessionDesk extends Outlet {
   /** A device was attached, or went: services may want to be told. */
   noteConnected(): void;
   noteDisconnected(): void;
+  /** When a device was last here has changed: to be stored with what comes, or at the end. */
+  noteSeen(): void;
   /** Everything that was ever given out is on disk. */
   readonly isSettled: boolean;
   /** The session as the delivery journal names it. */

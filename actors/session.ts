@@ -109,6 +109,8 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   /** Erases the user; not on disk yet. Before it is written it is the next that is. */
   private erasure: PendingWrite | "next" | undefined = undefined;
   private isAckWaitArmed = false;
+  /** When devices were last here is stored before this is forgotten: most are back before. */
+  private isSeenStored = true;
   private isFreezing = false;
 
   constructor(readonly context: ShardContext) {
@@ -155,7 +157,10 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   }
 
   protected override mayPassivate(): boolean {
-    return this.isSettled && !this.isAnybodyConnected;
+    if (!this.isSettled || this.isAnybodyConnected) return false;
+    if (this.isSeenStored || this.isErasing || !this.mayServe) return true;
+    this.write().isRecordDue = true;
+    return false;
   }
 
   /** Who was connected is known to this instance only: after a crash the edges attach again. */
@@ -306,6 +311,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     const erased = loadedInbox instanceof Inbox ? loadedInbox : undefined;
     this.loadedInbox = new Inbox(undefined, context.node, generationFloor, erased);
     this.devices = noDevices;
+    this.isSeenStored = true;
     this.announced = undefined;
   }
 
@@ -413,6 +419,10 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
     if (edge !== undefined) this.tell(edge as Address, message);
   }
 
+  noteSeen(): void {
+    this.isSeenStored = false;
+  }
+
   noteAttempt(): void {
     this.write().isRecordDue = true;
   }
@@ -440,6 +450,7 @@ export class Session extends Actor<SessionMessage> implements SessionDesk, Prese
   /** As it stands when the group takes the write that wants it. */
   toRecord(): SessionRecord {
     const { inbox, devices } = this;
+    this.isSeenStored = true;
     const announced = this.announced?.announced;
     return {
       generation: inbox.generation,

@@ -4,6 +4,7 @@ import {
   type ConnectionId,
   connectionId,
   type EdgeTransport,
+  type HandshakeRefusal,
   type ListenAddress,
   type TransportHandlers,
 } from "../../src/ports/edge-transport.js";
@@ -65,6 +66,13 @@ export class BenchEdge implements EdgeTransport {
 
   async stopListening(): Promise<void> {
     this.handlers = undefined;
+  }
+
+  /** What a handshake is refused with; undefined where it is let in. */
+  shake(): HandshakeRefusal | undefined {
+    const { handlers } = this;
+    if (handlers === undefined) throw new Error("nobody listens");
+    return handlers.onUpgrade({ remoteAddress: "", origin: undefined, forwardedFor: undefined });
   }
 
   /** A client of `uid` that acks all it is sent. `again`: what a later hello says beside. */
