@@ -30,7 +30,7 @@ export interface DrainSurroundings {
 }
 
 /** So often that those who are told in one tick are no burst for the edges that take them. */
-const tickMs = 10;
+const tickMs = 20;
 const inDrain: HandshakeRefusal = {
   // The least there is: this hint keeps a client from the other edges as well.
   ...{ status: 503, reason: "the edge is in drain", retryAfterSeconds: 1 },
@@ -43,6 +43,7 @@ export class EdgeDrain {
   private isTicking = false;
   /** Since when, in that order; they leave it as they leave the edge, so connections bound it. */
   private readonly told = new Map<ConnectionId, number>();
+  /** Of this drain, like those below. */
   private toldCount = 0;
   private overdueCount = 0;
   private refusedCount = 0;
@@ -67,6 +68,11 @@ export class EdgeDrain {
       this.pace = undefined;
       this.told.clear();
       return;
+    }
+    if (this.pace === undefined) {
+      this.toldCount = 0;
+      this.overdueCount = 0;
+      this.refusedCount = 0;
     }
     this.pace = { perSecond, sinceMs: this.edge.node.clock.monotonicMs() };
     this.arm();
