@@ -10,8 +10,8 @@ export interface LeanHandlers {
   onOpen(): void;
   /** `frame` is valid during the call only. */
   onFrame(frame: Buffer): void;
-  /** `reason` of a close frame, or what the socket says. */
-  onClose(reason: string): void;
+  /** `reason` of a close frame, or what the socket says; `code` where the other end gave one. */
+  onClose(reason: string, code?: number): void;
 }
 
 const headerEnd = Buffer.from("\r\n\r\n");
@@ -23,6 +23,7 @@ export class LeanWebSocket {
   private rest: Buffer | undefined;
   private isOpen = false;
   private reason = "the socket ended";
+  private code: number | undefined;
 
   constructor(
     url: URL,
@@ -34,13 +35,20 @@ export class LeanWebSocket {
     this.socket.once("error", (error) => {
       this.reason = error.message;
     });
-    this.socket.once("close", () => handlers.onClose(this.reason));
+    this.socket.once("close", () => handlers.onClose(this.reason, this.code));
     this.socket.write(upgradeRequest(url, protocol));
   }
 
   /** At most 64 KiB. */
   send(payload: Uint8Array): void {
     this.socket.write(clientFrame(payload));
+  }
+
+  /** Behind what was sent; the other end hangs up. */
+  close(code: number): void {
+    const payload = Buffer.allocUnsafe(2);
+    payload.writeUInt16BE(code, 0);
+    this.socket.end(clientFrame(payload, closeOpcode));
   }
 
   destroy(): void {
@@ -89,8 +97,8 @@ export class LeanWebSocket {
     if (opcode === binaryOpcode) {
       this.handlers.onFrame(payload);
     } else if (opcode === closeOpcode) {
-      const code = payload.length < 2 ? "" : payload.readUInt16BE(0);
-      this.reason = `closed ${code} ${payload.toString("utf8", 2)}`;
+      if (payload.length >= 2) this.code = payload.readUInt16BE(0);
+      this.reason = `closed ${this.code ?? ""} ${payload.toString("utf8", 2)}`;
       this.socket.destroy();
     }
   }
@@ -120,11 +128,11 @@ export function frameSize(data: Buffer, at: number): { headBytes: number; payloa
   return { headBytes, payloadBytes };
 }
 
-export function clientFrame(payload: Uint8Array): Buffer {
+export function clientFrame(payload: Uint8Array, opcode = binaryOpcode): Buffer {
   const isShort = payload.length < 126;
   const headBytes = isShort ? 6 : 8;
   const frame = Buffer.allocUnsafe(headBytes + payload.length);
-  frame[0] = 0x80 | binaryOpcode;
+  frame[0] = 0x80 | opcode;
   frame[1] = 0x80 | (isShort ? payload.length : 126);
   if (!isShort) frame.writeUInt16BE(payload.length, 2);
   frame.writeUInt32BE(0, headBytes - 4);
