@@ -284,8 +284,14 @@ export class Connection extends Actor<ConnectionMessage> {
       start: attachOptions?.start ?? "new",
       ...(taken === undefined ? {} : { taken }),
       ...(wasSent ? { sent: { generation, seq: this.sentSeq } } : {}),
+      ...(this.epoch !== 0 && this.epoch === this.ownerEpoch ? { isServed: true as const } : {}),
     });
     this.edge.attaches.retry(this.id, isSent);
+  }
+
+  private get ownerEpoch(): number | undefined {
+    const { shard } = this;
+    return shard === undefined ? undefined : this.edge.node.view.ownerOf(shard)?.epoch;
   }
 
   private onAttached({ epoch, base }: Attached): void {

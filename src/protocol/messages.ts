@@ -114,6 +114,8 @@ export interface Attach extends ConnectionRef {
   readonly taken?: Position;
   /** What this very connection was already sent by an earlier owner. */
   readonly sent?: Position;
+  /** It was served by this very owner, and is deaf to it until it is answered again. */
+  readonly isServed?: true;
 }
 
 /** (wire) */
