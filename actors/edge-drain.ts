@@ -114,7 +114,9 @@ export class EdgeDrain {
   /** Up to `due` at this pace, in one round over the slots at most. */
   private tellNext(due: number, nowMs: number): void {
     const { edge, told } = this;
-    const slots = edge.slotCount;
+    // Once all are told, and for as long as the drain lasts, there is nothing to look for.
+    const isAnyoneUntold = edge.node.transport.connectionCount > told.size;
+    const slots = isAnyoneUntold ? edge.slotCount : 0;
     for (let visited = 0; visited < slots && this.toldAtThisPace < due; visited++) {
       const connection = edge.greetedAt(this.cursor++ % slots);
       if (connection === undefined || told.has(connection)) continue;
