@@ -55,6 +55,8 @@ class Clients implements DeviceEvents {
   private readonly devices: Device[] = [];
   private readonly check = new ArrivalCheck();
   private readonly latencies = new Latencies();
+  /** Since it was asked for last. */
+  private readonly lately = new Latencies();
   private readonly tokens = new JwtTokens({ find: () => undefined });
   private ackQueue: { device: Device; dueMs: number }[] = [];
   private acks: AckPolicy;
@@ -104,7 +106,9 @@ class Clients implements DeviceEvents {
   onMessage(device: Device, body: Buffer): void {
     const { user, number, dueMs } = readBody(body);
     this.check.note(user, number);
-    this.latencies.record(sharedMs() - dueMs);
+    const tookMs = sharedMs() - dueMs;
+    this.latencies.record(tookMs);
+    this.lately.record(tookMs);
     this.delivered++;
     this.ackLater(device);
   }
@@ -165,6 +169,13 @@ class Clients implements DeviceEvents {
 
   startLatencies(): void {
     this.latencies.reset();
+    this.lately.reset();
+  }
+
+  takeLately(): LatencySummary {
+    const summary = this.lately.summary();
+    this.lately.reset();
+    return summary;
   }
 
   latencySummary(): LatencySummary {
@@ -193,5 +204,6 @@ serve({
   setAcks: (acks: AckPolicy) => current().setAcks(acks),
   startLatencies: () => current().startLatencies(),
   latencies: () => current().latencySummary(),
+  takeLately: () => current().takeLately(),
   close: () => current().close(),
 });

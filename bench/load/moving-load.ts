@@ -13,6 +13,7 @@ import type { PublisherCounts, PublisherOptions } from "./publisher.js";
 import { app, type BelfryUnderLoad, secret } from "./system-under-load.js";
 
 const settleMs = 60_000;
+const tellEveryMs = 5_000;
 
 export interface MovingShape {
   /** All come to the first node's edge. */
@@ -85,7 +86,8 @@ export class MovingLoad implements AsyncDisposable {
     await Promise.all(nodes.map((node) => node.ask("startLoopLag")));
     await this.others.ask("startLatencies");
     const meter = new CpuMeter(this.pids);
-    await during();
+    const telling = setInterval(() => void this.tellLately(), tellEveryMs);
+    await during().finally(() => clearInterval(telling));
     const latencies = await this.others.ask<LatencySummary>("latencies");
     note(`${what}, to the bystanders: ${latencyLine(latencies)}`);
     note(`  ${cpuLine(meter.use())}`);
@@ -94,6 +96,12 @@ export class MovingLoad implements AsyncDisposable {
     const shown = lags.map((ms, at) => `${living[at]?.name} ${ms.toFixed(1)}`);
     note(`  loop lag p99, ms: ${shown.join(", ")}`);
     return { latencies, loopLagMs: Math.max(...lags) };
+  }
+
+  /** When it was slow says more than how slow it was. */
+  private async tellLately(): Promise<void> {
+    const lately = await this.others.ask<LatencySummary>("takeLately");
+    note(`  the last ${tellEveryMs / 1_000} s: ${latencyLine(lately)}`);
   }
 
   /** The bench's own beside the platform's: on few cores each takes from the other. */
