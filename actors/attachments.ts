@@ -69,7 +69,7 @@ export class Attachments {
     const device = this.servedOn(ref);
     if (device === undefined) return;
     device.disconnect(desk.context.node.clock.wallMs());
-    desk.write().isRecordDue = true;
+    desk.noteSeen();
     desk.noteDisconnected();
   }
 
@@ -90,7 +90,7 @@ export class Attachments {
     for (const device of desk.devices) {
       if (device.edge !== edge) continue;
       device.disconnect(desk.context.node.clock.wallMs());
-      desk.write().isRecordDue = true;
+      desk.noteSeen();
     }
     this.desk.noteDisconnected();
   }

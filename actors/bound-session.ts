@@ -293,8 +293,14 @@ export abstract class BoundSession<Own> extends Actor<BoundMessage | Own> {
       ...(taken === undefined ? {} : { taken }),
       ...(wasSent ? { sent: { generation, seq: this.sentSeq } } : {}),
       ...(app === undefined ? {} : { app }),
+      ...(this.epoch !== 0 && this.epoch === this.ownerEpoch ? { isServed: true as const } : {}),
     });
     this.edge.attaches.retry(this.id, isSent);
+  }
+
+  private get ownerEpoch(): number | undefined {
+    const { shard } = this;
+    return shard === undefined ? undefined : this.edge.node.view.ownerOf(shard)?.epoch;
   }
 
   private onAttached({ epoch, base, key }: Attached): void {

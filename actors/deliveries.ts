@@ -104,9 +104,10 @@ export class Deliveries {
     if (device.ackedSeq < baseSeq) this.outlet.armAckWait();
   }
 
-  /** The same attach was answered a moment ago. */
+  /** The same attach was answered a moment ago, and the answer is on its way. */
   wasJustAttached(device: Device, attach: Attach): boolean {
     const isSame = device.isServedOn(attach) && device.connect === attach.connect;
+    if (attach.isServed) return false;
     return (
       isSame && this.outlet.context.node.clock.monotonicMs() - device.attachedAtMs < attachAgainMs
     );

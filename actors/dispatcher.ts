@@ -32,7 +32,7 @@ const noEdgeMs = 5_000;
 const lookEveryMs = 200;
 
 export class Dispatcher {
-  private choice: EdgeChoice = { own: [], others: [] };
+  private choice: EdgeChoice = { own: [], others: [], lastResort: [] };
   private lookedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -52,11 +52,20 @@ export class Dispatcher {
     };
   }
 
-  /** For a client of this node's own edge, which is to leave it. */
+  /**
+   * For a client of this node's own edge, which is to leave it. Never another one in drain,
+   * as a last resort either: the two would send it to and fro.
+   */
   elsewhereFor(key: string): readonly EdgeAddress[] {
     const { own, others } = this.look();
     const rest = own.filter(({ id }) => id !== this.node.nodeId);
-    return dispatch({ own: rest, others }, key, 0);
+    return dispatch({ own: rest, others, lastResort: [] }, key, 0);
+  }
+
+  /** Whether a client of this node's own edge has anywhere to go. */
+  get isAnybodyElse(): boolean {
+    const { own, others } = this.look();
+    return others.length > 0 || own.some(({ id }) => id !== this.node.nodeId);
   }
 
   /** Where the dispatcher is that answers in this one's place, while clients are sent away. */

@@ -7,6 +7,9 @@
  *
  * The frame goes behind what was sent before it; what is sent after it, and what the client
  * does not ack before it leaves, its session sends again where it attaches next.
+ *
+ * While no other edge takes clients it holds: nobody is told or closed, and whoever comes is
+ * let in, for an edge in drain is better than none.
  */
 import { type ConnectionId, type HandshakeRefusal, slotOf } from "../src/ports/edge-transport.js";
 import { directiveFrame, encodeFrame } from "../src/protocol/frames.js";
@@ -26,9 +29,11 @@ export interface DrainSurroundings {
   startTick(delayMs: number): void;
 }
 
-const tickMs = 50;
+/** So often that those who are told in one tick are no burst for the edges that take them. */
+const tickMs = 20;
 const inDrain: HandshakeRefusal = {
-  ...{ status: 503, reason: "the edge is in drain", retryAfterSeconds: 5 },
+  // The least there is: this hint keeps a client from the other edges as well.
+  ...{ status: 503, reason: "the edge is in drain", retryAfterSeconds: 1 },
 };
 
 export class EdgeDrain {
@@ -38,6 +43,7 @@ export class EdgeDrain {
   private isTicking = false;
   /** Since when, in that order; they leave it as they leave the edge, so connections bound it. */
   private readonly told = new Map<ConnectionId, number>();
+  /** Of this drain, like those below. */
   private toldCount = 0;
   private overdueCount = 0;
   private refusedCount = 0;
@@ -49,7 +55,7 @@ export class EdgeDrain {
 
   /** Of a handshake; undefined where it may be let in. */
   refusal(): HandshakeRefusal | undefined {
-    if (this.pace === undefined) return undefined;
+    if (this.pace === undefined || this.isHeld) return undefined;
     this.refusedCount++;
     return inDrain;
   }
@@ -62,6 +68,11 @@ export class EdgeDrain {
       this.pace = undefined;
       this.told.clear();
       return;
+    }
+    if (this.pace === undefined) {
+      this.toldCount = 0;
+      this.overdueCount = 0;
+      this.refusedCount = 0;
     }
     this.pace = { perSecond, sinceMs: this.edge.node.clock.monotonicMs() };
     this.arm();
@@ -76,10 +87,22 @@ export class EdgeDrain {
     const { pace } = this;
     if (pace === undefined) return;
     const nowMs = this.edge.node.clock.monotonicMs();
+    if (this.isHeld) {
+      // Whoever was told stays: they are told again when there is somewhere to go.
+      this.pace = { ...pace, sinceMs: nowMs };
+      this.toldAtThisPace = 0;
+      this.told.clear();
+      this.arm();
+      return;
+    }
     this.tellNext(Math.floor(((nowMs - pace.sinceMs) * pace.perSecond) / 1_000), nowMs);
     this.closeOverdue(nowMs);
     // Also with nobody left: a handshake that was let in before may yet become a connection.
     this.arm();
+  }
+
+  private get isHeld(): boolean {
+    return !this.surroundings.dispatcher.isAnybodyElse;
   }
 
   private arm(): void {
@@ -91,7 +114,9 @@ export class EdgeDrain {
   /** Up to `due` at this pace, in one round over the slots at most. */
   private tellNext(due: number, nowMs: number): void {
     const { edge, told } = this;
-    const slots = edge.slotCount;
+    // Once all are told, and for as long as the drain lasts, there is nothing to look for.
+    const isAnyoneUntold = edge.node.transport.connectionCount > told.size;
+    const slots = isAnyoneUntold ? edge.slotCount : 0;
     for (let visited = 0; visited < slots && this.toldAtThisPace < due; visited++) {
       const connection = edge.greetedAt(this.cursor++ % slots);
       if (connection === undefined || told.has(connection)) continue;
@@ -126,6 +151,7 @@ export class EdgeDrain {
   inspect(): Record<string, unknown> {
     return {
       perSecond: this.pace?.perSecond ?? null,
+      isHeld: this.pace !== undefined && this.isHeld,
       told: this.toldCount,
       leaving: this.told.size,
       overdue: this.overdueCount,

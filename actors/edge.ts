@@ -22,7 +22,6 @@ import { Actor } from "../src/runtime/actor.js";
 import { type ActorKey, addressOn } from "../src/runtime/address.js";
 import type { Asker, StopReason } from "../src/runtime/envelope.js";
 import type { ActorKind } from "../src/runtime/kind.js";
-import { drainRate } from "../topology/edge-policy.js";
 import type { ViewUsage } from "./app-usage.js";
 import type { BoundSession } from "./bound-session.js";
 import { Connection } from "./connection.js";
@@ -62,6 +61,8 @@ type EdgeChild = BoundSession<unknown>;
 const sweepEveryMs = 1_000;
 /** Of the time that a stopping node gives its clients: the rest is for the last ones to go. */
 const tellingPart = 0.6;
+/** So fast it tells them also where there are few: nobody waits for a stop longer than need be. */
+const leavePerSecondMin = 500;
 
 export class Edge extends Actor<EdgeMessage> {
   private context: EdgeContext | undefined = undefined;
@@ -284,7 +285,7 @@ export class Edge extends Actor<EdgeMessage> {
     const tellingMs = limits.edgeLeaveMs * tellingPart;
     // Once: those who have left already do not make it slower for the rest.
     this.leavePerSecond ??= Math.ceil((transport.connectionCount * 1_000) / tellingMs);
-    this.drain?.follow(Math.max(this.leavePerSecond, wanted ?? 0, drainRate.plain));
+    this.drain?.follow(Math.max(this.leavePerSecond, wanted ?? 0, leavePerSecondMin));
   }
 
   /** Connections served under an epoch that has passed go to the new owner. */

@@ -22,6 +22,8 @@ export interface SessionDesk extends Outlet {
   noteDisconnected(): void;
   /** Somebody looks at one of the apps, or nobody does any more. */
   noteAppState(): void;
+  /** When a device was last here has changed: to be stored with what comes, or at the end. */
+  noteSeen(): void;
   /** Everything that was ever given out is on disk. */
   readonly isSettled: boolean;
   /** The session as the delivery journal names it. */

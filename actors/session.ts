@@ -122,6 +122,8 @@ export class Session
   /** Erases the user; not on disk yet. Before it is written it is the next that is. */
   private erasure: PendingWrite | "next" | undefined = undefined;
   private isAckWaitArmed = false;
+  /** When devices were last here is stored before this is forgotten: most are back before. */
+  private isSeenStored = true;
   private isFreezing = false;
 
   constructor(readonly context: ShardContext) {
@@ -168,7 +170,10 @@ export class Session
   }
 
   protected override mayPassivate(): boolean {
-    return this.isSettled && !this.isAnybodyConnected;
+    if (!this.isSettled || this.isAnybodyConnected) return false;
+    if (this.isSeenStored || this.isErasing || !this.mayServe) return true;
+    this.write().isRecordDue = true;
+    return false;
   }
 
   /** Who was connected is known to this instance only: after a crash the edges attach again. */
@@ -330,6 +335,7 @@ export class Session
     const erased = loadedInbox instanceof Inbox ? loadedInbox : undefined;
     this.loadedInbox = new Inbox(undefined, context.node, generationFloor, erased);
     this.devices = noDevices;
+    this.isSeenStored = true;
     this.announced = undefined;
   }
 
@@ -449,6 +455,10 @@ export class Session
     return this.ask(edge as Address, message, directiveDeadlineMs);
   }
 
+  noteSeen(): void {
+    this.isSeenStored = false;
+  }
+
   noteAttempt(): void {
     this.write().isRecordDue = true;
   }
@@ -476,6 +486,7 @@ export class Session
   /** As it stands when the group takes the write that wants it. */
   toRecord(): SessionRecord {
     const { inbox, devices } = this;
+    this.isSeenStored = true;
     const announced = this.announced?.announced;
     return {
       generation: inbox.generation,

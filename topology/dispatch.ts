@@ -35,6 +35,8 @@ export interface EdgeKnowledge {
 export interface EdgeChoice {
   readonly own: readonly EdgeCandidate[];
   readonly others: readonly EdgeCandidate[];
+  /** Own ones in drain: told of only while there is nobody else. */
+  readonly lastResort: readonly EdgeCandidate[];
 }
 
 /** Addresses in one answer. */
@@ -44,16 +46,21 @@ export const attemptsUntilElsewhere = 4;
 
 /**
  * Who takes new clients. Who is unwell does so only where nobody else does: its sockets
- * work, and an edge that may fail is better than none. Drain and weight 0 are orders.
+ * work, and an edge that may fail is better than none. So is one in drain whose others are
+ * gone; weight 0 is an order.
  */
 export function edgeChoice({ idc, policy, nodes, isStale }: EdgeKnowledge): EdgeChoice {
-  const open = [...nodes].filter((node) => isOpen(node, policy) && !isStale(node));
+  const alive = [...nodes].filter((node) => isTaking(node, policy) && !isStale(node));
+  const open = alive.filter(({ nodeId }) => !policy.draining.has(nodeId));
   const well = open.filter(({ unwell }) => unwell === undefined);
   const here = (all: readonly NodeRecord[]) => all.filter((node) => node.idc === idc);
   const own = here(well).length > 0 ? here(well) : here(open);
   const elsewhere = well.filter((node) => node.idc !== idc);
   return {
     own: own.map((node) => candidateOf(node, policy)),
+    lastResort: here(alive)
+      .filter((node) => !open.includes(node))
+      .map((node) => candidateOf(node, policy)),
     others: [
       ...elsewhere.map((node) => candidateOf(node, policy)),
       ...policy.others
@@ -68,8 +75,8 @@ export function edgeChoice({ idc, policy, nodes, isStale }: EdgeKnowledge): Edge
   };
 }
 
-function isOpen({ nodeId, isEdgeClosed }: NodeRecord, { weights, draining }: EdgePolicy): boolean {
-  return isEdgeClosed !== true && !draining.has(nodeId) && weights.get(nodeId) !== 0;
+function isTaking({ nodeId, isEdgeClosed }: NodeRecord, { weights }: EdgePolicy): boolean {
+  return isEdgeClosed !== true && weights.get(nodeId) !== 0;
 }
 
 function candidateOf(
@@ -88,6 +95,7 @@ export function dispatch(choice: EdgeChoice, key: string, attempt: number): Edge
   const own = addressesOf(choice.own, key);
   if (own.length > 0 && attempt < attemptsUntilElsewhere) return own.slice(0, addressesMax);
   const others = addressesOf(choice.others, key);
+  if (own.length + others.length === 0) return addressesOf(choice.lastResort, key);
   return alternating(others, own).slice(0, addressesMax);
 }
 

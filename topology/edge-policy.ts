@@ -20,8 +20,11 @@ export const namedEdgesMax = 256;
 export const otherIdcsMax = 15;
 export const otherEdgesMax = 16;
 const urlLengthMax = 512;
-/** Clients of one edge that are told to move, in a second. */
-export const drainRate = { least: 1, plain: 500, most: 10_000 };
+/**
+ * Clients of one edge that are told to move, in a second. A full edge takes a minute and a
+ * half, and what comes to the others is a small part of what one core lets in.
+ */
+export const drainRate = { least: 1, plain: 200, most: 10_000 };
 
 export interface OtherIdc {
   readonly idc: string;

@@ -1,5 +1,5 @@
 /** What processes use, as Linux tells it: processor time, memory, and the kernel's own. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 
 const ticksPerSecond = 100;
 const pageBytes = 4_096;
@@ -94,9 +94,11 @@ export class CpuMeter {
     return { byName, cores: together, elsewhere: Math.max(0, machine - together) };
   }
 
+  /** Who has ended meanwhile counts as elsewhere. */
   private read(): Map<string, CpuShare> {
+    const living = Object.entries(this.pids).filter(([, pid]) => existsSync(`/proc/${pid}`));
     const used = (pid: number) => ({ cores: cpuMs(pid), mainThread: mainThreadMs(pid) });
-    return new Map(Object.entries(this.pids).map(([name, pid]) => [name, used(pid)]));
+    return new Map(living.map(([name, pid]) => [name, used(pid)]));
   }
 }
 

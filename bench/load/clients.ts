@@ -56,6 +56,8 @@ class Clients implements DeviceEvents {
   private readonly signed = new Map<string, string>();
   private readonly check = new ArrivalCheck();
   private readonly latencies = new Latencies();
+  /** Since it was asked for last. */
+  private readonly lately = new Latencies();
   private readonly tokens = new JwtTokens({ find: () => undefined });
   private readonly acks: AckBatches;
   private connected = 0;
@@ -113,7 +115,9 @@ class Clients implements DeviceEvents {
   onMessage(device: Device, body: Buffer): void {
     const { user, number, dueMs } = readBody(body);
     this.check.note(user, number);
-    this.latencies.record(sharedMs() - dueMs);
+    const tookMs = sharedMs() - dueMs;
+    this.latencies.record(tookMs);
+    this.lately.record(tookMs);
     this.delivered++;
     this.acks.note(device);
   }
@@ -147,6 +151,13 @@ class Clients implements DeviceEvents {
 
   startLatencies(): void {
     this.latencies.reset();
+    this.lately.reset();
+  }
+
+  takeLately(): LatencySummary {
+    const summary = this.lately.summary();
+    this.lately.reset();
+    return summary;
   }
 
   latencySummary(): LatencySummary {
@@ -186,5 +197,6 @@ serve({
   setAcks: (acks: AckPolicy) => current().setAcks(acks),
   startLatencies: () => current().startLatencies(),
   latencies: () => current().latencySummary(),
+  takeLately: () => current().takeLately(),
   close: () => current().close(),
 });

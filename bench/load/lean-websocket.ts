@@ -59,6 +59,13 @@ export class LeanWebSocket {
     this.socket.write(clientFrame(Buffer.from(text), textOpcode));
   }
 
+  /** Behind what was sent; the other end hangs up. */
+  close(code: number): void {
+    const payload = Buffer.allocUnsafe(2);
+    payload.writeUInt16BE(code, 0);
+    this.socket.end(clientFrame(payload, closeOpcode));
+  }
+
   destroy(): void {
     this.socket.destroy();
   }

@@ -2,7 +2,6 @@
  * Many devices of the SDK in one process, as an edge that goes away knows them: they follow
  * its directives. Counts how often each connects, and checks the publisher's numbers.
  */
-import { WebSocket } from "ws";
 import { createDevice, type Device, type DeviceOptions } from "../../src/client/device-client.js";
 import { JwtTokens } from "../../src/drivers/jwt-tokens.js";
 import type { AppSecret } from "../../src/ports/tokens.js";
@@ -10,6 +9,7 @@ import { memoryStorage } from "../../test/support/platform.js";
 import { serve } from "../harness/worker-process.js";
 import { ArrivalCheck, type ArrivalCounts } from "./arrival-check.js";
 import { readBody } from "./body.js";
+import { LeanDeviceSocket } from "./lean-device-socket.js";
 
 export interface MovingOptions {
   readonly app: string;
@@ -26,10 +26,15 @@ export interface MovingCounts extends ArrivalCounts {
   readonly connectsMin: number;
   /** Handshakes that were refused or came to nothing. */
   readonly failures: number;
+  /** By the edge, because they had not gone in time. */
+  readonly closedForStaying: number;
 }
 
 const connectingMax = 64;
 const tokenSeconds = 3_600;
+const opening = 0;
+/** See close-codes.ts. */
+const goingAway = 4_000;
 
 class MovingClients {
   private readonly tokens = new JwtTokens({ find: () => undefined });
@@ -37,6 +42,7 @@ class MovingClients {
   private readonly devices: Device[] = [];
   private connects: number[] = [];
   private failures = 0;
+  private closedForStaying = 0;
 
   constructor(private readonly options: MovingOptions) {
     this.connects = options.uids.map(() => 0);
@@ -78,27 +84,32 @@ class MovingClients {
 
   private socketOf(at: number): NonNullable<DeviceOptions["socket"]> {
     const clients = this;
-    const Socket = class extends WebSocket {
-      constructor(url: string, protocols: string[]) {
-        super(url, protocols, { perMessageDeflate: false });
-        let isOpen = false;
-        this.once("open", () => {
-          isOpen = true;
-          clients.connects[at] = (clients.connects[at] ?? 0) + 1;
-        });
-        this.once("close", () => {
-          if (!isOpen) clients.failures++;
-        });
+    return class extends LeanDeviceSocket {
+      protected override onOpen(): void {
+        clients.connects[at] = (clients.connects[at] ?? 0) + 1;
+        super.onOpen();
+      }
+
+      protected override onEnd(code: number, reason: string): void {
+        if (this.readyState === opening) clients.failures++;
+        if (code === goingAway) clients.closedForStaying++;
+        super.onEnd(code, reason);
       }
     };
-    return Socket as unknown as NonNullable<DeviceOptions["socket"]>;
   }
 
   counts(): MovingCounts {
-    const { connects, failures } = this;
+    const { connects, failures, closedForStaying } = this;
     const attached = this.devices.filter(({ state }) => state.name === "attached").length;
     const [connectsMax, connectsMin] = [Math.max(...connects), Math.min(...connects)];
-    return { attached, connectsMax, connectsMin, failures, ...this.check.counts() };
+    return {
+      attached,
+      connectsMax,
+      connectsMin,
+      failures,
+      closedForStaying,
+      ...this.check.counts(),
+    };
   }
 
   close(): void {

@@ -3,7 +3,9 @@
  * of pushes to all of them.
  */
 import { until } from "../../test/support/until.js";
+import type { LoopLag } from "../harness/in-node.js";
 import { type LatencySummary, latencyLine } from "../harness/latency.js";
+import { CpuMeter, cpuLine } from "../harness/process-usage.js";
 import { note } from "../harness/report.js";
 import { WorkerProcess } from "../harness/worker-process.js";
 import type { ClientsCounts, ClientsOptions, UserRange } from "./clients.js";
@@ -12,6 +14,7 @@ import type { PublisherCounts, PublisherOptions } from "./publisher.js";
 import { app, type BelfryUnderLoad, secret } from "./system-under-load.js";
 
 const settleMs = 60_000;
+const tellEveryMs = 5_000;
 
 export interface MovingShape {
   /** All come to the first node's edge. */
@@ -24,13 +27,25 @@ export interface MovingShape {
 
 export interface Moved {
   readonly tookS: number;
-  /** Connections of one client at most, beside the one that it had. */
+  /** Connections of one client beside those that it had before. */
   readonly connectsMax: number;
+  readonly connectsMin: number;
+  /** They had not gone when they were to. */
+  readonly closedForStaying: number;
+  readonly seen: Seen;
+}
+
+/** Of a span of time. */
+export interface Seen {
+  /** From due to the frame at a client that is not moved. */
   readonly latencies: LatencySummary;
+  /** At the 99th percentile, of the node that lagged most. */
+  readonly loopLagMs: number;
 }
 
 export class MovingLoad implements AsyncDisposable {
   private constructor(
+    private readonly belfry: BelfryUnderLoad,
     private readonly movers: number,
     private readonly publisher: WorkerProcess,
     private readonly moving: WorkerProcess,
@@ -64,33 +79,63 @@ export class MovingLoad implements AsyncDisposable {
     await others.ask("connect", rest);
     await publisher.ask("startOpen", perSecond);
     note(`${movers} clients, ${bystanders} bystanders, ${perSecond} pushes a second`);
-    return new MovingLoad(movers, publisher, moving, others);
+    return new MovingLoad(belfry, movers, publisher, moving, others);
   }
 
-  async latenciesDuring(what: string, during: () => Promise<void>): Promise<LatencySummary> {
+  async watch(what: string, during: () => Promise<void>): Promise<Seen> {
+    const nodes = this.belfry.asking;
+    await Promise.all(nodes.map((node) => node.ask("startLag")));
     await this.others.ask("startLatencies");
-    await during();
+    const meter = new CpuMeter(this.pids);
+    const telling = setInterval(() => void this.tellLately(), tellEveryMs);
+    await during().finally(() => clearInterval(telling));
     const latencies = await this.others.ask<LatencySummary>("latencies");
     note(`${what}, to the bystanders: ${latencyLine(latencies)}`);
-    return latencies;
+    note(`  ${cpuLine(meter.use())}`);
+    const living = nodes.filter(({ child }) => child.exitCode === null);
+    const seen = await Promise.all(living.map((node) => node.ask<LoopLag>("lag")));
+    const lags = seen.map(({ p99Ms }) => p99Ms);
+    const shown = lags.map((ms, at) => `${living[at]?.name} ${ms.toFixed(1)}`);
+    note(`  loop lag p99, ms: ${shown.join(", ")}`);
+    return { latencies, loopLagMs: Math.max(...lags) };
   }
 
-  /** From the order until all are attached again. */
+  /** When it was slow says more than how slow it was. */
+  private async tellLately(): Promise<void> {
+    const lately = await this.others.ask<LatencySummary>("takeLately");
+    note(`  the last ${tellEveryMs / 1_000} s: ${latencyLine(lately)}`);
+  }
+
+  /** The bench's own beside the platform's: on few cores each takes from the other. */
+  private get pids(): Record<string, number> {
+    const [publisher, moving, others] = [this.publisher, this.moving, this.others];
+    const own = { publisher: publisher.pid, movers: moving.pid, bystanders: others.pid };
+    return { ...this.belfry.pids, ...own };
+  }
+
+  /** From the order until all are attached again, by connections that they did not have. */
   async move(what: string, order: () => Promise<void>): Promise<Moved> {
     const before = await this.counts();
     const startMs = performance.now();
     let tookS = 0;
-    const latencies = await this.latenciesDuring(what, async () => {
+    const seen = await this.watch(what, async () => {
       await order();
-      const areBack = async () => (await this.counts()).attached === this.movers;
-      await until("all are attached again", areBack, settleMs);
+      const areBack = async () => {
+        const { attached, connectsMin } = await this.counts();
+        return attached === this.movers && connectsMin > before.connectsMin;
+      };
+      await until("all are attached again", areBack, settleMs).catch(() => undefined);
       tookS = (performance.now() - startMs) / 1_000;
     });
     const after = await this.counts();
     const failures = after.failures - before.failures;
     const connectsMax = after.connectsMax - before.connectsMax;
-    note(`${what}: ${tookS.toFixed(1)} s, ${connectsMax} more at most, ${failures} failed`);
-    return { tookS, connectsMax, latencies };
+    const connectsMin = after.connectsMin - before.connectsMin;
+    const closedForStaying = after.closedForStaying - before.closedForStaying;
+    const each = `each connected ${connectsMin} to ${connectsMax} times`;
+    const rest = `${failures} attempts failed, ${closedForStaying} were closed for staying`;
+    note(`${what}: ${tookS.toFixed(1)} s, ${each}, ${rest}`);
+    return { tookS, connectsMax, connectsMin, closedForStaying, seen };
   }
 
   async settle() {

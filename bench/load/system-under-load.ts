@@ -2,6 +2,7 @@
  * What the unicast bench drives: Belfry, or the bare pipeline that it is compared
  * with. Each has a NATS server of its own, so that neither sees the other's pushes.
  */
+import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
@@ -32,6 +33,7 @@ export { app, secret };
 
 export class BelfryUnderLoad implements SystemUnderLoad {
   readonly speech = "belfry";
+  private readonly asked = new WeakMap<ChildProcess, Asking>();
 
   private constructor(
     readonly name: string,
@@ -81,9 +83,11 @@ export class BelfryUnderLoad implements SystemUnderLoad {
 
   /** The nodes, for what `in-node.ts` serves there. */
   get asking(): Asking[] {
-    return [...this.platform.nodes.values()].map(
-      ({ name, process }) => new Asking(`node-${name}`, process),
-    );
+    return [...this.platform.nodes.values()].map(({ name, process }) => {
+      const known = this.asked.get(process) ?? new Asking(`node-${name}`, process);
+      this.asked.set(process, known);
+      return known;
+    });
   }
 
   async left(uids: readonly string[]): Promise<number> {

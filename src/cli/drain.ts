@@ -11,14 +11,15 @@ import { fieldAt, numberAt } from "./report.js";
 import { counted } from "./text.js";
 
 interface DrainOptions {
-  /** In milliseconds; false for not at all. */
-  readonly wait: number | false;
+  /** In milliseconds; false for not at all; absent for as long as it is to take. */
+  readonly wait?: number | false;
   /** Clients told to move in a second; the platform's own where absent. */
   readonly rate?: number;
   readonly keepClients?: true;
 }
 
-const waitMsDefault = 60_000;
+/** Beside the time in which all clients are told. */
+const spareMs = 60_000;
 const waitSecondsMax = 3_600;
 const lookEveryMs = 500;
 const rateMax = 10_000;
@@ -31,12 +32,17 @@ export function declareDrain(program: Command, invocation: Invocation): void {
     .description(
       "Puts a node into drain: the others take over its shards one by one, its clients are told " +
         "to move to other edges, so many a second, and it gets no more of either, also after it " +
-        "has started again, until undrain. Waits until it has none left.",
+        "has started again, until undrain. Waits until it has none left; the drain goes on when " +
+        "the command has ended. Where no other edge takes clients it keeps those that it has.",
     )
     .argument("<node>", nodeArgument, nodeName)
-    .option("--wait <seconds>", "for so long (60)", secondsAsMs(waitSecondsMax), waitMsDefault)
+    .option(
+      "--wait <seconds>",
+      "for so long (a minute, and as long as telling all clients takes)",
+      secondsAsMs(waitSecondsMax),
+    )
     .option("--no-wait", "only begin it")
-    .option("--rate <n>", "clients told to move in a second (500)", wholeNumber(1, rateMax))
+    .option("--rate <n>", "clients told to move in a second (200)", wholeNumber(1, rateMax))
     .option("--keep-clients", "take its shards alone")
     .addHelpText("after", "\nExample:\n  belfry drain dc1-a --wait 120 --rate 200")
     .action(async (node: string, options: DrainOptions) => {
@@ -97,44 +103,73 @@ async function untilDrained(
   fleet: Fleet,
   invocation: Invocation,
   { node, changed, startMs }: Begun,
-  { wait: waitMs, keepClients }: DrainOptions,
+  { wait, keepClients }: DrainOptions,
 ): Promise<Outcome> {
   const { clock } = invocation.patience;
+  let waitMs = wait === false ? 0 : wait;
   let shown = "";
   // The table is read from a replica, which may be behind the order at first.
   let wasSeen = false;
   for (;;) {
     const placement = await fleet.placement();
     const held = heldBy(placement, node);
-    const connections = keepClients ? 0 : await connectionsOf(fleet, placement, node);
-    const tookMs = clock.monotonicMs() - startMs;
-    const document = { node, changed, held, connections, tookMs: Math.round(tookMs) };
-    const isEmpty = held === 0 && connections === 0;
-    if (isEmpty || waitMs === false) return report(document, () => describe(document));
+    const edge = keepClients ? emptyEdge : await edgeOf(fleet, placement, node);
+    const tookMs = Math.round(clock.monotonicMs() - startMs);
+    const isEmpty = held === 0 && edge.connections === 0;
+    const document: Drained = { node, changed, done: isEmpty, held, ...edge, tookMs };
+    if (isEmpty || wait === false) return report(document, () => describe(document));
     const isDraining = placement.draining.includes(node);
     if (wasSeen && !isDraining) {
       return refused("CONFLICT", `${node} was taken out of drain meanwhile`);
     }
     wasSeen ||= isDraining;
-    const left = whatIsLeft(document);
+    const left = progress(document);
     if (left !== shown) invocation.tellProgress(`${node} holds ${left}`);
     shown = left;
-    if (tookMs >= waitMs) return report(document, () => describe(document), exitCodes.refused);
+    waitMs ??= timeFor(edge);
+    if (tookMs >= (waitMs ?? spareMs)) {
+      return report(document, () => describe(document), exitCodes.refused);
+    }
     await pause(clock, lookEveryMs);
   }
 }
 
-/** Null while the node does not answer. */
-async function connectionsOf(
-  fleet: Fleet,
-  { nodes }: Placement,
-  nodeId: string,
-): Promise<number | null> {
+/** What a node's edge tells of its clients; null for what it does not tell. */
+interface EdgeLeft {
+  readonly connections: number | null;
+  /** In this drain. */
+  readonly told: number | null;
+  /** Of those: closed, because they had not gone in time. */
+  readonly overdue: number | null;
+  readonly perSecond: number | null;
+  /** No other edge takes them: it keeps those that it has. */
+  readonly nowhereToGo: boolean;
+}
+
+const emptyEdge: EdgeLeft = {
+  ...{ connections: 0, told: null, overdue: null, perSecond: null, nowhereToGo: false },
+};
+
+async function edgeOf(fleet: Fleet, { nodes }: Placement, nodeId: string): Promise<EdgeLeft> {
   const node = nodes.find((one) => one.nodeId === nodeId);
-  if (node === undefined) return 0;
+  if (node === undefined) return emptyEdge;
   const address = `${fullName(node)}/edge`;
   const heard = await hear(() => fleet.ask(node, { kind: "actor", address }));
-  return heard.isUp ? numberAt(heard.value, "detail", "connections") : null;
+  if (!heard.isUp) return { ...emptyEdge, connections: null };
+  const connections = numberAt(heard.value, "detail", "connections");
+  const drain = fieldAt(heard.value, "detail", "drain");
+  const perSecond = numberAt(drain, "perSecond");
+  // It may not have heard of the drain yet, and tell of the one before.
+  if (perSecond === null) return { ...emptyEdge, connections };
+  const [told, overdue] = [numberAt(drain, "told"), numberAt(drain, "overdue")];
+  const nowhereToGo = fieldAt(drain, "isHeld") === true;
+  return { connections, told, overdue, perSecond, nowhereToGo };
+}
+
+/** Undefined as long as that cannot be told. */
+function timeFor({ connections, perSecond }: EdgeLeft): number | undefined {
+  if (connections === null || perSecond === null) return undefined;
+  return spareMs + (connections * 1_000) / perSecond;
 }
 
 async function undrain(fleet: Fleet, invocation: Invocation, name: string): Promise<Outcome> {
@@ -166,19 +201,23 @@ function heldBy({ shards }: Placement, nodeId: string): number {
     .length;
 }
 
-interface Drained {
+interface Drained extends EdgeLeft {
   readonly node: string;
   readonly changed: boolean;
+  /** It has neither shards nor clients. */
+  readonly done: boolean;
+  /** Shards, as `belfry nodes` counts them. */
   readonly held: number;
-  readonly connections: number | null;
   readonly tookMs: number;
 }
 
 function describe(document: Drained): string {
-  const { node, changed, held, connections, tookMs } = document;
+  const { node, changed, done, overdue, nowhereToGo, tookMs } = document;
   const state = `${node} ${changed ? "is" : "was already"} in drain`;
-  if (held > 0 || connections !== 0) return `${state} and still holds ${whatIsLeft(document)}`;
-  return `${state} and holds nothing (${(tookMs / 1_000).toFixed(1)} s)`;
+  const late = overdue ? `, ${counted(overdue, "client")} closed for staying` : "";
+  if (done) return `${state} and holds nothing (${(tookMs / 1_000).toFixed(1)} s${late})`;
+  const why = nowhereToGo ? "no other edge takes its clients" : "the drain goes on";
+  return `${state} and still holds ${whatIsLeft(document)}; ${why}`;
 }
 
 function whatIsLeft({ held, connections }: Drained): string {
@@ -187,4 +226,12 @@ function whatIsLeft({ held, connections }: Drained): string {
   const clients =
     connections === null ? "clients it does not tell of" : counted(connections, "client");
   return [...shards, clients].join(" and ");
+}
+
+function progress(document: Drained): string {
+  const { told, overdue, nowhereToGo } = document;
+  const left = whatIsLeft(document);
+  if (nowhereToGo) return `${left}: no other edge takes clients`;
+  if (told === null) return left;
+  return `${left}; ${told} told to move${overdue ? `, ${overdue} closed for staying` : ""}`;
 }

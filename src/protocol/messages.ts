@@ -118,6 +118,8 @@ export interface Attach extends ConnectionRef {
   readonly sent?: Position;
   /** Whether somebody looks at the client's app; absent where it, or the edge, does not say. */
   readonly app?: ClientAppState;
+  /** It was served by this very owner, and is deaf to it until it is answered again. */
+  readonly isServed?: true;
 }
 
 /** (wire) Somebody looks at the app now, or nobody does any more. */

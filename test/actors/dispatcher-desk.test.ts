@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { edgeSwitchKey, encodeEdgeSwitch } from "../../src/protocol/edge-switch.js";
-import { edgePolicyKey } from "../../topology/edge-policy.js";
+import { drainRate, edgePolicyKey } from "../../topology/edge-policy.js";
 import { PlacementBench } from "../support/placement-bench.js";
 
 async function start(names: readonly string[]) {
@@ -46,7 +46,7 @@ describe("the edges' desk", () => {
     );
     for (const { view } of nodes) {
       assert.deepEqual([...view.edgePolicy.weights], [["dc1-a", 50]]);
-      assert.deepEqual([...view.edgePolicy.draining], [["dc1-a", 500]]);
+      assert.deepEqual([...view.edgePolicy.draining], [["dc1-a", drainRate.plain]]);
     }
     const value = await answered(bench, { kind: "edges" });
     assert.deepEqual([value.letInPercent, value.awayTo, value.others[0].idc], [25, "dc2", "dc2"]);
@@ -54,7 +54,7 @@ describe("the edges' desk", () => {
       // biome-ignore lint/suspicious/noExplicitAny: a test reads whatever is in the answer.
       value.edges.map((edge: any) => [edge.nodeId, edge.weight, edge.drainPerSecond]).sort(),
       [
-        ["dc1-a", 50, 500],
+        ["dc1-a", 50, drainRate.plain],
         ["dc1-b", 100, null],
       ],
     );

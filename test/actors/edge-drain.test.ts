@@ -4,36 +4,10 @@ import { describe, test } from "node:test";
 import { Dispatcher } from "../../actors/dispatcher.js";
 import { defaultLimits } from "../../actors/limits.js";
 import { nodeNameOf } from "../../actors/placement-view.js";
-import { decodeDeskAnswer } from "../../src/cli/answer.js";
-import type { DispatcherRequest } from "../../src/protocol/dispatcher-request.js";
-import type { DeskAnswer } from "../../src/protocol/operator-desk.js";
-import { encodeDesk } from "../../src/protocol/operator-desk.js";
-import { operatorSubject } from "../../src/protocol/subjects.js";
 import { addressOn } from "../../src/runtime/address.js";
 import type { BenchClient } from "../support/bench-edge.js";
-import { type BenchNode, NodeBench } from "../support/node-bench.js";
-
-async function order(bench: NodeBench, request: DispatcherRequest): Promise<DeskAnswer> {
-  const { nodeId, incarnation } = bench.node("b").context;
-  let bytes: Uint8Array | undefined;
-  const subject = operatorSubject(nodeId, incarnation);
-  void bench.server.request(subject, encodeDesk(request), 5_000).then((answer) => {
-    bytes = answer;
-  });
-  await bench.until("the desk has answered", () => bytes !== undefined);
-  const answer = decodeDeskAnswer(bytes as Uint8Array);
-  assert.ok(answer.ok, JSON.stringify(answer));
-  return answer;
-}
-
-async function attachAll(bench: NodeBench, node: BenchNode, count: number): Promise<BenchClient[]> {
-  const clients = Array.from({ length: count }, (_, at) => node.edge.connect(`u${at}`, "phone"));
-  await bench.until("all are attached", () => clients.every((client) => client.isAttached));
-  return clients;
-}
-
-const toldOf = (clients: readonly BenchClient[]) =>
-  clients.filter((client) => client.directives.length > 0).length;
+import { attachAll, insideEdge, order, toldOf } from "../support/drain-orders.js";
+import { NodeBench } from "../support/node-bench.js";
 
 /** Tells how many had been told by each moment. */
 async function watchTelling(bench: NodeBench, clients: readonly BenchClient[]) {
@@ -44,11 +18,6 @@ async function watchTelling(bench: NodeBench, clients: readonly BenchClient[]) {
     return toldOf(clients) === clients.length;
   });
   return seen;
-}
-
-function inside(node: BenchNode): Record<string, unknown> {
-  const ref = node.system.find("edge");
-  return ref?.cell.inspect() as Record<string, unknown>;
 }
 
 describe("an edge in drain", () => {
@@ -88,7 +57,7 @@ describe("an edge in drain", () => {
     await bench.until("it is closed", () => told?.closedWith === 4_000, 2_000);
     const closed = clients.filter((client) => client.closedWith !== undefined);
     assert.ok(closed.length <= 2, `${closed.length} are closed at one a second`);
-    const { drain } = inside(a) as { drain: Record<string, unknown> };
+    const { drain } = insideEdge(a) as { drain: Record<string, unknown> };
     assert.equal(drain["overdue"], closed.length);
   });
 
@@ -100,8 +69,8 @@ describe("an edge in drain", () => {
     await bench.until("it is told", () => first?.directives.length === 1);
     a.edge.leave(first as BenchClient);
     await bench.run(100);
-    assert.deepEqual((inside(a) as { drain: object }).drain, {
-      ...{ perSecond: 500, told: 1, leaving: 0, overdue: 0, refused: 0 },
+    assert.deepEqual((insideEdge(a) as { drain: object }).drain, {
+      ...{ perSecond: 500, isHeld: false, told: 1, leaving: 0, overdue: 0, refused: 0 },
     });
     // It was let in before the drain began, and has its connection only now.
     const late = a.edge.connect("late", "phone");

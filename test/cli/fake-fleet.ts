@@ -135,6 +135,8 @@ export class FakeFleet implements Fleet {
   /** Of every edge; each time one is asked, so many fewer. */
   connections = 0;
   connectionsLeaving = 0;
+  /** What every edge tells of its drain. */
+  edgeDrain: Record<string, unknown> | null = null;
   leader: Leader | undefined = { ...nameOf(nodeA), epoch: 3, leaseMs: 3_000 };
   /** What the leader answers next, in turn; a fault is thrown. Then what it answers always. */
   leaderAnswers: (DeskAnswer | ErrorAnswer | Fault)[] = [];
@@ -241,9 +243,9 @@ export class FakeFleet implements Fleet {
     const path = address.slice(fullName(node).length + 1);
     if (path === "shards/0") return { ok: true, value: { address, detail: this.groupDetail } };
     if (path !== "edge") return errorAnswer("NOT_FOUND");
-    const { connections } = this;
+    const { connections, edgeDrain: drain } = this;
     this.connections = Math.max(0, connections - this.connectionsLeaving);
-    return { ok: true, value: { address, detail: { connections } } };
+    return { ok: true, value: { address, detail: { connections, drain } } };
   }
 
   async push(app: string, uid: string, payload: Uint8Array): Promise<PushAnswer> {

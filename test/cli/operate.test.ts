@@ -151,6 +151,51 @@ describe("drain", () => {
     deepEqual([...fleet.drainingEdges], [["dc1-b", 40]]);
   });
 
+  test("tells how many were told, and how many were closed for staying", async () => {
+    const fleet = await fleetWithDemo();
+    fleet.shards = fleet.shards.map((place) => ({ ...place, owner: nodeA }));
+    fleet.connections = 20;
+    fleet.connectionsLeaving = 19;
+    fleet.edgeDrain = { perSecond: 200, isHeld: false, told: 20, leaving: 1, overdue: 1 };
+    const run = await runCli(fleet, ["drain", "dc1-b"]);
+    deepEqual(run.err.split("\n").slice(0, 2), [
+      "dc1-b holds 20 clients; 20 told to move, 1 closed for staying",
+      "dc1-b holds 1 client; 20 told to move, 1 closed for staying",
+    ]);
+    match(
+      run.out,
+      /^dc1-b is in drain and holds nothing \(\d\.\d s, 1 client closed for staying\)\n$/,
+    );
+  });
+
+  test("waits as long as telling all takes, unless it is told how long", async () => {
+    for (const [args, leastMs, mostMs] of [
+      [[], 160_000, 161_000],
+      [["--wait", "5"], 5_000, 6_000],
+    ] as const) {
+      const fleet = await fleetWithDemo();
+      fleet.shards = fleet.shards.map((place) => ({ ...place, owner: nodeA }));
+      fleet.connections = 5_000;
+      fleet.edgeDrain = { perSecond: 50, isHeld: false, told: 0, leaving: 0, overdue: 0 };
+      const { exitCode, document } = await runCli(fleet, ["drain", "dc1-b", ...args, "--json"]);
+      deepEqual([exitCode, document.done, document.connections], [1, false, 5_000]);
+      ok(document.tookMs >= leastMs && document.tookMs < mostMs, `it waits ${document.tookMs} ms`);
+    }
+  });
+
+  test("says that no other edge takes the clients of the last one", async () => {
+    const fleet = await fleetWithDemo();
+    fleet.shards = fleet.shards.map((place) => ({ ...place, owner: nodeA }));
+    fleet.connections = 20;
+    fleet.edgeDrain = { perSecond: 200, isHeld: true, told: 0, leaving: 0, overdue: 0 };
+    const run = await runCli(fleet, ["drain", "dc1-b", "--wait", "2"]);
+    deepEqual(
+      [run.exitCode, run.err],
+      [1, "dc1-b holds 20 clients: no other edge takes clients\n"],
+    );
+    match(run.out, /still holds 20 clients; no other edge takes its clients\n$/);
+  });
+
   test("still waits for a node's clients while it does not answer", async () => {
     const fleet = await fleetWithDemo();
     fleet.shards = fleet.shards.map((place) => ({ ...place, owner: nodeA }));
@@ -172,8 +217,10 @@ describe("drain", () => {
     fleet.draining = ["dc1-b"];
     fleet.drainingEdges.set("dc1-b", undefined);
     const run = await runCli(fleet, ["drain", "dc1-b", "--no-wait", "--json"]);
-    const document = { node: "dc1-b", changed: false, held: 2048, connections: 0, tookMs: 0 };
-    deepEqual(run.document, document);
+    deepEqual(run.document, {
+      ...{ node: "dc1-b", changed: false, done: false, held: 2048, connections: 0 },
+      ...{ told: null, overdue: null, perSecond: null, nowhereToGo: false, tookMs: 0 },
+    });
     deepEqual([run.exitCode, run.err], [0, ""]);
   });
 

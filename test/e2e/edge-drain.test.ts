@@ -4,7 +4,9 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { WebSocket } from "ws";
 import type { DispatchAnswer } from "../../actors/dispatcher.js";
+import { wsSocket } from "../../src/client/ws-socket.js";
 import { runOperatorCommand as belfry } from "../support/operator-command.js";
 import { type Platform, startPlatform } from "../support/platform.js";
 import { PushedClients } from "../support/pushed-clients.js";
@@ -12,6 +14,7 @@ import { until } from "../support/until.js";
 
 const clientCount = 500;
 const perSecond = 200;
+const latecomerCount = 20;
 
 async function done(platform: Platform, ...args: string[]) {
   const { exitCode, document } = await belfry(platform, ...args);
@@ -49,6 +52,25 @@ async function handshake(platform: Platform, node: string): Promise<Response> {
   });
 }
 
+/** Their list of edges is an old one, from a cache or the app: it names the edge in drain, too. */
+async function latecomers(platform: Platform, refusedBefore: number): Promise<void> {
+  const attached = new Set<string>();
+  for (let at = 0; at < latecomerCount; at++) {
+    const uid = `late-${at}`;
+    platform.device(uid, {
+      socket: wsSocket(WebSocket as unknown as Parameters<typeof wsSocket>[0]),
+      onMessage: () => undefined,
+      onState: ({ name }) => {
+        if (name === "attached") attached.add(uid);
+      },
+    });
+  }
+  await until("they are with the others", () => attached.size === latecomerCount, 60_000);
+  const { detail } = await done(platform, "actor", "dc1-a/edge");
+  assert.ok(detail.drain.refused > refusedBefore, "nobody tried the edge in drain first");
+  assert.equal(detail.connections, 0);
+}
+
 test("empties an edge of 500 clients under pushes: nothing lost, each connects once more", async (t) => {
   await using platform = await startPlatform({ nodes: ["a", "b", "c"] });
   const all = [...platform.nodes.values()].map(({ edgeUrl }) => edgeUrl).sort();
@@ -81,6 +103,7 @@ test("empties an edge of 500 clients under pushes: nothing lost, each connects o
   assert.ok(Number(refused.headers.get("retry-after")) > 0);
   const { detail } = await done(platform, "actor", "dc1-a/edge");
   assert.ok(detail.drain.refused > 0, "what it refuses is counted");
+  await latecomers(platform, detail.drain.refused);
 
   await done(platform, "undrain", "dc1-a");
   await until("a is told of again", async () => (await told(platform, "b")).length === 3);
@@ -107,6 +130,28 @@ test("keeps an edge in drain across its restart", async () => {
   await until("it takes clients", async () => {
     return (await handshake(platform, "a")).headers.has("upgraded");
   });
+});
+
+test("an edge in drain takes clients while the others are down, and gives them back", async () => {
+  await using platform = await startPlatform();
+  await until("both tell of both", async () => (await told(platform, "b")).length === 2);
+  const clients = await PushedClients.start(platform, 40, ["a", "b"], 50);
+  await done(platform, "drain", "dc1-a");
+  await until("all are on b", () => clients.sockets.openOn("b") === 40);
+  await clients.untilAttached();
+  await platform.killNode("b");
+  await until("all are on a", () => clients.sockets.openOn("a") === 40, 60_000);
+  await clients.untilAttached();
+  await clients.untilAccepted(50);
+  assert.deepEqual(await told(platform, "a"), [platform.node("a").edgeUrl]);
+  const { detail } = await done(platform, "actor", "dc1-a/edge");
+  assert.equal(detail.drain.isHeld, true);
+  const { exitCode, document } = await belfry(platform, "drain", "dc1-a", "--wait", "1");
+  assert.deepEqual([exitCode, document.done, document.nowhereToGo], [1, false, true]);
+  await platform.startNode("b");
+  await until("all are on b again", () => clients.sockets.openOn("b") === 40, 60_000);
+  await clients.untilAttached();
+  await clients.settle();
 });
 
 test("what operators say of the edges is what clients are told", async () => {

@@ -3,31 +3,15 @@
  * a start under the same name. Nothing is lost, and each client connects once more.
  */
 import assert from "node:assert/strict";
-import { cp, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import type { DispatchAnswer } from "../../actors/dispatcher.js";
+import { makeNewerVersion, newerVersion } from "../support/newer-version.js";
 import { type Platform, startPlatform } from "../support/platform.js";
 import { PushedClients } from "../support/pushed-clients.js";
 import { until } from "../support/until.js";
 
 const clientCount = 300;
-/** This file runs as dist/test/e2e/edge-upgrade.test.js. */
-const root = fileURLToPath(new URL("../../../", import.meta.url));
-const newer = "99.0.0";
-
-/** The same code under another version's number; resolves to its node program. */
-async function makeNewerVersion(folder: string): Promise<string> {
-  for (const part of ["src", "actors", "topology"]) {
-    await cp(join(root, "dist", part), join(folder, "dist", part), { recursive: true });
-  }
-  const manifest = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
-  const file = join(folder, "package.json");
-  await writeFile(file, JSON.stringify({ ...manifest, version: newer }));
-  await symlink(join(root, "node_modules"), join(folder, "node_modules"));
-  return join(folder, "dist/src/main/node.js");
-}
 
 async function told(platform: Platform, node: string): Promise<readonly string[]> {
   const response = await fetch(`${platform.node(node).httpUrl}/edges?key=k`);
@@ -48,7 +32,7 @@ test("a node is upgraded under its clients: nothing lost, each connects once mor
   await platform.startNode("a", {}, process.execPath, program);
   await until("it has its record", async () => {
     const record = await platform.nodeRecord("dc1-a").catch(() => undefined);
-    return record?.version === newer;
+    return record?.version === newerVersion;
   });
   await until("it has its share again", async () => {
     return (await platform.shardCounts()).get("dc1-a") === 2_048;

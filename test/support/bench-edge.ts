@@ -4,6 +4,7 @@ import {
   type ConnectionId,
   connectionId,
   type EdgeTransport,
+  type HandshakeRefusal,
   type ListenAddress,
   type TransportHandlers,
 } from "../../src/ports/edge-transport.js";
@@ -77,6 +78,13 @@ export class BenchEdge implements EdgeTransport {
 
   async stopListening(): Promise<void> {
     this.handlers = undefined;
+  }
+
+  /** What a handshake is refused with; undefined where it is let in. */
+  shake(): HandshakeRefusal | undefined {
+    const { handlers } = this;
+    if (handlers === undefined) throw new Error("nobody listens");
+    return handlers.onUpgrade({ remoteAddress: "", origin: undefined, forwardedFor: undefined });
   }
 
   /** A client that has said nothing yet. */

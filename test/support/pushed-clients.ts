@@ -13,6 +13,8 @@ import { EdgeSockets } from "./edge-sockets.js";
 import type { Platform } from "./platform.js";
 import { until } from "./until.js";
 
+/** Of each so many clients one speaks JSON. */
+const jsonEvery = 4;
 const answerMs = 2_000;
 const repeatEveryMs = 50;
 const repeatMsMax = 30_000;
@@ -50,18 +52,19 @@ export class PushedClients {
     pushesPerSecond = 200,
   ): Promise<PushedClients> {
     const clients = new PushedClients(platform, nodes);
-    for (let at = 0; at < count; at++) clients.add(`user-${at}`);
+    for (let at = 0; at < count; at++) clients.add(`user-${at}`, at % jsonEvery === 0);
     await clients.untilAttached();
     clients.pushing = clients.pushAll(pushesPerSecond);
     return clients;
   }
 
-  private add(uid: string): void {
+  private add(uid: string, isJson: boolean): void {
     const client: PushedClient = { uid, shown: [], accepted: [], state: "idle", lastError: "" };
     this.all.push(client);
     this.platform.device(uid, {
       urls: this.sockets.urls,
       socket: this.sockets.socketOf(uid),
+      protocol: isJson ? "belfry.v1.json" : "belfry.v1",
       onMessage: ({ body }) => void client.shown.push(body as number),
       onState: ({ name }) => {
         client.state = name;

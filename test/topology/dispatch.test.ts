@@ -140,6 +140,17 @@ describe("edgeChoice", () => {
     assert.deepEqual(ids(choice), ["dc1-d", "dc1-e"]);
   });
 
+  test("tells of who is in drain while there is nobody else, and of nobody who stops", () => {
+    const draining = new Map(abcd.map(({ nodeId }) => [nodeId, 500]));
+    const stopping = node("e", { isEdgeClosed: true });
+    const urlsOf = (choice: EdgeChoice) => dispatch(choice, "k", 0).map(({ url }) => url);
+    const all = urlsOf(choose([...abcd, stopping], { draining }));
+    assert.deepEqual([...all].sort(), abcd.map(({ edgeUrl }) => edgeUrl).sort());
+    assert.deepEqual(urlsOf(choose([...abcd, node("f")], { draining })), ["ws://f/connect"]);
+    const others = [{ idc: "dc2", edges: ["wss://two/c"] }];
+    assert.deepEqual(urlsOf(choose(abcd, { draining, others })), ["wss://two/c"]);
+  });
+
   test("leaves out who is unwell as long as somebody is well", () => {
     const ill = node("a", { unwell: "lags" });
     assert.deepEqual(ids(choose([ill, node("b")])), ["dc1-b"]);
