@@ -36,6 +36,9 @@ const isTextFlag = 2;
 const hasHello = 4;
 const isTokenAsked = 8;
 
+/** Who came together is asked together whether it is there: not all of an edge in one turn. */
+export const sweepParts = 20;
+
 /** The edge's actors for connections and sessions, by their numbers. */
 export interface EdgeChildren {
   /** False when it did not hear. */
@@ -304,11 +307,11 @@ export class EdgeContext {
     }
   }
 
-  /** Deadlines of all connections: hello, heartbeat, token. */
-  sweep(): void {
+  /** Deadlines of one part of all connections, 0 to `sweepParts` - 1: hello, heartbeat, token. */
+  sweep(part: number): void {
     const nowMs = this.node.clock.monotonicMs();
     const wallMs = this.node.clock.wallMs();
-    for (let slot = 0; slot < this.slotsUsed; slot++) {
+    for (let slot = part; slot < this.slotsUsed; slot += sweepParts) {
       const flags = this.flags[slot] ?? 0;
       if (flags !== 0) this.sweepOne(slot, flags, nowMs, wallMs);
     }

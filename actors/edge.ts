@@ -27,7 +27,7 @@ import type { BoundSession } from "./bound-session.js";
 import { Connection } from "./connection.js";
 import { Dispatcher } from "./dispatcher.js";
 import { EdgeAdmission } from "./edge-admission.js";
-import { EdgeContext } from "./edge-context.js";
+import { EdgeContext, sweepParts } from "./edge-context.js";
 import { EdgeDirectives } from "./edge-directives.js";
 import { EdgeDrain } from "./edge-drain.js";
 import type { AttachTick, Closed, ReceiveFrame } from "./edge-messages.js";
@@ -37,6 +37,7 @@ import { nodeNameOf } from "./placement-view.js";
 
 interface SweepTick {
   readonly kind: "SweepTick";
+  readonly part: number;
 }
 
 interface PaceTick {
@@ -58,7 +59,8 @@ const edgeKind: ActorKind = {
 
 type EdgeChild = BoundSession<unknown>;
 
-const sweepEveryMs = 1_000;
+/** Each connection once a second. */
+const sweepEveryMs = 1_000 / sweepParts;
 /** Of the time that a stopping node gives its clients: the rest is for the last ones to go. */
 const tellingPart = 0.6;
 /** So fast it tells them also where there are few: nobody waits for a stop longer than need be. */
@@ -120,7 +122,7 @@ export class Edge extends Actor<EdgeMessage> {
         if (!this.tellChild(connection, closed)) this.stopChild(connection);
       },
     });
-    this.timer(sweepEveryMs, { kind: "SweepTick" });
+    this.timer(sweepEveryMs, { kind: "SweepTick", part: 0 });
   }
 
   protected override async stopping(): Promise<void> {
@@ -175,9 +177,7 @@ export class Edge extends Actor<EdgeMessage> {
         this.onPlacementChanged();
         return;
       case "SweepTick":
-        this.context?.sweep();
-        this.directives?.sweep();
-        this.timer(sweepEveryMs, message);
+        this.onSweep(message.part);
         return;
       case "ViewUsage":
         from?.answer(this.context?.apps.of(decodeToken(message.appToken) ?? "") ?? null);
@@ -191,6 +191,12 @@ export class Edge extends Actor<EdgeMessage> {
       default:
         ignoreUnknown(message);
     }
+  }
+
+  private onSweep(part: number): void {
+    this.context?.sweep(part);
+    if (part === 0) this.directives?.sweep();
+    this.timer(sweepEveryMs, { kind: "SweepTick", part: (part + 1) % sweepParts });
   }
 
   /** Whether the client was told: the session may believe in one that is gone. */

@@ -1,7 +1,7 @@
 /** When an edge asks whether a client is there, and when it gives it up, on virtual time. */
 import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";
-import { EdgeContext } from "../../actors/edge-context.js";
+import { EdgeContext, sweepParts } from "../../actors/edge-context.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
 import { PlacementView } from "../../actors/placement-view.js";
@@ -64,7 +64,7 @@ class HeartbeatBench {
     for (let passed = 0; passed < ms; passed += second) {
       this.clock.advance(second);
       each();
-      this.edge.sweep();
+      for (let part = 0; part < sweepParts; part++) this.edge.sweep(part);
     }
   }
 
@@ -113,6 +113,16 @@ describe("a heartbeat", () => {
       [plain, slow, quick].map((id) => bench.pingsTo(id)),
       [8, 1, 12],
     );
+  });
+
+  test("is asked for part by part of those who came together, and of each once a second", () => {
+    const all = Array.from({ length: 2 * sweepParts }, () => bench.greet({}));
+    const asked = () => all.filter((id) => bench.pingsTo(id) > 0).length;
+    bench.clock.advance(30 * second);
+    bench.edge.sweep(0);
+    assert.equal(asked(), 2);
+    for (let part = 1; part < sweepParts; part++) bench.edge.sweep(part);
+    assert.equal(asked(), all.length);
   });
 
   test("that is not answered for 2.5 of its own intervals ends the connection", () => {
