@@ -158,7 +158,7 @@ export class Edge extends Actor<EdgeMessage> {
       case "CloseConnection":
         // It cannot keep its connection by filling its mailbox.
         if (this.tellChild(message.connection, message)) return;
-        this.context?.close(message.connection as ConnectionId, message.close as CloseName);
+        this.context?.close(this.carrierOf(message.connection), message.close as CloseName);
         return;
       case "DeliverPassing":
       case "Recalled":
@@ -250,6 +250,11 @@ export class Edge extends Actor<EdgeMessage> {
     if (frame.value.kind === "pong") return;
     const message: ReceiveFrame = { kind: "ReceiveFrame", frame: frame.value };
     if (!this.tellChild(connection, message)) context.close(connection, "OVERLOADED");
+  }
+
+  /** Of a session that is one of several: the connection that carries it. */
+  private carrierOf(number: number): ConnectionId {
+    return this.child<EdgeChild>(number)?.carrier ?? (number as ConnectionId);
   }
 
   /** The session believes in a connection that is gone: no ghosts. */

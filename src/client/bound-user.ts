@@ -29,6 +29,7 @@ import { Intake } from "./intake.js";
 import { isCovered } from "./message-chain.js";
 import { Openings } from "./openings.js";
 import { Presenter } from "./presenter.js";
+import { refusalHintMs } from "./reconnect-pace.js";
 import type { AttachedFrame } from "./server-frames.js";
 import { accountName, accountOf } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
@@ -178,7 +179,7 @@ export class BoundUser implements BoundSession {
         return;
       case "refused":
         this.app.report("REFUSED", `${frame.code}: ${frame.message}`);
-        if (phase.name === "connecting") this.wait(frame.code);
+        if (phase.name === "connecting") this.wait(frame.code, refusalHintMs(frame.message));
         else
           this.refresh.refused(
             this.sendWhileHere(frame.session),
@@ -303,8 +304,11 @@ export class BoundUser implements BoundSession {
     }
   }
 
-  private wait(reason: string): void {
-    const retryInMs = Math.ceil(this.backoff.nextMs());
+  /** `hintMs`: a floor that an edge named; what is drawn comes on top of it. */
+  private wait(reason: string, hintMs = 0): void {
+    const drawnMs = this.backoff.nextMs();
+    const onTopMs = hintMs === 0 ? drawnMs : Math.max(drawnMs, this.parts.random.next() * hintMs);
+    const retryInMs = Math.ceil(hintMs + onTopMs);
     const cancel = this.parts.clock.after(retryInMs, () => void this.ask());
     this.enter({ name: "waiting", retryInMs, reason, cancel });
   }

@@ -24,6 +24,11 @@ export function closeHintMs(code: number, reason: string): number {
   return Math.min(hintMsMax, said === undefined ? (floorsMs[code] ?? 0) : Number(said));
 }
 
+/** How long a refusal on a live connection asks to wait, by the end of what it says. */
+export function refusalHintMs(message: string): number {
+  return Math.min(hintMsMax, Number(reasonHint.exec(message)?.[1] ?? 0));
+}
+
 /** An edge that goes, sheds or is full: another one is asked first. */
 export function sendsElsewhere(code: number): boolean {
   return code === 1012 || code === 1013 || code === 4000 || code === 4005;

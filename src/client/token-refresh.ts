@@ -4,10 +4,10 @@
  */
 import type { Cancel, Clock } from "../base/clock.js";
 import type { Random } from "../base/random.js";
-import { type CloseName, closeCodes } from "../protocol/close-codes.js";
+import type { CloseName } from "../protocol/close-codes.js";
 import { clientKinds } from "../protocol/frames.js";
 import type { DeviceOptions } from "./device-options.js";
-import { closeHintMs } from "./reconnect-pace.js";
+import { refusalHintMs } from "./reconnect-pace.js";
 import { fetchToken } from "./token-fetch.js";
 
 export interface RefreshParts {
@@ -50,7 +50,7 @@ export class TokenRefresh {
   refused(connection: TakesTokens, session: number, code: string, message: string): void {
     if (code !== unavailable) return;
     const { clock, random } = this.parts;
-    const hintMs = Math.max(againMs, closeHintMs(closeCodes[unavailable].code, message));
+    const hintMs = Math.max(againMs, refusalHintMs(message));
     this.stop();
     this.cancelAgain = clock.after(hintMs * (1 + random.next()), () =>
       this.send(connection, session),

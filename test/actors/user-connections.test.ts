@@ -12,6 +12,7 @@ import { clientKinds } from "../../src/protocol/frames.js";
 import { sessionKey } from "../../src/protocol/shards.js";
 import { addressOn } from "../../src/runtime/address.js";
 import type { BenchClient } from "../support/bench-edge.js";
+import { BoundClient } from "../support/bound-client.js";
 import { NodeBench } from "../support/node-bench.js";
 
 const { devicesMax } = defaultLimits;
@@ -121,6 +122,28 @@ describe("a user's connections", () => {
     system.tell(addressOn(nodeNameOf(context), "edge"), close);
     for (let count = 0; count < 1_024; count++) client.send([clientKinds.ack, 0, 1, 0]);
     assert.equal(client.closedWith, undefined, "not one too many");
+    await bench.run(100);
+    assert.equal(client.closedWith, REPLACED.code);
+  });
+
+  // It was taken for a connection of its own, of which there is no socket to close.
+  test("do not outlive their end as one of several either: then all of it goes", async () => {
+    const bench = await NodeBench.start(["a"]);
+    const { edge, system, context } = bench.node("a");
+    const client = edge.open((toEdge) => new BoundClient(toEdge));
+    client.hello({ uid: "alice" });
+    client.bind(1, { uid: "bob" });
+    await bench.until("both are attached", () => client.seat(1).attaches > 0);
+    const first = system.find(`edge/${1 * 2 ** 20}`)?.cell.inspect();
+    const [{ number }] = (first as { bound: [{ number: number }] }).bound;
+    const node = nodeNameOf(context);
+    system.tell(addressOn(node, "edge"), {
+      ...{ kind: "CloseConnection", connection: number, close: "REPLACED" },
+    });
+    const ack = { kind: "ack", session: 1, position: { generation: 1, seq: 0 } };
+    for (let count = 0; count < 1_024; count++) {
+      system.tell(addressOn(node, `edge/${number}`), { kind: "ReceiveFrame", frame: ack });
+    }
     await bench.run(100);
     assert.equal(client.closedWith, REPLACED.code);
   });

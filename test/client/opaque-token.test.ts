@@ -98,6 +98,26 @@ describe("a token that nobody can vouch for now", () => {
     equal(clock.pendingTimers, 0);
   });
 
+  test("of a further user is tried again, not before it was said, and names that user's app", async () => {
+    const made = stage();
+    made.device.bind({
+      ...{ app: "shop", getToken: async () => "opaque", onMessage: () => undefined },
+    });
+    made.device.connect();
+    await made.clock.settle();
+    made.edge.socket.open();
+    made.edge.socket.welcome(60_000, [clientKinds.bind, clientKinds.unbind]);
+    await made.clock.settle();
+    const asked = () => made.edge.socket.ofKind(clientKinds.bind);
+    const [[, index, hello]] = asked() as [[number, number, { token: string }]];
+    equal(hello.token, "shop:opaque");
+    made.edge.socket.reply([serverKinds.refused, index, "AUTH_UNAVAILABLE", hint]);
+    await made.clock.advanceAndSettle(3_999);
+    equal(asked().length, 1);
+    await made.clock.advanceAndSettle(4_001);
+    equal(asked().length, 2);
+  });
+
   test("at the door has the client back by itself, not before it was said", async () => {
     const made = stage();
     made.device.connect();
