@@ -5,6 +5,7 @@
  *
  * Invariant: a device has one socket at most, or one timer.
  */
+import { setPriority } from "node:os";
 import { setImmediate as atOnce } from "node:timers";
 import { closeHintMs, ReconnectPace, retryAfterMs } from "../../src/client/reconnect-pace.js";
 import { JwtTokens } from "../../src/drivers/jwt-tokens.js";
@@ -28,6 +29,8 @@ export interface StormOptions {
   readonly secret: AppSecret;
   readonly uids: readonly string[];
   readonly acks: AckPolicy;
+  /** Of this process among the machine's: real clients take none of an edge's processor. */
+  readonly niceness: number;
 }
 
 export interface StormCounts extends ArrivalCounts {
@@ -233,6 +236,7 @@ function current(): StormClients {
 
 serve({
   setUp(options: StormOptions) {
+    setPriority(options.niceness);
     clients = new StormClients(options);
   },
   connect: () => current().connect(),
