@@ -5,6 +5,7 @@
  *
  * Invariant: a device has one socket at most, or one timer.
  */
+import { setPriority } from "node:os";
 import { setImmediate as atOnce } from "node:timers";
 import { retryAfterMs } from "../../src/base/retry-after.js";
 import { closeHintMs, ReconnectPace } from "../../src/client/reconnect-pace.js";
@@ -29,6 +30,8 @@ export interface StormOptions {
   readonly secret: AppSecret;
   readonly uids: readonly string[];
   readonly acks: AckPolicy;
+  /** Of this process among the machine's: real clients take none of an edge's processor. */
+  readonly niceness: number;
 }
 
 export interface StormCounts extends ArrivalCounts {
@@ -234,6 +237,7 @@ function current(): StormClients {
 
 serve({
   setUp(options: StormOptions) {
+    setPriority(options.niceness);
     clients = new StormClients(options);
   },
   connect: () => current().connect(),

@@ -52,6 +52,8 @@ interface Group {
 const devicesPerProcess = 9_000;
 const backDeadlineMs = 120_000;
 const settleMs = 30_000;
+/** They get what the platform and the calm ones leave of this machine's cores. */
+const moversNiceness = 15;
 const acks = { messagesMax: 32, delayMs: 50 };
 
 export class StormLoad implements AsyncDisposable {
@@ -68,8 +70,8 @@ export class StormLoad implements AsyncDisposable {
     const load = new StormLoad(
       belfry,
       shape,
-      await startGroup(belfry, shape, "m", movers),
-      await startGroup(belfry, shape, "c", calm),
+      await startGroup(belfry, shape, "m", movers, moversNiceness),
+      await startGroup(belfry, shape, "c", calm, 0),
     );
     for (const { publishers } of [load.movers, load.calm]) {
       for (const publisher of publishers) {
@@ -180,6 +182,7 @@ async function startGroup(
   { node }: StormShape,
   prefix: string,
   size: number,
+  niceness: number,
 ): Promise<Group> {
   const processes = Math.ceil(size / devicesPerProcess);
   const url = belfry.platform.node(node).edgeUrl;
@@ -191,7 +194,7 @@ async function startGroup(
     const uids = Array.from({ length: count }, (_, each) => `${prefix}${at}-${each}`);
     const worker = WorkerProcess.start("load/storm-clients.js");
     clients.push(worker);
-    await worker.ask("setUp", { url, app, secret, uids, acks } satisfies StormOptions);
+    await worker.ask("setUp", { url, app, secret, uids, acks, niceness } satisfies StormOptions);
     await worker.ask("connect");
     const publisher = WorkerProcess.start("load/publisher.js");
     publishers.push(publisher);
