@@ -35,7 +35,7 @@ export class Handshakes {
   /** Where each of those is: a socket that is closed says it no more. */
   private readonly places = new Map<Socket, string>();
 
-  /** Stands before the server's own listener for sockets, and behind a gate that is put there later. */
+  /** Stands before the server's own listener for sockets, behind a gate that is put there later. */
   constructor(server: Server, bounds: HandshakeBounds) {
     this.underWay = new SocketDeadlines(bounds.deadlineMs, destroy, bounds.socketsMax);
     const { askingDeadlineMs, askingMax } = bounds;
