@@ -75,10 +75,9 @@ test("a node out of descriptors serves who is connected, finds NATS and volumes 
   });
   await platform.untilPlaced();
   await aliceIsShown("when it has all volumes");
-  assert.ok(
-    logged.some((line) => line.includes('"msg":"bus"')),
-    "its log tells of NATS",
-  );
+  await until("its log tells of NATS", () => {
+    return logged.some((line) => line.includes('"msg":"bus"'));
+  });
   assert.equal((await shakeHands(edgeUrl)).status === 101, false, "it was full all along");
 
   crowd.leave();
