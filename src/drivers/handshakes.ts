@@ -30,10 +30,12 @@ export interface HandshakeBounds {
 export class Handshakes {
   private readonly underWay: SocketDeadlines;
   private readonly asking: SocketDeadlines;
-  /** By their places: those whose TLS handshake is under way. */
+  /** Those whose TLS handshake is under way, by their places. */
   private readonly belowTls = new Map<string, Socket>();
+  /** Where each of those is: a socket that is closed says it no more. */
+  private readonly places = new Map<Socket, string>();
 
-  /** Stands before the server's own listener for sockets, and behind a gate that is put there later. */
+  /** Stands before the server's own listener for sockets, behind a gate that is put there later. */
   constructor(server: Server, bounds: HandshakeBounds) {
     this.underWay = new SocketDeadlines(bounds.deadlineMs, destroy, bounds.socketsMax);
     const { askingDeadlineMs, askingMax } = bounds;
@@ -46,6 +48,7 @@ export class Handshakes {
     const [underWay, asking] = [this.underWay.ended, this.asking.ended];
     return {
       handshakes: this.underWay.size,
+      handshakesUnderTls: this.belowTls.size,
       handshakesOverdue: underWay.overdue,
       handshakesDisplaced: underWay.displaced,
       asking: this.asking.size,
@@ -93,6 +96,7 @@ export class Handshakes {
       }
       this.underWay.start(socket);
       this.belowTls.set(place, socket);
+      this.places.set(socket, place);
       socket.on("close", this.onTlsGone);
       pass.call(server, socket);
     });
@@ -107,7 +111,8 @@ export class Handshakes {
 
   private endTls(socket: Socket): void {
     this.underWay.end(socket);
-    const place = placeOf(socket);
+    const place = this.places.get(socket);
+    this.places.delete(socket);
     // The kernel gives a port anew before we hear of the former socket's end.
     if (place !== undefined && this.belowTls.get(place) === socket) this.belowTls.delete(place);
   }

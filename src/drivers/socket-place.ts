@@ -5,7 +5,7 @@
  */
 import type { Socket } from "node:net";
 
-/** Undefined of one whose peer has reset it before it was asked for the first time. */
+/** Undefined of one whose peer has reset it; of one that is closed it is another, or none. */
 export function placeOf(socket: Socket): string | undefined {
   const { remoteAddress, remotePort, localAddress } = socket;
   return remoteAddress && `${remoteAddress} ${remotePort} ${localAddress}`;

@@ -155,7 +155,10 @@ describe("an edge under TLS", () => {
       await until("no socket is left", async () => (await open()) === 0, goneMsMax);
       // Told a moment after the socket below is closed.
       await until("each end is told", () => edge.connectionCount === 0, goneMsMax);
-      await until("none is under way", () => edge.figures()["handshakes"] === 0, goneMsMax);
+      await until("none is known", () => {
+        const { handshakes, handshakesUnderTls } = edge.figures();
+        return handshakes === 0 && handshakesUnderTls === 0;
+      });
       for (const { kind } of group) played.set(kind, (played.get(kind) ?? 0) + 1);
       leaks.note(atOnce);
     });
