@@ -119,6 +119,18 @@ describe("a call", () => {
     assert.deepEqual(seen, ["chat"]);
   });
 
+  test("of a user who is bound to another's connection comes as that user's, by that token", async () => {
+    await serve("whoami", ({ uid }) => uid);
+    const device = await attached("alice");
+    const getToken = () => platform.token("bob", { routes: ["whoami"] });
+    const bob = device.bind({ getToken, onMessage: () => undefined });
+    await until("bob is attached", () => bob.state.name === "attached");
+    const both = [device.call("whoami", 0), bob.call("whoami", 0)];
+    assert.deepEqual(await Promise.all(both), ["alice", "bob"]);
+    assert.deepEqual(await endOf(device.call("nobody", 0)), ["NO_SERVICE", "not-done"]);
+    assert.deepEqual(await endOf(bob.call("nobody", 0)), ["NOT_ALLOWED", "refused"]);
+  });
+
   test("is one of a queue's: each goes to one process, and those that close finish theirs", async () => {
     const seen: unknown[] = [];
     const take: CallHandler = ({ body }) => void seen.push(body);
