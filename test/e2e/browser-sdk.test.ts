@@ -162,6 +162,13 @@ describe("the kind × app-state table", () => {
     await page.evaluate(async () => {
       await navigator.serviceWorker.register("/worker.js", { type: "module" });
       await navigator.serviceWorker.ready;
+      // What pops up and is taken away at once has popped up.
+      const { prototype } = ServiceWorkerRegistration;
+      const { showNotification } = prototype;
+      prototype.showNotification = function (title, options) {
+        (globalThis as unknown as { log: unknown[] }).log.push(["popup", title]);
+        return showNotification.call(this, title, options);
+      };
     });
     await page.evaluate(beginIn, {});
     await until("it is attached", async () => (await stateOf(page)) === "attached");
@@ -179,7 +186,7 @@ describe("the kind × app-state table", () => {
     edge.notify("N1");
     await untilShown(page, "N1");
     await untilAcked(1);
-    deepEqual(await displayed(page), []);
+    deepEqual(await shownIn(page, "popup"), []);
   });
 
   test("transparent in front and in the background: data to the app", async () => {
@@ -189,7 +196,7 @@ describe("the kind × app-state table", () => {
     await hide(page);
     edge.push("T2");
     await untilShown(page, "T1", "T2");
-    deepEqual(await displayed(page), []);
+    deepEqual(await shownIn(page, "popup"), []);
   });
 
   test("notification in the background: the system shows it; data when the app comes to the front", async () => {
@@ -201,6 +208,7 @@ describe("the kind × app-state table", () => {
     await untilShown(page, "T2");
     await untilAcked(3);
     deepEqual((await displayed(page)).sort(), ["N1", "N3"]);
+    deepEqual(await shownIn(page, "popup"), ["N1", "N3"]);
     await page.bringToFront();
     await untilShown(page, "T2", "N1", "N3");
     await until("they leave the display", async () => (await displayed(page)).length === 0);
