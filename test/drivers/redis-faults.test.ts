@@ -8,6 +8,7 @@ import type { Shard } from "../../src/protocol/shards.js";
 import { entry, record, shardWrite } from "../contract/inbox-samples.js";
 import { startMariadb } from "../support/mariadb-server.js";
 import { makeStoreDatabase } from "../support/mysql-database.js";
+import { freePorts } from "../support/nats-cluster.js";
 import { sendRedis } from "../support/redis-command.js";
 import { startRedis } from "../support/redis-server.js";
 import type { ServerProcess } from "../support/server-process.js";
@@ -254,7 +255,9 @@ test("redis: a Cluster is told of one slot at a time", async () => {
   await redis[Symbol.asyncDispose]();
   // One node that has met no other does not know its own address.
   const announced = ["--cluster-announce-ip", "127.0.0.1"];
-  redis = await startRedis(["--cluster-enabled", "yes", ...announced]);
+  // By itself it takes its port plus 10,000 for other nodes, which may be anybody's.
+  const busPort = ["--cluster-port", String((await freePorts(1))[0])];
+  redis = await startRedis(["--cluster-enabled", "yes", ...busPort, ...announced]);
   assert.equal(await send("CLUSTER ADDSLOTSRANGE 0 16383"), "+OK");
   await until("all slots are served", async () =>
     /cluster_state:ok/.test(await send("CLUSTER INFO")),
