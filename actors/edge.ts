@@ -37,7 +37,6 @@ import { nodeNameOf } from "./placement-view.js";
 
 interface SweepTick {
   readonly kind: "SweepTick";
-  readonly part: number;
 }
 
 interface PaceTick {
@@ -71,6 +70,8 @@ export class Edge extends Actor<EdgeMessage> {
   private drain: EdgeDrain | undefined = undefined;
   private directives: EdgeDirectives | undefined = undefined;
   private leavePerSecond: number | undefined = undefined;
+  private nextPart = 0;
+  private sweptMs = 0;
   private opened = 0;
   private readonly admission: EdgeAdmission;
   private badFrames = 0;
@@ -122,7 +123,8 @@ export class Edge extends Actor<EdgeMessage> {
         if (!this.tellChild(connection, closed)) this.stopChild(connection);
       },
     });
-    this.timer(sweepEveryMs, { kind: "SweepTick", part: 0 });
+    this.sweptMs = this.node.clock.monotonicMs();
+    this.timer(sweepEveryMs, { kind: "SweepTick" });
   }
 
   protected override async stopping(): Promise<void> {
@@ -177,7 +179,7 @@ export class Edge extends Actor<EdgeMessage> {
         this.onPlacementChanged();
         return;
       case "SweepTick":
-        this.onSweep(message.part);
+        this.onSweep();
         return;
       case "ViewUsage":
         from?.answer(this.context?.apps.of(decodeToken(message.appToken) ?? "") ?? null);
@@ -193,10 +195,18 @@ export class Edge extends Actor<EdgeMessage> {
     }
   }
 
-  private onSweep(part: number): void {
-    this.context?.sweep(part);
-    if (part === 0) this.directives?.sweep();
-    this.timer(sweepEveryMs, { kind: "SweepTick", part: (part + 1) % sweepParts });
+  /** Every part that is due since the last tick, which a busy loop may have held up. */
+  private onSweep(): void {
+    const nowMs = this.node.clock.monotonicMs();
+    const due = Math.min(sweepParts, Math.floor((nowMs - this.sweptMs) / sweepEveryMs));
+    for (let count = 0; count < due; count++) {
+      this.context?.sweep(this.nextPart);
+      if (this.nextPart === 0) this.directives?.sweep();
+      this.nextPart = (this.nextPart + 1) % sweepParts;
+    }
+    // Behind by a whole round there is nothing more to catch up on.
+    this.sweptMs = due === sweepParts ? nowMs : this.sweptMs + due * sweepEveryMs;
+    this.timer(sweepEveryMs, { kind: "SweepTick" });
   }
 
   /** Whether the client was told: the session may believe in one that is gone. */

@@ -175,7 +175,9 @@ describe("what a client tells", () => {
     const [code] = await once(quick.socket, "close");
     assert.equal(code, closeCodes.HEARTBEAT_LOST.code);
     assert.ok(performance.now() - sinceMs > silenceMs - 100);
-    assert.equal(quick.frames.filter(([kind]) => kind === serverKinds.ping).length, 2);
+    // The second may fall to the look at which it counts as lost.
+    const pings = quick.frames.filter(([kind]) => kind === serverKinds.ping).length;
+    assert.ok(pings === 1 || pings === 2, `${pings} pings`);
     assert.equal(slow.socket.readyState, WebSocket.OPEN);
     slow.socket.terminate();
   });
