@@ -102,7 +102,7 @@ export class Heartbeats {
   judge(connection: ConnectionId): "lost" | "ask" | "wait" {
     const slot = slotOf(connection);
     const { nowMs } = this;
-    const { heartbeatMs, heartbeatDeadlineMs } = this.node.limits;
+    const { heartbeatMs, heartbeatDeadlineMs, inTransitBytesMax } = this.node.limits;
     const everyMs = this.everyMs[slot] ?? 0;
     const owedMs = this.owedMs[slot] ?? 0;
     const missed = heartbeatDeadlineMs / heartbeatMs;
@@ -110,7 +110,8 @@ export class Heartbeats {
     const isOwing = owedMs !== 0 && everyMs > heartbeatMs;
     const endMs = isOwing ? Math.min(lostMs, owedMs + heartbeatDeadlineMs) : lostMs;
     // What moved is asked of the socket, and only where it matters.
-    if (nowMs > endMs && nowMs > endMs + putOffMs(this.movedBytes(connection))) return "lost";
+    const isOver = () => nowMs > endMs + putOffMs(this.movedBytes(connection), inTransitBytesMax);
+    if (nowMs > endMs && isOver()) return "lost";
     const askedMs = this.pingedMs[slot] ?? 0;
     const dueMs = isOwing
       ? Math.min(askedMs + everyMs, Math.max(askedMs, owedMs) + heartbeatMs)

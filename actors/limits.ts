@@ -73,6 +73,8 @@ export interface Limits {
   /** Whatever is asked for. */
   readonly heartbeatMinMs: number;
   readonly heartbeatMaxMs: number;
+  /** So much of what is in transit puts the deadline off: each KiB a second. */
+  readonly inTransitBytesMax: number;
   /** Heads, frames and messages that are not whole, of all of an edge's peers. */
   readonly unfinishedBytesMax: number;
   /** One connection is read so fast, each 4 KiB counting as one more; above, more slowly. */
@@ -228,6 +230,8 @@ export const defaultLimits: Limits = {
   heartbeatFrontMs: minute,
   heartbeatMinMs: 15 * second,
   heartbeatMaxMs: 5 * minute,
+  // One whole frame of a client.
+  inTransitBytesMax: 64 * 1024,
   // Beside 4 KiB for each, which are not counted: 3.6 KiB for each of 18,000.
   unfinishedBytesMax: 64 * 1024 * 1024,
   // Twice what one user may be pushed, should it ack each message by itself.

@@ -24,8 +24,6 @@ export interface HeartbeatBounds {
 
 /** A peer that moves fewer bytes in a second counts as silent. */
 const movedBytesPerSecond = 1_024;
-/** Of one frame, the largest that a client may send: longer nobody is waited for. */
-const movedBytesMax = 64 * 1_024;
 
 export function grantedHeartbeatMs(
   { network, heartbeatMs, app }: ClientSurroundings,
@@ -45,7 +43,7 @@ export function within(ms: number, { minMs, maxMs }: HeartbeatBounds): number {
  * A frame in transit puts the deadline off by its length: `movedBytes` went either way
  * since the peer was last heard, each KiB is worth a second. Who dribbles falls behind.
  */
-export function putOffMs(movedBytes: number): number {
-  const counted = Math.max(0, Math.min(movedBytes, movedBytesMax));
+export function putOffMs(movedBytes: number, bytesMax: number): number {
+  const counted = Math.max(0, Math.min(movedBytes, bytesMax));
   return (counted * 1_000) / movedBytesPerSecond;
 }

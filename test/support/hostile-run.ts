@@ -64,6 +64,8 @@ const limitsOf = (count: number): Partial<Limits> => {
     ...{ handshakeDeadlineMs: 3 * second * times, helloDeadlineMs: 3 * second * times },
     ...{ heartbeatMs: second * times, heartbeatDeadlineMs: 4 * second * times },
     closeDeadlineMs: 2 * second,
+    // A minute for each case that stops reading would be spent on waiting.
+    inTransitBytesMax: 2 * 1_024 * times,
   };
 };
 const goneMsMax = 90 * second;
