@@ -97,7 +97,7 @@ export class Edge extends Actor<EdgeMessage> {
       {
         tell: (number, message) => this.tellChild(number, message),
         spawn: (number) => this.spawn(number),
-        stop: (number) => this.stopChild(number),
+        end: (number) => this.endChild(number),
       },
     );
     this.context = context;
@@ -119,8 +119,7 @@ export class Edge extends Actor<EdgeMessage> {
         context.forget(connection);
         drain.forget(connection);
         directives.forget(connection);
-        const closed: Closed = { kind: "Closed" };
-        if (!this.tellChild(connection, closed)) this.stopChild(connection);
+        this.endChild(connection);
       },
     });
     this.sweptMs = this.node.clock.monotonicMs();
@@ -136,6 +135,12 @@ export class Edge extends Actor<EdgeMessage> {
     const context = this.context as EdgeContext;
     const further = context.further.find(key as ConnectionId);
     return further === undefined ? new Connection(context) : new FurtherSession(context, further);
+  }
+
+  /** Behind what it was told before. */
+  private endChild(number: ConnectionId): void {
+    const closed: Closed = { kind: "Closed" };
+    if (!this.tellChild(number, closed)) this.stopChild(number);
   }
 
   /** What failed is closed: it is the client that comes back. */

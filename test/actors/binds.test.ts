@@ -175,6 +175,45 @@ describe("several sessions on one connection", () => {
   });
 });
 
+describe("what a client says last", () => {
+  for (const [how, leave] of [
+    ["the unbind", ({ client }: Binds) => client.unbind(1)],
+    ["the end of its connection", ({ bench, client }: Binds) => bench.node("a").edge.leave(client)],
+  ] as const) {
+    test(`of a further session before ${how} is heard`, async () => {
+      const [binds, , far] = await Binds.of("own", "far");
+      const { bench, client } = binds;
+      client.isAcking = false;
+      await binds.push(far ?? "", "shown");
+      await binds.bodies(1, 1);
+      client.ack(1);
+      leave(binds);
+      await bench.until("its owner knows", () => binds.connections(far ?? "") === 0);
+      const [session] = bench.sessionsOf(far ?? "");
+      assert.deepEqual(session?.["inbox"], { messages: 0, bytes: 0 });
+      assert.deepEqual(bench.crashes, []);
+    });
+  }
+
+  test("is behind what it is told of that session: after `ended` there is nothing", async () => {
+    const [binds, , far] = await Binds.of("own", "far");
+    const { bench, client } = binds;
+    const [where] = bench.connectionsOf(far ?? "");
+    const connection = Number(where?.split("/").at(-1));
+    const record = Buffer.concat(["id", {}, "passing"].map(packValue));
+    const passing = { kind: "DeliverPassing", connection, record };
+    const edge = addressOn("dc1-a.a0", "edge");
+    bench.node("a").system.tell(edge, passing);
+    await bench.until("it comes to the session", () => client.seat(1).passing.length === 1);
+    // The edge has it before the client lets go, and its session after that.
+    bench.node("a").system.tell(edge, passing);
+    client.unbind(1);
+    assert.equal(await binds.ended(1), 1_000);
+    await bench.until("its actor is gone", () => binds.edge()["furtherSessions"] === 0);
+    assert.equal(client.seat(1).passing.length, 1);
+  });
+});
+
 describe("an owner that believes in a session which is over", () => {
   for (const index of [0, 1]) {
     test(`is told so of ${index === 0 ? "the first one" : "a further one"}`, async () => {

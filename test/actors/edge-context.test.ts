@@ -6,12 +6,18 @@ import { defaultLimits } from "../../actors/limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
 import { connectionId } from "../../src/ports/edge-transport.js";
 
-test("a connection that is gone has no counter, whoever has its slot now", () => {
-  const node = { limits: defaultLimits, clock: { monotonicMs: () => 1 } };
+const [first, next] = [connectionId(7, 1), connectionId(7, 2)];
+
+function anEdge(): EdgeContext {
+  const transport = { close: () => undefined };
+  const node = { limits: defaultLimits, clock: { monotonicMs: () => 1 }, transport };
   const surroundings = { send: () => true, startTick: () => undefined };
-  const children = { tell: () => true, spawn: () => undefined, stop: () => undefined };
-  const edge = new EdgeContext(node as unknown as NodeContext, surroundings, children);
-  const [first, next] = [connectionId(7, 1), connectionId(7, 2)];
+  const children = { tell: () => true, spawn: () => undefined, end: () => undefined };
+  return new EdgeContext(node as unknown as NodeContext, surroundings, children);
+}
+
+test("a connection that is gone has no counter, whoever has its slot now", () => {
+  const edge = anEdge();
   edge.open(first, false);
   edge.noteConnect(first, 1_234_567_890_123);
   assert.equal(edge.connectOf(first), 1_234_567_890_123);
@@ -19,4 +25,21 @@ test("a connection that is gone has no counter, whoever has its slot now", () =>
   edge.open(next, false);
   edge.noteConnect(next, 2_000_000_000_000);
   assert.deepEqual([edge.connectOf(first), edge.connectOf(next)], [0, 2_000_000_000_000]);
+});
+
+test("who is gone, or being closed, is greeted by no hello that waited, nor is the slot's next one", () => {
+  const edge = anEdge();
+  edge.open(first, false);
+  edge.close(first, "BAD_FRAME");
+  edge.noteHello(first);
+  assert.deepEqual([edge.isOpen(first), edge.greetedAt(7)], [false, undefined]);
+  edge.forget(first);
+  edge.noteHello(first);
+  edge.open(next, false);
+  edge.noteHello(first);
+  edge.noteTokenExpiry(first, 1_000);
+  assert.deepEqual([edge.greetedAt(7), edge.tokenExpiryMs(next)], [undefined, 0]);
+  edge.noteHello(next);
+  assert.deepEqual([edge.isOpen(first), edge.isOpen(next)], [false, true]);
+  assert.equal(edge.greetedAt(7), next);
 });
