@@ -250,6 +250,7 @@ export class Connection extends BoundSession<OwnMessage> {
   }
 
   private onBindVerified(result: Result<Claims, TokenError>): void {
+    if (!this.edge.isOpen(this.id)) return;
     const bind = this.bindings?.endVerifying();
     if (bind !== undefined) {
       const done = result.ok ? this.bind(bind, result.value) : result;

@@ -453,6 +453,34 @@ describe("a bind", () => {
     assert.deepEqual(bench.crashes, []);
   });
 
+  test("comes to nothing where the edge closes the connection meanwhile, as a hello does", async () => {
+    for (const isBind of [true, false]) {
+      const [binds, own] = await Binds.of("own");
+      const { bench } = binds;
+      const { tokens, transport } = bench.node("a").context;
+      const open: (() => void)[] = [];
+      mock.method(tokens, "verify", async (token: string) => {
+        await new Promise<void>((resolve) => open.push(resolve));
+        return accepted({ jti: "", exp: 2 ** 40, ...JSON.parse(token) });
+      });
+      const other = bench.node("a").edge.open((toEdge) => new BoundClient(toEdge));
+      const client = isBind ? binds.client : other;
+      const uid = binds.far(1);
+      if (isBind) client.bind(1, { uid });
+      else client.hello({ uid });
+      await bench.until("its token is checked", () => open.length === 1);
+      // Its peer does not answer the close yet.
+      mock.method(transport, "close", () => undefined);
+      client.send([clientKinds.unbind, "no index"]);
+      for (const resolve of open) resolve();
+      await bench.run(1_000);
+      assert.equal(binds.edge()["furtherSessions"], 0);
+      assert.deepEqual(await binds.usage(), { connections: 1, refused: 0 });
+      assert.deepEqual([binds.connections(own ?? ""), binds.connections(uid)], [1, 0]);
+      mock.restoreAll();
+    }
+  });
+
   test("costs one token check at a time, however many come", async () => {
     const [binds, own] = await Binds.of("own");
     const { client, bench } = binds;
