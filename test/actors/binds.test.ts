@@ -271,6 +271,26 @@ describe("what ends one session of a connection", () => {
     await bench.until("nothing is left of it", () => binds.edge()["furtherSessions"] === 0);
   });
 
+  test("a newer connection, where its own mailbox is full, is no end of the others", async () => {
+    const [binds, own, far] = await Binds.of("own", "far");
+    const { bench, client } = binds;
+    const [where] = bench.connectionsOf(far ?? "");
+    const connection = Number(where?.split("/").at(-1));
+    const { system } = bench.node("a");
+    const edge = addressOn("dc1-a.a0", "edge");
+    const record = Buffer.concat(["id", {}, "passing"].map(packValue));
+    // A turn of the edge fills it, and the next one fills what it took meanwhile.
+    for (let count = 0; count < 1_024 + 512; count++) {
+      system.tell(edge, { kind: "DeliverPassing", connection, record });
+    }
+    system.tell(edge, { kind: "CloseConnection", connection, close: "REPLACED" });
+    assert.equal(await binds.ended(1), 4505);
+    assert.ok(client.seat(1).passing.length < 1_024 + 512, "it was full");
+    await binds.push(own ?? "", "still here");
+    assert.deepEqual(await binds.bodies(0, 1), ["still here"]);
+    assert.equal(client.closedWith, undefined);
+  });
+
   test("its token's end, told before by its index; a fresh one keeps it", async () => {
     const binds = await Binds.start();
     const { bench, client } = binds;
