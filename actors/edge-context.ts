@@ -379,7 +379,8 @@ export class EdgeContext {
     const close = "TOKEN_EXPIRED";
     const message: CloseConnection = { kind: "CloseConnection", connection: number, close };
     if (this.children.tell(number, message)) return;
-    this.close(this.further.find(number)?.carrier ?? number, close);
+    if (this.further.find(number) === undefined) this.close(number, close);
+    else this.tellEnded(number, close);
   }
 
   /** How many connections this edge closed, by reason. */
