@@ -10,6 +10,7 @@
  *
  * Kept by slot in a few arrays: one that waits costs no timer and no object. Invariant: a
  * connection stands in the queue once. While the bus is known to be gone nobody's turn comes.
+ * What is said of one that is gone, or being closed, is nothing to the slot's next tenant.
  */
 import { Ring } from "../src/base/ring.js";
 import { type ConnectionId, slotOf } from "../src/ports/edge-transport.js";
@@ -75,6 +76,7 @@ export class AttachQueue {
   /** To be attached when its turn comes: at once, where few came just before. */
   push(connection: ConnectionId): void {
     const { attachesPerTick, attachesAtOnce } = this.around.node.limits;
+    if (!this.isTenant(connection)) return;
     const slot = slotOf(connection);
     this.forgetAttempts(slot);
     this.enqueue(slot, connection);
@@ -87,6 +89,7 @@ export class AttachQueue {
    * the shard yet) does not come later and later for that.
    */
   retry(connection: ConnectionId, isSent: boolean): void {
+    if (!this.isTenant(connection)) return;
     const { random, limits } = this.around.node;
     const slot = slotOf(connection);
     const mark = this.marks[slot] ?? 0;
@@ -103,17 +106,25 @@ export class AttachQueue {
 
   /** Answered. Where it is due once more, it stays in the queue. */
   settle(connection: ConnectionId): void {
-    const slot = slotOf(connection);
-    this.forgetAttempts(slot);
-    if (this.dueAtLook[slot] === 0) return;
-    this.dueAtLook[slot] = 0;
-    this.waiting--;
+    if (this.isTenant(connection)) this.forgetDue(slotOf(connection));
   }
 
   /** Gone. */
   forget(connection: ConnectionId): void {
-    this.settle(connection);
-    this.marks[slotOf(connection)] = 0;
+    const slot = slotOf(connection);
+    this.forgetDue(slot);
+    this.marks[slot] = 0;
+  }
+
+  private isTenant(connection: ConnectionId): boolean {
+    return this.around.connectionAt(slotOf(connection)) === connection;
+  }
+
+  private forgetDue(slot: number): void {
+    this.forgetAttempts(slot);
+    if (this.dueAtLook[slot] === 0) return;
+    this.dueAtLook[slot] = 0;
+    this.waiting--;
   }
 
   tick(): void {

@@ -86,7 +86,7 @@ export class Connection extends BoundSession<OwnMessage> {
   }
 
   protected override stopping(): void {
-    for (const { number } of this.bindings?.all ?? []) this.edge.children.stop(number);
+    for (const { number } of this.bindings?.all ?? []) this.edge.endFurther(number);
     this.leaveFirst();
   }
 
@@ -134,6 +134,7 @@ export class Connection extends BoundSession<OwnMessage> {
 
   /** Who looks at the app looks at all that is bound here. */
   private onTell(now: ClientSurroundings): void {
+    if (!this.edge.isOpen(this.id)) return;
     const isChanged = this.edge.hearTell(this.id, now);
     if (!isChanged || !this.edge.appStates.beginTelling(this.id)) return;
     const tick: AppStateTick = { kind: "AppStateTick" };
@@ -167,6 +168,8 @@ export class Connection extends BoundSession<OwnMessage> {
   }
 
   private onHelloVerified(result: Result<Claims, TokenError>, hello: Hello): void {
+    // Its slot may be another's by now.
+    if (!this.edge.isOpen(this.id)) return;
     const known = result.ok ? this.knowSession(result.value, hello) : result;
     if (!known.ok) {
       this.edge.close(this.id, known.code, known.message);
@@ -247,6 +250,7 @@ export class Connection extends BoundSession<OwnMessage> {
   }
 
   private onBindVerified(result: Result<Claims, TokenError>): void {
+    if (!this.edge.isOpen(this.id)) return;
     const bind = this.bindings?.endVerifying();
     if (bind !== undefined) {
       const done = result.ok ? this.bind(bind, result.value) : result;
@@ -302,7 +306,7 @@ export class Connection extends BoundSession<OwnMessage> {
   /** False where nothing is known at that index. */
   private drop(index: number): boolean {
     const dropped = this.bindings?.drop(index);
-    if (dropped?.bound !== undefined) this.edge.children.stop(dropped.bound.number);
+    if (dropped?.bound !== undefined) this.edge.endFurther(dropped.bound.number);
     return dropped?.wasThere ?? false;
   }
 

@@ -44,7 +44,8 @@ export interface EdgeChildren {
   /** False when it did not hear. */
   tell(number: ConnectionId, message: unknown): boolean;
   spawn(number: ConnectionId): void;
-  stop(number: ConnectionId): void;
+  /** It stops, behind what it was told before. */
+  end(number: ConnectionId): void;
 }
 
 export class EdgeContext {
@@ -129,6 +130,12 @@ export class EdgeContext {
     return Math.min(this.slotsUsed, this.socketSlots);
   }
 
+  /** Its slot is its own, and nobody has decided to close it. */
+  isOpen(connection: ConnectionId): boolean {
+    const slot = slotOf(connection);
+    return this.connections[slot] === connection && this.flags[slot] !== 0;
+  }
+
   isGreeted(connection: ConnectionId): boolean {
     return this.greetedAt(slotOf(connection)) === connection;
   }
@@ -160,6 +167,12 @@ export class EdgeContext {
     this.slotsUsed = Math.max(this.slotsUsed, slot + 1);
     this.children.spawn(number);
     return number;
+  }
+
+  /** Its connection has no place for it any more: what the client said of it before still counts. */
+  endFurther(number: ConnectionId): void {
+    this.further.end(number);
+    this.children.end(number);
   }
 
   /** Its actor is gone. */
@@ -235,6 +248,7 @@ export class EdgeContext {
   }
 
   noteHello(connection: ConnectionId): void {
+    if (!this.isOpen(connection)) return;
     const slot = slotOf(connection);
     this.flags[slot] = (this.flags[slot] ?? 0) | hasHello;
   }
@@ -251,6 +265,7 @@ export class EdgeContext {
 
   /** `wallMs`: when the token ends, as it says itself. */
   noteTokenExpiry(connection: ConnectionId, wallMs: number): void {
+    if (!this.isOpen(connection)) return;
     const slot = slotOf(connection);
     this.tokenEndsMs[slot] = wallMs;
     this.flags[slot] = (this.flags[slot] ?? 0) & ~isTokenAsked;
@@ -285,17 +300,15 @@ export class EdgeContext {
 
   /** The client unbound the last session. */
   closeDone(connection: ConnectionId): void {
-    const slot = slotOf(connection);
-    if (this.connections[slot] !== connection || this.flags[slot] === 0) return;
-    this.flags[slot] = 0;
+    if (!this.isOpen(connection)) return;
+    this.flags[slotOf(connection)] = 0;
     this.node.transport.close(connection, 1_000, "nothing is bound any more");
   }
 
   /** Decided here, so gone within `closeDeadlineMs` whatever the peer does. */
   close(connection: ConnectionId, name: CloseName, reason?: string): void {
-    const slot = slotOf(connection);
-    if (this.connections[slot] !== connection || this.flags[slot] === 0) return;
-    this.flags[slot] = 0;
+    if (!this.isOpen(connection)) return;
+    this.flags[slotOf(connection)] = 0;
     this.closedFor.set(name, (this.closedFor.get(name) ?? 0) + 1);
     const { code, meaning } = closeCodes[name] ?? closeCodes.INTERNAL;
     this.node.transport.close(connection, code, `${name}: ${reason ?? meaning}`.slice(0, 120));
@@ -366,7 +379,8 @@ export class EdgeContext {
     const close = "TOKEN_EXPIRED";
     const message: CloseConnection = { kind: "CloseConnection", connection: number, close };
     if (this.children.tell(number, message)) return;
-    this.close(this.further.find(number)?.carrier ?? number, close);
+    if (this.further.find(number) === undefined) this.close(number, close);
+    else this.tellEnded(number, close);
   }
 
   /** How many connections this edge closed, by reason. */

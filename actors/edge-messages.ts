@@ -30,7 +30,7 @@ export interface SessionEnded {
   readonly reason?: string;
 }
 
-/** To a connection: its socket is gone. */
+/** To a connection: its socket is gone. To a further session: its connection has let it go. */
 export interface Closed {
   readonly kind: "Closed";
 }

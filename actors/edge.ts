@@ -10,6 +10,7 @@ import type { CloseName } from "../src/protocol/close-codes.js";
 import { clientFrameBytesMax, decodeClientFrame } from "../src/protocol/frames.js";
 import type {
   AttachAgain,
+  CloseConnection,
   DirectConnection,
   FromEdge,
   PlacementChanged,
@@ -97,7 +98,7 @@ export class Edge extends Actor<EdgeMessage> {
       {
         tell: (number, message) => this.tellChild(number, message),
         spawn: (number) => this.spawn(number),
-        stop: (number) => this.stopChild(number),
+        end: (number) => this.endChild(number),
       },
     );
     this.context = context;
@@ -119,8 +120,7 @@ export class Edge extends Actor<EdgeMessage> {
         context.forget(connection);
         drain.forget(connection);
         directives.forget(connection);
-        const closed: Closed = { kind: "Closed" };
-        if (!this.tellChild(connection, closed)) this.stopChild(connection);
+        this.endChild(connection);
       },
     });
     this.sweptMs = this.node.clock.monotonicMs();
@@ -136,6 +136,12 @@ export class Edge extends Actor<EdgeMessage> {
     const context = this.context as EdgeContext;
     const further = context.further.find(key as ConnectionId);
     return further === undefined ? new Connection(context) : new FurtherSession(context, further);
+  }
+
+  /** Behind what it was told before. */
+  private endChild(number: ConnectionId): void {
+    const closed: Closed = { kind: "Closed" };
+    if (!this.tellChild(number, closed)) this.stopChild(number);
   }
 
   /** What failed is closed: it is the client that comes back. */
@@ -158,9 +164,7 @@ export class Edge extends Actor<EdgeMessage> {
         else this.reportGone(message);
         return;
       case "CloseConnection":
-        // It cannot keep its connection by filling its mailbox.
-        if (this.tellChild(message.connection, message)) return;
-        this.context?.close(this.carrierOf(message.connection), message.close as CloseName);
+        if (!this.tellChild(message.connection, message)) this.closeUnheard(message);
         return;
       case "DeliverPassing":
       case "Recalled":
@@ -262,9 +266,13 @@ export class Edge extends Actor<EdgeMessage> {
     if (!this.tellChild(connection, message)) context.close(connection, "OVERLOADED");
   }
 
-  /** Of a session that is one of several: the connection that carries it. */
-  private carrierOf(number: number): ConnectionId {
-    return this.child<EdgeChild>(number)?.carrier ?? (number as ConnectionId);
+  /** It cannot stay by filling its mailbox; the others who share its connection are not meant. */
+  private closeUnheard({ connection, close }: CloseConnection): void {
+    const bound = this.child<EdgeChild>(connection);
+    const number = connection as ConnectionId;
+    if (bound === undefined) return;
+    if (bound.carrier !== number) this.context?.tellEnded(number, close as CloseName);
+    else this.context?.close(number, bound.isOneOfSeveral ? "OVERLOADED" : (close as CloseName));
   }
 
   /** The session believes in a connection that is gone: no ghosts. */

@@ -8,6 +8,7 @@ import type { CloseName } from "../src/protocol/close-codes.js";
 import type { ActorKind } from "../src/runtime/kind.js";
 import { type BoundMessage, BoundSession } from "./bound-session.js";
 import type { EdgeContext } from "./edge-context.js";
+import type { Closed } from "./edge-messages.js";
 import type { FurtherSession as Described } from "./further-sessions.js";
 
 const boundKind: ActorKind = {
@@ -16,7 +17,7 @@ const boundKind: ActorKind = {
   restart: "temporary",
 };
 
-export class FurtherSession extends BoundSession<never> {
+export class FurtherSession extends BoundSession<Closed> {
   constructor(
     edge: EdgeContext,
     private readonly described: Described,
@@ -46,8 +47,11 @@ export class FurtherSession extends BoundSession<never> {
     this.detach();
   }
 
-  receive(message: BoundMessage): void {
-    this.onBoundMessage(message);
+  /** Let go: what the client said before is heard, and nothing is said to it any more. */
+  receive(message: BoundMessage | Closed): void {
+    const isOver = this.edge.further.isOver(this.id);
+    if (message.kind === "Closed") this.stopSelf();
+    else if (!isOver || message.kind === "ReceiveFrame") this.onBoundMessage(message);
   }
 
   protected end(close: CloseName, reason?: string): void {

@@ -22,6 +22,8 @@ export interface FurtherSession {
 
 export class FurtherSessions {
   private readonly sessions = new Map<ConnectionId, FurtherSession>();
+  /** Let go by their connections; their actors still have what they were told before. */
+  private readonly over = new Set<ConnectionId>();
   private readonly freeSlots: number[] = [];
   private slotsUsed = 0;
   private given = 0;
@@ -54,7 +56,16 @@ export class FurtherSessions {
     return this.sessions.get(number);
   }
 
+  end(number: ConnectionId): void {
+    if (this.sessions.has(number)) this.over.add(number);
+  }
+
+  isOver(number: ConnectionId): boolean {
+    return this.over.has(number);
+  }
+
   delete(number: ConnectionId): void {
+    this.over.delete(number);
     if (this.sessions.delete(number)) this.freeSlots.push(slotOf(number));
   }
 }

@@ -159,8 +159,8 @@ export abstract class Actor<Message = unknown> {
   }
 
   /**
-   * Tells itself what becomes of `promise`; the turn goes on meanwhile. A rejection
-   * that has no message, or a throw in making one, is a crash of this instance.
+   * Tells itself what becomes of `promise`, also where the mailbox is full; the turn goes on
+   * meanwhile. A rejection that has no message, or a throw in making one, is a crash of this instance.
    */
   protected pipe<Value>(
     promise: Promise<Value>,
@@ -168,7 +168,7 @@ export abstract class Actor<Message = unknown> {
     toFailure?: (error: unknown) => Message,
   ): void {
     promise.then(toMessage, toFailure).then(
-      (message) => void this.tellSelf(message),
+      (message) => hostOf(cellOf(this)).deliverPiped(latestOf(cellOf(this)), message),
       (error) => hostOf(cellOf(this)).failPiped(cellOf(this), error),
     );
   }

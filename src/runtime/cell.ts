@@ -81,6 +81,7 @@ export interface Host extends System {
   requestStop(cell: Cell, cause: "self" | "parent"): void;
   startTimer(cell: Cell, delayMs: number, message: unknown): TimerHandle;
   /** What an actor waited for by `pipe` failed, and it has no message for that. */
+  deliverPiped(cell: Cell, message: unknown): void;
   failPiped(cell: Cell, error: unknown): void;
   watch(watcher: Cell, target: Address | Ref): void;
   unwatch(watcher: Cell, target: Address | Ref): void;

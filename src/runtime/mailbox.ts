@@ -102,7 +102,7 @@ export class Mailbox<Owner, Host = unknown> {
   }
 
   notify(notice: Notice<Owner>): void {
-    // What can arise is bounded elsewhere: own timers, watches, and children.
+    // What can arise is bounded elsewhere: own timers, promises, watches, and children.
     this.notices ??= new Ring<Notice<Owner>>(Number.POSITIVE_INFINITY, 2);
     this.notices.push(notice);
     this.attention = true;

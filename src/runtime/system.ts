@@ -284,6 +284,14 @@ export class ActorSystem implements Host {
     return this.actorTimers.start(cell, delayMs, message);
   }
 
+  /** @internal Whoever waits for it would wait for ever: others' messages do not keep it out. */
+  deliverPiped(cell: Cell, message: unknown): void {
+    const { _mailbox: mailbox } = cell;
+    const isFull = mailbox !== undefined && mailbox.size >= mailbox.max;
+    if (isFull && isAlive(cell)) this.scheduler.wake(cell).notify({ type: "message", message });
+    else this.deliver(cell, message, undefined);
+  }
+
   /** @internal */
   failPiped(cell: Cell, error: unknown): void {
     if (isAlive(cell)) this.scheduler.wake(cell).notify({ type: "pipe-failed", error });

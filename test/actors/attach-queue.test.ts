@@ -177,6 +177,24 @@ describe("an edge's attaches", () => {
     assert.equal(bench.clock.pendingTimers, 0);
   });
 
+  test("keep nobody out whose slot was asked for in the name of one that had gone", () => {
+    const bench = new Bench();
+    const first = bench.open(3);
+    bench.tenants.delete(3);
+    bench.queue.forget(first);
+    // Its actor has not heard yet that its socket is gone.
+    bench.queue.push(first);
+    bench.clock.advance(200);
+    const second = bench.open(3, 2);
+    bench.queue.push(second);
+    bench.queue.retry(second, true);
+    bench.queue.settle(first);
+    bench.queue.retry(first, true);
+    assert.equal(bench.queue.unanswered, 1);
+    bench.clock.advance(attachRetryMs + 200);
+    assert.deepEqual(bench.sentTo, [second, second]);
+  });
+
   test("come again where a connection could not take its turn", () => {
     const bench = new Bench();
     const connection = bench.open(0);

@@ -175,6 +175,45 @@ describe("several sessions on one connection", () => {
   });
 });
 
+describe("what a client says last", () => {
+  for (const [how, leave] of [
+    ["the unbind", ({ client }: Binds) => client.unbind(1)],
+    ["the end of its connection", ({ bench, client }: Binds) => bench.node("a").edge.leave(client)],
+  ] as const) {
+    test(`of a further session before ${how} is heard`, async () => {
+      const [binds, , far] = await Binds.of("own", "far");
+      const { bench, client } = binds;
+      client.isAcking = false;
+      await binds.push(far ?? "", "shown");
+      await binds.bodies(1, 1);
+      client.ack(1);
+      leave(binds);
+      await bench.until("its owner knows", () => binds.connections(far ?? "") === 0);
+      const [session] = bench.sessionsOf(far ?? "");
+      assert.deepEqual(session?.["inbox"], { messages: 0, bytes: 0 });
+      assert.deepEqual(bench.crashes, []);
+    });
+  }
+
+  test("is behind what it is told of that session: after `ended` there is nothing", async () => {
+    const [binds, , far] = await Binds.of("own", "far");
+    const { bench, client } = binds;
+    const [where] = bench.connectionsOf(far ?? "");
+    const connection = Number(where?.split("/").at(-1));
+    const record = Buffer.concat(["id", {}, "passing"].map(packValue));
+    const passing = { kind: "DeliverPassing", connection, record };
+    const edge = addressOn("dc1-a.a0", "edge");
+    bench.node("a").system.tell(edge, passing);
+    await bench.until("it comes to the session", () => client.seat(1).passing.length === 1);
+    // The edge has it before the client lets go, and its session after that.
+    bench.node("a").system.tell(edge, passing);
+    client.unbind(1);
+    assert.equal(await binds.ended(1), 1_000);
+    await bench.until("its actor is gone", () => binds.edge()["furtherSessions"] === 0);
+    assert.equal(client.seat(1).passing.length, 1);
+  });
+});
+
 describe("an owner that believes in a session which is over", () => {
   for (const index of [0, 1]) {
     test(`is told so of ${index === 0 ? "the first one" : "a further one"}`, async () => {
@@ -230,6 +269,26 @@ describe("what ends one session of a connection", () => {
     assert.deepEqual(await binds.bodies(0, 1), ["still here"]);
     assert.equal(client.closedWith, undefined);
     await bench.until("nothing is left of it", () => binds.edge()["furtherSessions"] === 0);
+  });
+
+  test("a newer connection, where its own mailbox is full, is no end of the others", async () => {
+    const [binds, own, far] = await Binds.of("own", "far");
+    const { bench, client } = binds;
+    const [where] = bench.connectionsOf(far ?? "");
+    const connection = Number(where?.split("/").at(-1));
+    const { system } = bench.node("a");
+    const edge = addressOn("dc1-a.a0", "edge");
+    const record = Buffer.concat(["id", {}, "passing"].map(packValue));
+    // A turn of the edge fills it, and the next one fills what it took meanwhile.
+    for (let count = 0; count < 1_024 + 512; count++) {
+      system.tell(edge, { kind: "DeliverPassing", connection, record });
+    }
+    system.tell(edge, { kind: "CloseConnection", connection, close: "REPLACED" });
+    assert.equal(await binds.ended(1), 4505);
+    assert.ok(client.seat(1).passing.length < 1_024 + 512, "it was full");
+    await binds.push(own ?? "", "still here");
+    assert.deepEqual(await binds.bodies(0, 1), ["still here"]);
+    assert.equal(client.closedWith, undefined);
   });
 
   test("its token's end, told before by its index; a fresh one keeps it", async () => {
@@ -412,6 +471,34 @@ describe("a bind", () => {
     await bench.until("it is closed", () => late.closedWith !== undefined);
     assert.equal(late.closedWith, 4504);
     assert.deepEqual(bench.crashes, []);
+  });
+
+  test("comes to nothing where the edge closes the connection meanwhile, as a hello does", async () => {
+    for (const isBind of [true, false]) {
+      const [binds, own] = await Binds.of("own");
+      const { bench } = binds;
+      const { tokens, transport } = bench.node("a").context;
+      const open: (() => void)[] = [];
+      mock.method(tokens, "verify", async (token: string) => {
+        await new Promise<void>((resolve) => open.push(resolve));
+        return accepted({ jti: "", exp: 2 ** 40, ...JSON.parse(token) });
+      });
+      const other = bench.node("a").edge.open((toEdge) => new BoundClient(toEdge));
+      const client = isBind ? binds.client : other;
+      const uid = binds.far(1);
+      if (isBind) client.bind(1, { uid });
+      else client.hello({ uid });
+      await bench.until("its token is checked", () => open.length === 1);
+      // Its peer does not answer the close yet.
+      mock.method(transport, "close", () => undefined);
+      client.send([clientKinds.unbind, "no index"]);
+      for (const resolve of open) resolve();
+      await bench.run(1_000);
+      assert.equal(binds.edge()["furtherSessions"], 0);
+      assert.deepEqual(await binds.usage(), { connections: 1, refused: 0 });
+      assert.deepEqual([binds.connections(own ?? ""), binds.connections(uid)], [1, 0]);
+      mock.restoreAll();
+    }
   });
 
   test("costs one token check at a time, however many come", async () => {

@@ -47,7 +47,7 @@ class HeartbeatBench {
     const { clock, transport, view } = this;
     const node = { clock, transport, view, limits: { ...defaultLimits, ...limits } };
     const surroundings = { send: () => true, startTick: () => undefined };
-    const children = { tell: () => true, spawn: () => undefined, stop: () => undefined };
+    const children = { tell: () => true, spawn: () => undefined, end: () => undefined };
     this.edge = new EdgeContext(node as unknown as NodeContext, surroundings, children);
   }
 

@@ -127,7 +127,7 @@ describe("a user's connections", () => {
   });
 
   // It was taken for a connection of its own, of which there is no socket to close.
-  test("do not outlive their end as one of several either: then all of it goes", async () => {
+  test("do not outlive their end as one of several either: that one goes", async () => {
     const bench = await NodeBench.start(["a"]);
     const { edge, system, context } = bench.node("a");
     const client = edge.open((toEdge) => new BoundClient(toEdge));
@@ -145,7 +145,8 @@ describe("a user's connections", () => {
       system.tell(addressOn(node, `edge/${number}`), { kind: "ReceiveFrame", frame: ack });
     }
     await bench.run(100);
-    assert.equal(client.closedWith, REPLACED.code);
+    assert.deepEqual([client.seat(1).endedWith, client.closedWith], [REPLACED.code, undefined]);
+    assert.equal(system.find(`edge/${number}`), undefined);
   });
 });
 

@@ -98,6 +98,21 @@ describe("pipe", () => {
     assert.deepEqual([crashes.length, cellOf(first)._ref], [0, undefined]);
   });
 
+  it("tells also where the mailbox is full: what the actor does itself is not lost", async () => {
+    const { clock, first, s, system, tell } = nursery(
+      script({ mailbox: { max: 1, onFull: "reject" } }),
+    );
+    const door = gate();
+    tell(run((self) => self.doPipe(door.promise, () => "piped")));
+    await clock.settle();
+    assert.equal(first.doTellSelf("fills it"), true);
+    door.open();
+    for (let turns = 0; turns < 10; turns++) await Promise.resolve();
+    await clock.settle();
+    assert.deepEqual(s.log, ["piped", "fills it"]);
+    assert.equal(system.counters().deadLetters["mailbox-full"], 0);
+  });
+
   it("crashes the instance with a rejection that has no message, or a throw in making one", async () => {
     const pipes = [
       (self: Scripted) => self.doPipe(Promise.reject(new Error("no")), () => "never"),
