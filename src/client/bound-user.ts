@@ -7,15 +7,17 @@
  *      ▲  ▲                                    │ ended with 4000-4499, or not taken
  *      │  └──────── waiting (backoff) ◀────────┤
  *      └── the connection is gone ◀────────────┤
- *   stopped ◀── ended with 4500-4999 ──────────┘        unbind() ──▶ idle, for good
+ *   stopped ◀── ended, refused: 4500-4999 ─────┘        unbind() ──▶ idle, for good
+ *
+ * Where the device is stopped, and no connection is left, it is `stranded`, which the app sees
+ * as `stopped`; from there it comes back with the device.
  */
 import type { Cancel } from "../base/clock.js";
-import { mayComeBack } from "../protocol/close-codes.js";
+import { closeCodeNamed, mayComeBack } from "../protocol/close-codes.js";
 import { type AttachedInfo, clientKinds } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import { AppHandlers } from "./app-handlers.js";
 import { Attach } from "./attach.js";
-import { Backoff } from "./backoff.js";
 import type { DeviceState } from "./connection-phase.js";
 import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import { DeviceMemory } from "./device-memory.js";
@@ -29,7 +31,7 @@ import { Intake } from "./intake.js";
 import { isCovered } from "./message-chain.js";
 import { Openings } from "./openings.js";
 import { Presenter } from "./presenter.js";
-import { refusalHintMs } from "./reconnect-pace.js";
+import { closeHintMs, ReconnectPace, refusalHintMs } from "./reconnect-pace.js";
 import type { AttachedFrame } from "./server-frames.js";
 import { accountName, accountOf } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
@@ -38,7 +40,6 @@ import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
 
 const attachTimeoutMs = 15_000;
 const stableAfterMs = 10_000;
-const backoffLimits = { baseMs: 500, capMs: 30_000 };
 
 type Phase =
   | { readonly name: "idle" }
@@ -57,7 +58,14 @@ type Phase =
       readonly reason: string;
       readonly cancel: Cancel;
     }
-  | { readonly name: "stopped"; readonly code: number; readonly reason: string };
+  | (Stop & { readonly name: "stopped" })
+  | (Stop & { readonly name: "stranded" });
+
+/** Why something does not come back by itself. */
+export interface Stop {
+  readonly code: number;
+  readonly reason: string;
+}
 
 /** What it has of the connection that it shares. */
 export interface Seats {
@@ -70,7 +78,7 @@ export interface Seats {
   forget(user: BoundUser): void;
 }
 
-/** What is kept for one user; made when the first token says who it is. */
+/** What is kept for one user; made when a token, or else the edge, says who it is. */
 interface Kept {
   readonly memory: DeviceMemory;
   readonly intake: Intake;
@@ -78,26 +86,28 @@ interface Kept {
 }
 
 export class BoundUser implements BoundSession {
-  private phase: Phase = { name: "connecting" };
+  private phase: Phase;
   private kept: Kept | undefined;
   private readonly app: AppHandlers;
   readonly calls: UplinkCalls;
   private readonly openings = new Openings();
-  private readonly backoff: Backoff;
+  private readonly pace: ReconnectPace;
   private readonly refresh: TokenRefresh;
 
   constructor(
     private readonly options: BindOptions,
     private readonly parts: DeviceParts,
     private readonly seats: Seats,
+    stop: Stop | undefined,
   ) {
+    this.phase = stop === undefined ? { name: "connecting" } : stranded(stop);
     this.app = new AppHandlers(options);
     this.calls = new UplinkCalls(parts.clock);
     this.refresh = new TokenRefresh(options, {
       ...{ clock: parts.clock, random: parts.random },
       onFailed: (cause) => this.app.report("TOKEN", "getToken failed on a live connection", cause),
     });
-    this.backoff = new Backoff(parts.random, backoffLimits);
+    this.pace = new ReconnectPace(parts.clock, parts.random);
   }
 
   get state(): DeviceState {
@@ -136,14 +146,18 @@ export class BoundUser implements BoundSession {
 
   /** There is a connection to be bound to. */
   onConnected(): void {
-    if (this.phase.name === "connecting" || this.phase.name === "waiting") void this.ask();
+    if (this.phase.name !== "connecting" && this.phase.name !== "waiting") return;
+    // What an edge asked for holds on the next connection too.
+    if (this.pace.heldMs > 0) this.wait("an edge asked to wait");
+    else void this.ask();
   }
 
-  /** It is gone, and comes again. */
-  onLost(): void {
-    if (this.phase.name !== "idle" && this.phase.name !== "stopped") {
-      this.enter({ name: "connecting" });
-    }
+  /** It is gone, and comes again; with `stop` only when the app connects the device. */
+  onLost(stop: Stop | undefined): void {
+    const { name } = this.phase;
+    if (name === "idle" || name === "stopped") return;
+    if (stop === undefined) this.enter({ name: "connecting" });
+    else if (name !== "stranded") this.enter(stranded(stop));
   }
 
   flush(): void {
@@ -179,14 +193,11 @@ export class BoundUser implements BoundSession {
         return;
       case "refused":
         this.app.report("REFUSED", `${frame.code}: ${frame.message}`);
-        if (phase.name === "connecting") this.wait(frame.code, refusalHintMs(frame.message));
-        else
-          this.refresh.refused(
-            this.sendWhileHere(frame.session),
-            frame.session,
-            frame.code,
-            frame.message,
-          );
+        if (phase.name === "connecting") this.onRefused(frame.code, frame.message);
+        else {
+          const way = this.sendWhileHere(frame.session);
+          this.refresh.refused(way, frame.session, frame.code, frame.message);
+        }
         return;
       case "ended":
         this.onEnded(frame.code, frame.name);
@@ -214,13 +225,15 @@ export class BoundUser implements BoundSession {
     }
     if (this.phase !== phase) return;
     const account = accountOf(this.options, token);
-    this.kept ??= this.keep(account);
-    await this.kept.memory.load();
-    if (account !== undefined) await this.kept.presenter.load(account);
-    if (this.phase === phase) this.bind(connection, token, this.kept.memory);
+    if (account !== undefined) {
+      this.kept ??= this.keep(account);
+      await this.kept.memory.load();
+      await this.kept.presenter.load(account);
+    }
+    if (this.phase === phase) this.bind(connection, token);
   }
 
-  private bind(connection: EdgeConnection, token: string, memory: DeviceMemory): void {
+  private bind(connection: EdgeConnection, token: string): void {
     const { clock, memory: own } = this.parts;
     const index = this.seats.take(this);
     if (index === undefined) {
@@ -232,17 +245,19 @@ export class BoundUser implements BoundSession {
     // One installation, whoever is signed in on it.
     const connect = own.nextConnect(Math.floor(clock.wallMs()));
     const device = this.options.device ?? own.device;
-    const who = signInOf(token, this.options, memory);
+    const who = signInOf(token, this.options, this.kept?.memory);
     connection.send([clientKinds.bind, index, { ...who, connect, device }]);
   }
 
   private onAttached({ session, base, info }: AttachedFrame): void {
-    const { phase, kept } = this;
+    const { phase } = this;
     const { connection } = this.seats;
-    if (kept === undefined || connection === undefined) return;
+    if (connection === undefined) return;
     if (phase.name !== "connecting" && phase.name !== "attached") return;
     const earlier = phase.name === "attached" ? phase.attach : undefined;
     const account = accountName(info.app, info.uid);
+    this.kept ??= this.keep(account);
+    const { kept } = this;
     // Before the new attach moves the position.
     const isGoingOn = isCovered(base, kept.memory.positionOf(account));
     const isResumed = phase.name === "attached" ? phase.isResumed : isGoingOn;
@@ -259,7 +274,7 @@ export class BoundUser implements BoundSession {
       attach.stop();
       return;
     }
-    const cancel = this.parts.clock.after(stableAfterMs, () => this.backoff.reset());
+    const cancel = this.parts.clock.after(stableAfterMs, () => this.pace.reset());
     this.enter({ name: "attached", index: session, attach, info, isResumed, cancel });
     if (earlier !== undefined) return;
     this.calls.onAttached(connection, session);
@@ -268,7 +283,16 @@ export class BoundUser implements BoundSession {
 
   private onEnded(code: number, name: string): void {
     this.app.report("CONNECTION", `the session ended with ${code} ${name}`);
+    this.pace.hold(closeHintMs(code, name));
     if (mayComeBack(code)) this.wait(name);
+    else this.enter({ name: "stopped", code, reason: name });
+  }
+
+  /** Before it was attached: with another token perhaps, which only the app can have. */
+  private onRefused(name: string, message: string): void {
+    const code = closeCodeNamed(name);
+    this.pace.hold(refusalHintMs(name, message));
+    if (code === undefined || mayComeBack(code)) this.wait(name);
     else this.enter({ name: "stopped", code, reason: name });
   }
 
@@ -304,11 +328,8 @@ export class BoundUser implements BoundSession {
     }
   }
 
-  /** `hintMs`: a floor that an edge named; what is drawn comes on top of it. */
-  private wait(reason: string, hintMs = 0): void {
-    const drawnMs = this.backoff.nextMs();
-    const onTopMs = hintMs === 0 ? drawnMs : Math.max(drawnMs, this.parts.random.next() * hintMs);
-    const retryInMs = Math.ceil(hintMs + onTopMs);
+  private wait(reason: string): void {
+    const retryInMs = Math.ceil(this.pace.nextMs());
     const cancel = this.parts.clock.after(retryInMs, () => void this.ask());
     this.enter({ name: "waiting", retryInMs, reason, cancel });
   }
@@ -328,9 +349,10 @@ export class BoundUser implements BoundSession {
     }
   }
 
-  private keep(account: string | undefined): Kept {
+  /** In a place of its own: nobody else's is written over. */
+  private keep(account: string): Kept {
     const { storage, prefix, clock, notifier, surroundings } = this.parts;
-    const own = `${prefix}${account ?? "bound"}.`;
+    const own = `${prefix}${account}.`;
     const onFailed = (cause: unknown) => this.app.report("STORAGE", "the storage failed", cause);
     const memory = new DeviceMemory(storage, own, onFailed);
     const presenter = new Presenter({
@@ -347,6 +369,8 @@ export class BoundUser implements BoundSession {
         this.app.report(code, "a notification or its message failed", cause),
     });
     presenter.open();
+    // Within the turn where the storage answers at once.
+    void memory.load();
     const intake = new Intake(
       memory,
       (message) => presenter.take(message),
@@ -354,10 +378,19 @@ export class BoundUser implements BoundSession {
         this.app.report("HANDLER", "onMessage failed; the message will be delivered again", cause);
         if (this.phase.name === "attached") this.again("the app took it not");
       },
-      (account) => presenter.signIn(account),
+      (user) =>
+        // The edge may have said who it is before the storage was read.
+        memory.load().then(() => {
+          memory.signIn(user);
+          return presenter.signIn(user);
+        }),
     );
     return { memory, intake, presenter };
   }
+}
+
+function stranded({ code, reason }: Stop): Phase {
+  return { name: "stranded", code, reason: `the device is stopped: ${reason}` };
 }
 
 function stateOf(phase: Phase): DeviceState {
@@ -368,6 +401,8 @@ function stateOf(phase: Phase): DeviceState {
       return { name: "waiting", retryInMs: phase.retryInMs, reason: phase.reason };
     case "connecting":
       return { name: "connecting" };
+    case "stranded":
+      return { name: "stopped", code: phase.code, reason: phase.reason };
     default:
       return phase;
   }

@@ -26,6 +26,7 @@ import {
   deviceState,
   leavePhase,
   type Phase,
+  type StoppedPhase,
 } from "./connection-phase.js";
 import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import { type DeviceMessage, deviceMessage } from "./device-message.js";
@@ -46,7 +47,7 @@ import { Intake } from "./intake.js";
 import { isCovered } from "./message-chain.js";
 import { Openings } from "./openings.js";
 import { Presenter } from "./presenter.js";
-import { closeHintMs, sendsElsewhere } from "./reconnect-pace.js";
+import { closeHintMs, refusalHintMs, sendsElsewhere } from "./reconnect-pace.js";
 import type { AttachedFrame, EndedFrame, PassingFrame, RecalledFrame } from "./server-frames.js";
 import { isWayGone, type Seen } from "./surroundings.js";
 import { accountName, accountOf } from "./token-account.js";
@@ -131,7 +132,10 @@ class DeviceClient implements Device {
     this.telling = new EdgeTelling(this.parts.heartbeats, surroundings);
     const take = (message: DeviceMessage) => this.presenter.take(message);
     const onRejected = (cause: unknown) => this.onRejected(cause);
-    this.intake = new Intake(memory, take, onRejected, (account) => this.presenter.signIn(account));
+    this.intake = new Intake(memory, take, onRejected, (account) => {
+      memory.signIn(account);
+      return this.presenter.signIn(account);
+    });
   }
 
   get state(): DeviceState {
@@ -302,6 +306,7 @@ class DeviceClient implements Device {
       case "refused":
         this.app.report("REFUSED", `${frame.code}: ${frame.message}`);
         if (phase.name === "greeting") {
+          this.parts.pace.hold(refusalHintMs(frame.code, frame.message));
           connection.end(clientCloseCodes.ATTACH_REFUSED, frame.code);
         } else {
           this.refresh.refused(connection, frame.session, frame.code, frame.message);
@@ -315,6 +320,7 @@ class DeviceClient implements Device {
 
   /** The device's own session; what else is bound to the connection goes on. */
   private onEnded(connection: EdgeConnection, { code, name }: EndedFrame): void {
+    this.parts.pace.hold(closeHintMs(code, name));
     // To come back it needs a hello, and that a connection.
     if (this.mayReturn(code)) connection.end(clientCloseCodes.ATTACH_REFUSED, name);
     else this.enter({ name: "stopped", code, reason: name, connection });
@@ -386,12 +392,24 @@ class DeviceClient implements Device {
     if (connectionOf(this.phase) !== connection) return;
     const { finder, pace } = this.parts;
     finder.move(edges);
+    if (this.phase.name === "stopped") {
+      // Whoever is bound could go on only behind a hello, which would wake what was stopped.
+      this.rest(connection, this.phase);
+      return;
+    }
     // Again before an attach has lasted: two edges that send clients to each other.
     const isFirst = pace.attempts === 0;
     const delayMs = pace.nextMs();
     this.flush();
     if (isFirst) this.prepare();
     else this.wait("told to move again", delayMs);
+    connection.end(clientCloseCodes.TOLD_TO_MOVE, "told to move");
+  }
+
+  /** Its own session stays stopped, and now without the connection that others were bound to. */
+  private rest(connection: EdgeConnection, { code, reason }: StoppedPhase): void {
+    this.flush();
+    this.enter({ name: "stopped", code, reason });
     connection.end(clientCloseCodes.TOLD_TO_MOVE, "told to move");
   }
 
@@ -422,6 +440,8 @@ class DeviceClient implements Device {
   /** The app did not take a message: come back for it, and for all behind it. */
   private onRejected(cause: unknown): void {
     this.app.report("HANDLER", "onMessage failed; the message will be delivered again", cause);
+    // Of a session that was stopped it comes with the next one; others need the connection.
+    if (this.phase.name === "stopped") return;
     connectionOf(this.phase)?.end(clientCloseCodes.HANDLER_FAILED, "the app took it not");
   }
 
@@ -491,7 +511,9 @@ class DeviceClient implements Device {
       this.openings.onLost();
       this.refresh.stop();
     }
-    if (connectionOf(phase) === undefined) this.bound.onLost();
+    if (connectionOf(phase) === undefined) {
+      this.bound.onLost(phase.name === "stopped" ? phase : undefined);
+    }
     this.phase = phase;
     // The app sees `preparing` and `greeting` as one.
     if (name === "preparing" && phase.name === "greeting") return;

@@ -1,6 +1,7 @@
 /** Tokens that say nothing of themselves: an app with a connect webhook, on virtual time. */
 import { deepEqual, equal } from "node:assert/strict";
 import { describe, test } from "node:test";
+import type { DeviceStorage } from "../../src/client/device-client.js";
 import type { Notifier, ShownNotification } from "../../src/client/notifier.js";
 import { memoryStorage } from "../../src/client/platform.js";
 import { closeCodes } from "../../src/protocol/close-codes.js";
@@ -64,6 +65,70 @@ describe("a token that is the app's own", () => {
       deepEqual(ids(after.taken), ["m1"]);
     });
   }
+});
+
+describe("further users whose tokens do not say who they are", () => {
+  const head = { kind: "notification", notification: { title: "t", body: "b", url: "/" } };
+  const takes = [clientKinds.bind, clientKinds.unbind];
+
+  async function withTwo(storage: DeviceStorage, app: "front" | "background") {
+    const { appState } = new FakeSurroundings("unknown", app);
+    const notifier: Notifier = {
+      show: () => true,
+      withdraw: () => undefined,
+      onTap: () => () => undefined,
+    };
+    const made = stage({ storage, notifier, appState });
+    const taken: Record<string, string[]> = { bob: [], carol: [] };
+    const bind = (user: string) =>
+      made.device.bind({
+        ...{ app: "shop", getToken: async () => `opaque ${user}` },
+        onMessage: ({ id }) => void taken[user]?.push(id),
+      });
+    const handles = [bind("bob"), bind("carol")];
+    made.device.connect();
+    await made.clock.settle();
+    made.edge.socket.open();
+    made.edge.socket.welcome(60_000, takes);
+    await made.clock.settle();
+    made.edge.socket.attached(1, 0);
+    for (const [at, uid] of ["bob", "carol"].entries()) {
+      const info = { app: "shop", uid, device: "d", tokenExpiresAt: 2_000_000_000 };
+      made.edge.socket.reply([serverKinds.attached, at + 1, 7, 0, info]);
+    }
+    await made.clock.settle();
+    const send = async (index: number, seq: number, id: string) => {
+      made.edge.socket.reply([serverKinds.message, index, 7, seq, seq - 1, id, head, "body"]);
+      await made.clock.advanceAndSettle(50);
+    };
+    return { made, taken, handles, send };
+  }
+
+  // Both were stored in one place: the second one's data was written over the first's.
+  test("are held apart: what each was shown and what each has taken", async () => {
+    const storage = memoryStorage();
+    const before = await withTwo(storage, "background");
+    await before.send(1, 1, "b1");
+    await before.send(2, 1, "c1");
+    await before.send(1, 2, "b2");
+    deepEqual(before.taken, { bob: [], carol: [] });
+    before.made.device.close();
+    const after = await withTwo(storage, "front");
+    await after.made.clock.settle();
+    deepEqual(after.taken, { bob: ["b1", "b2"], carol: ["c1"] });
+    deepEqual(
+      after.handles.map(({ position }) => position),
+      [
+        { generation: 7, seq: 2 },
+        { generation: 7, seq: 1 },
+      ],
+    );
+    // Taken before the reload: not given again.
+    await after.send(1, 1, "b1");
+    await after.send(2, 1, "c1");
+    deepEqual(after.taken, { bob: ["b1", "b2"], carol: ["c1"] });
+    after.made.device.close();
+  });
 });
 
 describe("a token that nobody can vouch for now", () => {
