@@ -351,7 +351,7 @@ export class BoundUser implements BoundSession {
 
   /** In a place of its own: nobody else's is written over. */
   private keep(account: string): Kept {
-    const { storage, prefix, clock, notifier, surroundings } = this.parts;
+    const { storage, prefix, clock, notifier, taps, surroundings } = this.parts;
     const own = `${prefix}${account}.`;
     const onFailed = (cause: unknown) => this.app.report("STORAGE", "the storage failed", cause);
     const memory = new DeviceMemory(storage, own, onFailed);
@@ -359,6 +359,7 @@ export class BoundUser implements BoundSession {
       clock,
       held: new HeldMessages(storage, own),
       notifier,
+      taps,
       app: () => surroundings.now.app,
       toApp: (message) => this.app.take(message),
       onTapped: (message) => {

@@ -109,11 +109,12 @@ class DeviceClient implements Device {
       report: (code, message, cause) => this.app.report(code, message, cause),
       onSurroundings: (now, before) => this.onSurroundings(now, before),
     });
-    const { memory, clock, held, notifier, surroundings } = this.parts;
+    const { memory, clock, held, notifier, taps, surroundings } = this.parts;
     this.presenter = new Presenter({
       clock,
       held,
       notifier,
+      taps,
       app: () => surroundings.now.app,
       toApp: (message) => this.app.take(message),
       onTapped: (message) => {

@@ -14,6 +14,7 @@ import {
   serviceWorkerNotifier,
   type WorkerContainer,
 } from "./notifier.js";
+import type { TapStore } from "./tap-notes.js";
 
 export const platformClock: Clock = {
   wallMs: () => Date.now(),
@@ -72,7 +73,8 @@ export function platformNotifier(): Notifier {
   const { navigator, Notification } = globalThis;
   const workers = navigator?.serviceWorker as WorkerContainer | undefined;
   if (workers === undefined || Notification === undefined) return noNotifier;
-  return serviceWorkerNotifier(workers, () => Notification.permission);
+  const { caches } = globalThis as { caches?: TapStore };
+  return serviceWorkerNotifier(workers, () => Notification.permission, undefined, caches);
 }
 
 export function platformNetwork(): NetworkSource {

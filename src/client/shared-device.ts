@@ -51,6 +51,8 @@ const askEveryMs = 10_000;
 /** What a tab said of itself is believed so long. */
 const tabHoldsMs = 35_000;
 const shownMax = 4_096;
+/** A tap on a notification brings a tab to the front, which says so within this time. */
+const frontWithinMs = 1_000;
 
 /** Where tabs cannot share it is a device by itself, as `createDevice` makes it. */
 export function createSharedDevice(options: SharedDeviceOptions): Device {
@@ -272,6 +274,7 @@ class SharedDevice implements Device {
         app: this.app,
         say: (message) => this.say(message),
         take: (message) => this.takeReceived(message),
+        onTap: (message) => app.whenFront(frontWithinMs, (to) => this.giveTap(message, to)),
         onState: (state) => {
           // When it stops leading the device is closed, and the shared one goes on.
           if (this.lead === undefined) return;
@@ -308,6 +311,12 @@ class SharedDevice implements Device {
   private takeReceived(message: DeviceMessage): void | Promise<void> {
     const { running } = this.queue;
     return running === undefined ? this.take(message) : running.then(() => this.take(message));
+  }
+
+  /** One tab alone leads the person to the message. */
+  private giveTap(message: DeviceMessage, to: string | undefined): void {
+    if (to === undefined) this.app.tell("tap", message);
+    else this.say({ kind: "tap", to, message });
   }
 
   private sayHere(): void {
@@ -376,8 +385,10 @@ class SharedDevice implements Device {
         this.queue.add(message.message);
         return;
       case "passing":
+        this.app.tell("passing", message.message);
+        return;
       case "tap":
-        this.app.tell(message.kind, message.message);
+        this.onTap(message);
         return;
       case "recall":
         this.queue.drop(message.id);
@@ -392,6 +403,14 @@ class SharedDevice implements Device {
       default:
         return;
     }
+  }
+
+  private onTap({ to, message }: Extract<TabMessage, { kind: "tap" }>): void {
+    if (to !== undefined && to !== this.tab) return;
+    // Its data, which was relayed before, comes first.
+    const { running } = this.queue;
+    if (running === undefined) this.app.tell("tap", message);
+    else void running.then(() => this.app.tell("tap", message));
   }
 
   private noteTaken({ position }: DeviceMessage): void {
