@@ -21,22 +21,20 @@ import { Attach } from "./attach.js";
 import type { DeviceState } from "./connection-phase.js";
 import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import { DeviceMemory } from "./device-memory.js";
-import { deviceMessage } from "./device-message.js";
 import type { BindOptions, BoundSession } from "./device-options.js";
 import type { DeviceParts } from "./device-parts.js";
 import type { EdgeConnection, SessionFrame } from "./edge-connection.js";
 import { HeldMessages } from "./held-messages.js";
 import { signInOf } from "./hello.js";
-import { Intake } from "./intake.js";
 import { isCovered } from "./message-chain.js";
 import { Openings } from "./openings.js";
-import { Presenter } from "./presenter.js";
 import { closeHintMs, ReconnectPace, refusalHintMs } from "./reconnect-pace.js";
 import type { AttachedFrame } from "./server-frames.js";
 import { accountName, accountOf } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
 import { TokenRefresh, tokenTimeoutMs } from "./token-refresh.js";
 import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
+import { UserInbox } from "./user-inbox.js";
 
 const attachTimeoutMs = 15_000;
 const stableAfterMs = 10_000;
@@ -78,16 +76,10 @@ export interface Seats {
   forget(user: BoundUser): void;
 }
 
-/** What is kept for one user; made when a token, or else the edge, says who it is. */
-interface Kept {
-  readonly memory: DeviceMemory;
-  readonly intake: Intake;
-  readonly presenter: Presenter;
-}
-
 export class BoundUser implements BoundSession {
   private phase: Phase;
-  private kept: Kept | undefined;
+  /** Made when a token, or else the edge, says who it is. */
+  private inbox: UserInbox | undefined;
   private readonly app: AppHandlers;
   readonly calls: UplinkCalls;
   private readonly openings = new Openings();
@@ -115,7 +107,7 @@ export class BoundUser implements BoundSession {
   }
 
   get position(): Position | undefined {
-    return this.kept?.memory.position;
+    return this.inbox?.memory.position;
   }
 
   on<Name extends keyof DeviceEvents>(name: Name, listener: DeviceListener<Name>): Unsubscribe {
@@ -138,8 +130,7 @@ export class BoundUser implements BoundSession {
     if (this.phase.name === "idle") return;
     this.leaveSeat();
     this.enter({ name: "idle" });
-    this.kept?.presenter.close();
-    this.kept?.intake.drop();
+    this.inbox?.close();
     this.calls.close();
     this.seats.forget(this);
   }
@@ -165,7 +156,7 @@ export class BoundUser implements BoundSession {
   }
 
   onFront(): void {
-    this.kept?.presenter.onFront();
+    this.inbox?.presenter.onFront();
   }
 
   onFrame(frame: SessionFrame): void {
@@ -178,12 +169,10 @@ export class BoundUser implements BoundSession {
         if (phase.name === "attached") phase.attach.onMessage(frame);
         return;
       case "passing":
-        if (this.kept?.memory.hasSeen(frame.id) !== false) return;
-        this.kept.memory.see(frame.id);
-        this.app.tell("passing", deviceMessage(frame));
+        this.inbox?.onPassing(frame);
         return;
       case "recalled":
-        for (const id of frame.ids) this.recall(id);
+        this.inbox?.onRecalled(frame);
         return;
       case "answer":
         this.calls.onAnswer(frame.call, frame.code, frame.value);
@@ -226,9 +215,8 @@ export class BoundUser implements BoundSession {
     if (this.phase !== phase) return;
     const account = accountOf(this.options, token);
     if (account !== undefined) {
-      this.kept ??= this.keep(account);
-      await this.kept.memory.load();
-      await this.kept.presenter.load(account);
+      this.inbox ??= this.openInbox(account);
+      await this.inbox.expect(account);
     }
     if (this.phase === phase) this.bind(connection, token);
   }
@@ -245,7 +233,7 @@ export class BoundUser implements BoundSession {
     // One installation, whoever is signed in on it.
     const connect = own.nextConnect(Math.floor(clock.wallMs()));
     const device = this.options.device ?? own.device;
-    const who = signInOf(token, this.options, this.kept?.memory);
+    const who = signInOf(token, this.options, this.inbox?.memory);
     connection.send([clientKinds.bind, index, { ...who, connect, device }]);
   }
 
@@ -256,17 +244,17 @@ export class BoundUser implements BoundSession {
     if (phase.name !== "connecting" && phase.name !== "attached") return;
     const earlier = phase.name === "attached" ? phase.attach : undefined;
     const account = accountName(info.app, info.uid);
-    this.kept ??= this.keep(account);
-    const { kept } = this;
+    this.inbox ??= this.openInbox(account);
+    const { memory, intake } = this.inbox;
     // Before the new attach moves the position.
-    const isGoingOn = isCovered(base, kept.memory.positionOf(account));
+    const isGoingOn = isCovered(base, memory.positionOf(account));
     const isResumed = phase.name === "attached" ? phase.isResumed : isGoingOn;
     const context = {
       clock: this.parts.clock,
       ackLimits: this.parts.ackLimits,
-      intake: kept.intake,
+      intake,
       send: (ack: readonly unknown[]) => connection.send(ack),
-      onAck: () => kept.memory.saveSeen(),
+      onAck: () => memory.saveSeen(),
       onBroken: (reason: string) => this.again(reason),
     };
     const attach = new Attach(session, base, account, context, earlier);
@@ -294,12 +282,6 @@ export class BoundUser implements BoundSession {
     this.pace.hold(refusalHintMs(name, message));
     if (code === undefined || mayComeBack(code)) this.wait(name);
     else this.enter({ name: "stopped", code, reason: name });
-  }
-
-  private recall(id: string): void {
-    this.kept?.memory.see(id);
-    this.kept?.presenter.recall(id);
-    this.app.tell("recall", id);
   }
 
   /** To a session that is still the one which was asked: another must not get its token. */
@@ -349,44 +331,22 @@ export class BoundUser implements BoundSession {
     }
   }
 
-  /** In a place of its own: nobody else's is written over. */
-  private keep(account: string): Kept {
-    const { storage, prefix, clock, notifier, taps, surroundings } = this.parts;
+  /** With a place of its own in the storage: nobody else's is written over. */
+  private openInbox(account: string): UserInbox {
+    const { parts, app, openings } = this;
+    const { storage, prefix } = parts;
     const own = `${prefix}${account}.`;
-    const onFailed = (cause: unknown) => this.app.report("STORAGE", "the storage failed", cause);
+    const onFailed = (cause: unknown) => app.report("STORAGE", "the storage failed", cause);
     const memory = new DeviceMemory(storage, own, onFailed);
-    const presenter = new Presenter({
-      clock,
-      held: new HeldMessages(storage, own),
-      notifier,
-      taps,
-      app: () => surroundings.now.app,
-      toApp: (message) => this.app.take(message),
-      onTapped: (message) => {
-        this.openings.note(message.id);
-        this.app.tell("tap", message);
-      },
-      onError: (code, cause) =>
-        this.app.report(code, "a notification or its message failed", cause),
-    });
-    presenter.open();
+    const held = new HeldMessages(storage, own);
+    const onRejected = () => {
+      if (this.phase.name === "attached") this.again("the app took it not");
+    };
+    const inbox = new UserInbox({ parts, memory, held, app, openings, onRejected });
+    inbox.presenter.open();
     // Within the turn where the storage answers at once.
     void memory.load();
-    const intake = new Intake(
-      memory,
-      (message) => presenter.take(message),
-      (cause) => {
-        this.app.report("HANDLER", "onMessage failed; the message will be delivered again", cause);
-        if (this.phase.name === "attached") this.again("the app took it not");
-      },
-      (user) =>
-        // The edge may have said who it is before the storage was read.
-        memory.load().then(() => {
-          memory.signIn(user);
-          return presenter.signIn(user);
-        }),
-    );
-    return { memory, intake, presenter };
+    return inbox;
   }
 }
 
