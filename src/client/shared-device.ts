@@ -8,8 +8,8 @@
  * The lock (Web Locks) goes to the next tab when the leader's tab is closed, frozen or crashed.
  * A leader that holds it and does not answer loses it to a tab that somebody looks at.
  *
- * The leader's own handler decides whether a message is taken. Invariant: a tab is given a
- * message once, also when it was relayed to it before it began to lead.
+ * The leader's own handler decides whether a message is taken. Invariant: a tab has a device only
+ * while it leads: with the lock, or where it gets none, beside the others.
  */
 import type { Clock } from "../base/clock.js";
 import { type Random, randomToken } from "../base/random.js";
@@ -25,13 +25,12 @@ import type { DeviceStorage } from "./device-storage.js";
 import { MergedAppState } from "./merged-app-state.js";
 import { platformAppState, platformClock, platformRandom, tabStorage } from "./platform.js";
 import { relayingDevice } from "./relaying-device.js";
-import { SeenIds } from "./seen-ids.js";
 import { TabBinds } from "./tab-binds.js";
 import { TabCalls } from "./tab-calls.js";
+import { TabInbox } from "./tab-inbox.js";
 import { LeaderSilence, TabLock } from "./tab-lock.js";
 import { openTabMessage, sealTabMessage, type TabMessage } from "./tab-message.js";
 import { browserTabs, type TabChannel, type TabPlatform } from "./tab-platform.js";
-import { TabQueue } from "./tab-queue.js";
 import type { CallOptions } from "./uplink-calls.js";
 
 export type { TabChannel, TabLifecycle, TabLocks, TabPlatform } from "./tab-platform.js";
@@ -50,7 +49,6 @@ export interface SharedDeviceOptions extends DeviceOptions {
 const askEveryMs = 10_000;
 /** What a tab said of itself is believed so long. */
 const tabHoldsMs = 35_000;
-const shownMax = 4_096;
 /** A tap on a notification brings a tab to the front, which says so within this time. */
 const frontWithinMs = 1_000;
 
@@ -89,10 +87,7 @@ class SharedDevice implements Device {
   private readonly clock: Clock;
   private readonly appState: AppStateSource;
   private readonly app: AppHandlers;
-  private readonly shown = new SeenIds(shownMax);
-  /** What handlers are at work on: one of this tab's own, and one that was relayed. */
-  private readonly taking = new Map<string, Promise<void>>();
-  private readonly queue: TabQueue;
+  private readonly inbox: TabInbox;
   private readonly calls: TabCalls;
   private readonly binds = new TabBinds();
   private part: Part | undefined;
@@ -116,7 +111,7 @@ class SharedDevice implements Device {
     this.tab = randomToken(random, 16);
     this.name = `belfry:${options.storagePrefix}${options.share}`;
     this.app = new AppHandlers(options);
-    this.queue = new TabQueue((message) => this.take(message), this.app);
+    this.inbox = new TabInbox(this.app);
     this.calls = new TabCalls(this.tab, this.clock, (message) => this.say(message));
     this.lock = new TabLock(tabs.locks, this.name, this.clock, {
       onHeld: (signal) => this.startLeading(signal),
@@ -148,14 +143,13 @@ class SharedDevice implements Device {
   /** This tab leaves; the others go on. */
   close(): void {
     this.leave();
-    this.queue.clear();
+    this.inbox.clear();
     this.calls.close();
     this.hear({ name: "idle" });
   }
 
   isNew(id: string): boolean {
-    if (this.shown.has(id)) return false;
-    this.shown.add(id);
+    if (!this.inbox.isNew(id)) return false;
     if (this.lead !== undefined) return this.lead.device.isNew(id);
     this.say({ kind: "seen", id });
     return true;
@@ -273,7 +267,7 @@ class SharedDevice implements Device {
         appState: app,
         app: this.app,
         say: (message) => this.say(message),
-        take: (message) => this.takeReceived(message),
+        take: (message) => this.inbox.onReceived(message),
         onTap: (message) => app.whenFront(frontWithinMs, (to) => this.giveTap(message, to)),
         onState: (state) => {
           // When it stops leading the device is closed, and the shared one goes on.
@@ -305,12 +299,6 @@ class SharedDevice implements Device {
   private onRobbed(): void {
     this.stopLeading();
     this.hear({ name: "connecting" });
-  }
-
-  /** What was relayed before this tab led comes first. */
-  private takeReceived(message: DeviceMessage): void | Promise<void> {
-    const { running } = this.queue;
-    return running === undefined ? this.take(message) : running.then(() => this.take(message));
   }
 
   /** One tab alone leads the person to the message. */
@@ -382,16 +370,16 @@ class SharedDevice implements Device {
       case "message":
         this.silence.end();
         this.noteTaken(message.message);
-        this.queue.add(message.message);
+        this.inbox.onRelayed(message.message);
         return;
       case "passing":
         this.app.tell("passing", message.message);
         return;
       case "tap":
-        this.onTap(message);
+        if ((message.to ?? this.tab) === this.tab) this.inbox.onTap(message.message);
         return;
       case "recall":
-        this.queue.drop(message.id);
+        this.inbox.onRecalled(message.id);
         this.app.tell("recall", message.id);
         return;
       case "config":
@@ -405,35 +393,8 @@ class SharedDevice implements Device {
     }
   }
 
-  private onTap({ to, message }: Extract<TabMessage, { kind: "tap" }>): void {
-    if (to !== undefined && to !== this.tab) return;
-    // Its data, which was relayed before, comes first.
-    const { running } = this.queue;
-    if (running === undefined) this.app.tell("tap", message);
-    else void running.then(() => this.app.tell("tap", message));
-  }
-
   private noteTaken({ position }: DeviceMessage): void {
     if (position !== undefined) this.told = { ...this.told, position };
-  }
-
-  /** Once in this tab, whether relayed or received. Throws or rejects as the app does. */
-  private take(message: DeviceMessage): void | Promise<void> {
-    const { id } = message;
-    if (this.shown.has(id)) return;
-    // In the app's hands from when this tab led, and relayed by the tab that leads now.
-    const earlier = this.taking.get(id);
-    if (earlier !== undefined) return earlier;
-    const handling = this.app.take(message);
-    if (handling === undefined) {
-      this.shown.add(id);
-      return;
-    }
-    const taken = handling
-      .then(() => this.shown.add(id))
-      .finally(() => void this.taking.delete(id));
-    this.taking.set(id, taken);
-    return taken;
   }
 
   private hear(state: DeviceState): void {
