@@ -22,12 +22,11 @@ import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "
 import type { DeviceMessage } from "./device-message.js";
 import type { BindOptions, BoundSession, Device, DeviceOptions } from "./device-options.js";
 import type { DeviceStorage } from "./device-storage.js";
-import { MergedAppState } from "./merged-app-state.js";
 import { platformAppState, platformClock, platformRandom, tabStorage } from "./platform.js";
-import { relayingDevice } from "./relaying-device.js";
 import { TabBinds } from "./tab-binds.js";
 import { TabCalls } from "./tab-calls.js";
 import { TabInbox } from "./tab-inbox.js";
+import { TabLead } from "./tab-lead.js";
 import { LeaderSilence, TabLock } from "./tab-lock.js";
 import { openTabMessage, sealTabMessage, type TabMessage } from "./tab-message.js";
 import { browserTabs, type TabChannel, type TabPlatform } from "./tab-platform.js";
@@ -47,10 +46,6 @@ export interface SharedDeviceOptions extends DeviceOptions {
 
 /** A tab that somebody looks at asks the leader so often whether it is there. */
 const askEveryMs = 10_000;
-/** What a tab said of itself is believed so long. */
-const tabHoldsMs = 35_000;
-/** A tap on a notification brings a tab to the front, which says so within this time. */
-const frontWithinMs = 1_000;
 
 /** Where tabs cannot share it is a device by itself, as `createDevice` makes it. */
 export function createSharedDevice(options: SharedDeviceOptions): Device {
@@ -68,8 +63,7 @@ function ownStorage({ storage }: DeviceOptions): { readonly storage: DeviceStora
 
 /** What exists only while this tab leads. */
 interface Lead {
-  readonly device: Device;
-  readonly app: MergedAppState;
+  readonly tab: TabLead;
   /** Gives the lock back. */
   readonly release: () => void;
 }
@@ -127,16 +121,16 @@ class SharedDevice implements Device {
   }
 
   get state(): DeviceState {
-    return this.lead?.device.state ?? this.told.state;
+    return this.lead?.tab.device.state ?? this.told.state;
   }
 
   get position(): Position | undefined {
-    return this.lead?.device.position ?? this.told.position;
+    return this.lead?.tab.device.position ?? this.told.position;
   }
 
   connect(): void {
     if (this.part === undefined) this.join();
-    else if (this.lead !== undefined) this.lead.device.connect();
+    else if (this.lead !== undefined) this.lead.tab.device.connect();
     else this.say({ kind: "connect" });
   }
 
@@ -150,7 +144,7 @@ class SharedDevice implements Device {
 
   isNew(id: string): boolean {
     if (!this.inbox.isNew(id)) return false;
-    if (this.lead !== undefined) return this.lead.device.isNew(id);
+    if (this.lead !== undefined) return this.lead.tab.device.isNew(id);
     this.say({ kind: "seen", id });
     return true;
   }
@@ -168,12 +162,12 @@ class SharedDevice implements Device {
   }
 
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
-    if (this.lead !== undefined) return this.lead.device.call(route, body, options);
+    if (this.lead !== undefined) return this.lead.tab.device.call(route, body, options);
     return this.calls.call(route, body, options);
   }
 
   opened(id: string): void {
-    if (this.lead !== undefined) this.lead.device.opened(id);
+    if (this.lead !== undefined) this.lead.tab.device.opened(id);
     else this.say({ kind: "opened", id });
   }
 
@@ -261,22 +255,22 @@ class SharedDevice implements Device {
     return new Promise((release) => {
       this.cancelAsk();
       this.calls.onLeaderGone();
-      const app = new MergedAppState(this.clock, this.appState, tabHoldsMs);
-      const options = { ...this.options, ...this.alone };
-      const device = relayingDevice(options, {
-        appState: app,
-        app: this.app,
-        say: (message) => this.say(message),
-        take: (message) => this.inbox.onReceived(message),
-        onTap: (message) => app.whenFront(frontWithinMs, (to) => this.giveTap(message, to)),
-        onState: (state) => {
-          // When it stops leading the device is closed, and the shared one goes on.
-          if (this.lead === undefined) return;
-          this.sayHere();
-          this.app.tell("state", state);
+      const { tab, clock, appState, app, inbox, calls } = this;
+      const lead = new TabLead(
+        { ...this.options, ...this.alone },
+        {
+          ...{ tab, clock, appState, app, inbox, calls },
+          say: (message) => this.say(message),
+          onState: (state) => {
+            // When it stops leading the device is closed, and the shared one goes on.
+            if (this.lead?.tab !== lead) return;
+            lead.sayHere();
+            app.tell("state", state);
+          },
         },
-      });
-      this.lead = { device, app, release };
+      );
+      const { device } = lead;
+      this.lead = { tab: lead, release };
       this.leader = this.tab;
       device.connect();
       this.binds.lead(device);
@@ -288,9 +282,9 @@ class SharedDevice implements Device {
     const { lead } = this;
     if (lead === undefined) return;
     this.lead = undefined;
-    lead.app.close();
+    lead.tab.deafen();
     this.binds.lead(undefined);
-    lead.device.close();
+    lead.tab.device.close();
     lead.release();
     this.calls.onLeaderGone();
     this.silence.end();
@@ -301,55 +295,11 @@ class SharedDevice implements Device {
     this.hear({ name: "connecting" });
   }
 
-  /** One tab alone leads the person to the message. */
-  private giveTap(message: DeviceMessage, to: string | undefined): void {
-    if (to === undefined) this.app.tell("tap", message);
-    else this.say({ kind: "tap", to, message });
-  }
-
-  private sayHere(): void {
-    const { lead } = this;
-    if (lead === undefined) return;
-    const { state, position } = lead.device;
-    this.say({
-      kind: "here",
-      tab: this.tab,
-      state,
-      ...(position === undefined ? {} : { position }),
-    });
-  }
-
   // ---- what tabs hear ----
 
   private onTabMessage(message: TabMessage): void {
-    if (this.lead !== undefined) this.onFollower(this.lead, message);
+    if (this.lead !== undefined) this.lead.tab.onTabMessage(message);
     else this.onLeader(message);
-  }
-
-  private onFollower({ device, app }: Lead, message: TabMessage): void {
-    switch (message.kind) {
-      case "tab":
-        app.note(message.tab, message.app);
-        this.sayHere();
-        return;
-      case "bye":
-        app.note(message.tab, "background");
-        return;
-      case "connect":
-        device.connect();
-        return;
-      case "seen":
-        device.isNew(message.id);
-        return;
-      case "call":
-        void this.calls.serve(device, message);
-        return;
-      case "opened":
-        device.opened(message.id);
-        return;
-      default:
-        return;
-    }
   }
 
   private onLeader(message: TabMessage): void {
