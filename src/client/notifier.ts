@@ -97,7 +97,8 @@ export function serviceWorkerNotifier(
         listener(tapped);
       };
       workers.addEventListener("message", onMessage);
-      if (store !== undefined) {
+      // Without the permission none was shown.
+      if (store !== undefined && permission() === "granted") {
         takeTaps(store).then((ids) => ids.forEach(listener), onError);
       }
       return () => workers.removeEventListener("message", onMessage);

@@ -73,8 +73,16 @@ export function platformNotifier(): Notifier {
   const { navigator, Notification } = globalThis;
   const workers = navigator?.serviceWorker as WorkerContainer | undefined;
   if (workers === undefined || Notification === undefined) return noNotifier;
-  const { caches } = globalThis as { caches?: TapStore };
-  return serviceWorkerNotifier(workers, () => Notification.permission, undefined, caches);
+  return serviceWorkerNotifier(workers, () => Notification.permission, undefined, tapStore());
+}
+
+function tapStore(): TapStore | undefined {
+  try {
+    return (globalThis as { caches?: TapStore }).caches;
+  } catch {
+    // A page may be forbidden to touch it.
+    return undefined;
+  }
 }
 
 export function platformNetwork(): NetworkSource {

@@ -117,6 +117,10 @@ describe("further users whose tokens do not say who they are", () => {
     await after.made.clock.settle();
     deepEqual(after.taken, { bob: ["b1", "b2"], carol: ["c1"] });
     deepEqual(
+      after.handles.map(({ state }) => state.name === "attached" && state.isResumed),
+      [true, true],
+    );
+    deepEqual(
       after.handles.map(({ position }) => position),
       [
         { generation: 7, seq: 2 },
