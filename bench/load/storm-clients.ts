@@ -154,7 +154,7 @@ class StormClients implements DeviceEvents {
       atOnce(() => this.open(device));
       return;
     }
-    // As device-client.ts does.
+    // As device-session.ts does.
     const hintMs = Math.max(closeHintMs(code, reason), retryAfterMs(retryAfter, Date.now()));
     device.pace.hold(hintMs);
     setTimeout(() => this.open(device), device.pace.nextMs());

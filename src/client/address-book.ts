@@ -26,7 +26,7 @@ interface Page {
   readonly good?: string;
 }
 
-/** So long what an edge said goes before what a dispatcher says. */
+/** So long what an edge said goes before what a dispatcher says, or the app. */
 const movedMs = 60_000;
 const recordVersion = 1;
 const networks: readonly NetworkType[] = ["wifi", "cellular", "ethernet", "none", "unknown"];
@@ -110,6 +110,18 @@ export class AddressBook {
   expire(network: NetworkType): void {
     const page = this.pages.get(network);
     if (page !== undefined) this.pages.set(network, { ...page, untilMs: page.atMs });
+  }
+
+  /**
+   * Nobody can be asked for others: what an edge said holds no longer than it said, and then the
+   * app's own come first again, such as a balancer before the host behind it.
+   */
+  dropStale(network: NetworkType, wallMs: number): void {
+    const page = this.pages.get(network);
+    if (page === undefined || page.edges.length === 0 || isFresh(page, wallMs)) return;
+    const { good, ...kept } = page;
+    const isOwn = good !== undefined && this.urls.includes(good);
+    this.write(network, { ...kept, edges: [], ...(isOwn ? { good } : {}) });
   }
 
   /** The address for the next attempt. */

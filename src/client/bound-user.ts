@@ -7,38 +7,37 @@
  *      ▲  ▲                                    │ ended with 4000-4499, or not taken
  *      │  └──────── waiting (backoff) ◀────────┤
  *      └── the connection is gone ◀────────────┤
- *   stopped ◀── ended with 4500-4999 ──────────┘        unbind() ──▶ idle, for good
+ *   stopped ◀── ended, refused: 4500-4999 ─────┘        unbind() ──▶ idle, for good
+ *
+ * Where the device is stopped, and no connection is left, it is `stranded`, which the app sees
+ * as `stopped`; from there it comes back with the device.
  */
 import type { Cancel } from "../base/clock.js";
-import { mayComeBack } from "../protocol/close-codes.js";
+import { closeCodeNamed, mayComeBack } from "../protocol/close-codes.js";
 import { type AttachedInfo, clientKinds } from "../protocol/frames.js";
 import type { Position } from "../protocol/position.js";
 import { AppHandlers } from "./app-handlers.js";
 import { Attach } from "./attach.js";
-import { Backoff } from "./backoff.js";
 import type { DeviceState } from "./connection-phase.js";
 import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "./device-events.js";
 import { DeviceMemory } from "./device-memory.js";
-import { deviceMessage } from "./device-message.js";
 import type { BindOptions, BoundSession } from "./device-options.js";
 import type { DeviceParts } from "./device-parts.js";
 import type { EdgeConnection, SessionFrame } from "./edge-connection.js";
 import { HeldMessages } from "./held-messages.js";
 import { signInOf } from "./hello.js";
-import { Intake } from "./intake.js";
 import { isCovered } from "./message-chain.js";
 import { Openings } from "./openings.js";
-import { Presenter } from "./presenter.js";
-import { refusalHintMs } from "./reconnect-pace.js";
+import { closeHintMs, ReconnectPace, refusalHintMs } from "./reconnect-pace.js";
 import type { AttachedFrame } from "./server-frames.js";
 import { accountName, accountOf } from "./token-account.js";
 import { fetchToken } from "./token-fetch.js";
 import { TokenRefresh, tokenTimeoutMs } from "./token-refresh.js";
 import { type CallOptions, UplinkCalls } from "./uplink-calls.js";
+import { UserInbox } from "./user-inbox.js";
 
 const attachTimeoutMs = 15_000;
 const stableAfterMs = 10_000;
-const backoffLimits = { baseMs: 500, capMs: 30_000 };
 
 type Phase =
   | { readonly name: "idle" }
@@ -57,7 +56,14 @@ type Phase =
       readonly reason: string;
       readonly cancel: Cancel;
     }
-  | { readonly name: "stopped"; readonly code: number; readonly reason: string };
+  | (Stop & { readonly name: "stopped" })
+  | (Stop & { readonly name: "stranded" });
+
+/** Why something does not come back by itself. */
+export interface Stop {
+  readonly code: number;
+  readonly reason: string;
+}
 
 /** What it has of the connection that it shares. */
 export interface Seats {
@@ -70,34 +76,30 @@ export interface Seats {
   forget(user: BoundUser): void;
 }
 
-/** What is kept for one user; made when the first token says who it is. */
-interface Kept {
-  readonly memory: DeviceMemory;
-  readonly intake: Intake;
-  readonly presenter: Presenter;
-}
-
 export class BoundUser implements BoundSession {
-  private phase: Phase = { name: "connecting" };
-  private kept: Kept | undefined;
+  private phase: Phase;
+  /** Made when a token, or else the edge, says who it is. */
+  private inbox: UserInbox | undefined;
   private readonly app: AppHandlers;
   readonly calls: UplinkCalls;
   private readonly openings = new Openings();
-  private readonly backoff: Backoff;
+  private readonly pace: ReconnectPace;
   private readonly refresh: TokenRefresh;
 
   constructor(
     private readonly options: BindOptions,
     private readonly parts: DeviceParts,
     private readonly seats: Seats,
+    stop: Stop | undefined,
   ) {
+    this.phase = stop === undefined ? { name: "connecting" } : stranded(stop);
     this.app = new AppHandlers(options);
     this.calls = new UplinkCalls(parts.clock);
     this.refresh = new TokenRefresh(options, {
       ...{ clock: parts.clock, random: parts.random },
       onFailed: (cause) => this.app.report("TOKEN", "getToken failed on a live connection", cause),
     });
-    this.backoff = new Backoff(parts.random, backoffLimits);
+    this.pace = new ReconnectPace(parts.clock, parts.random);
   }
 
   get state(): DeviceState {
@@ -105,7 +107,7 @@ export class BoundUser implements BoundSession {
   }
 
   get position(): Position | undefined {
-    return this.kept?.memory.position;
+    return this.inbox?.memory.position;
   }
 
   on<Name extends keyof DeviceEvents>(name: Name, listener: DeviceListener<Name>): Unsubscribe {
@@ -128,22 +130,25 @@ export class BoundUser implements BoundSession {
     if (this.phase.name === "idle") return;
     this.leaveSeat();
     this.enter({ name: "idle" });
-    this.kept?.presenter.close();
-    this.kept?.intake.drop();
+    this.inbox?.close();
     this.calls.close();
     this.seats.forget(this);
   }
 
   /** There is a connection to be bound to. */
   onConnected(): void {
-    if (this.phase.name === "connecting" || this.phase.name === "waiting") void this.ask();
+    if (this.phase.name !== "connecting" && this.phase.name !== "waiting") return;
+    // What an edge asked for holds on the next connection too.
+    if (this.pace.heldMs > 0) this.wait("an edge asked to wait");
+    else void this.ask();
   }
 
-  /** It is gone, and comes again. */
-  onLost(): void {
-    if (this.phase.name !== "idle" && this.phase.name !== "stopped") {
-      this.enter({ name: "connecting" });
-    }
+  /** It is gone, and comes again; with `stop` only when the app connects the device. */
+  onLost(stop: Stop | undefined): void {
+    const { name } = this.phase;
+    if (name === "idle" || name === "stopped") return;
+    if (stop === undefined) this.enter({ name: "connecting" });
+    else if (name !== "stranded") this.enter(stranded(stop));
   }
 
   flush(): void {
@@ -151,7 +156,7 @@ export class BoundUser implements BoundSession {
   }
 
   onFront(): void {
-    this.kept?.presenter.onFront();
+    this.inbox?.presenter.onFront();
   }
 
   onFrame(frame: SessionFrame): void {
@@ -164,12 +169,10 @@ export class BoundUser implements BoundSession {
         if (phase.name === "attached") phase.attach.onMessage(frame);
         return;
       case "passing":
-        if (this.kept?.memory.hasSeen(frame.id) !== false) return;
-        this.kept.memory.see(frame.id);
-        this.app.tell("passing", deviceMessage(frame));
+        this.inbox?.onPassing(frame);
         return;
       case "recalled":
-        for (const id of frame.ids) this.recall(id);
+        this.inbox?.onRecalled(frame);
         return;
       case "answer":
         this.calls.onAnswer(frame.call, frame.code, frame.value);
@@ -179,14 +182,11 @@ export class BoundUser implements BoundSession {
         return;
       case "refused":
         this.app.report("REFUSED", `${frame.code}: ${frame.message}`);
-        if (phase.name === "connecting") this.wait(frame.code, refusalHintMs(frame.message));
-        else
-          this.refresh.refused(
-            this.sendWhileHere(frame.session),
-            frame.session,
-            frame.code,
-            frame.message,
-          );
+        if (phase.name === "connecting") this.onRefused(frame.code, frame.message);
+        else {
+          const way = this.sendWhileHere(frame.session);
+          this.refresh.refused(way, frame.session, frame.code, frame.message);
+        }
         return;
       case "ended":
         this.onEnded(frame.code, frame.name);
@@ -214,13 +214,14 @@ export class BoundUser implements BoundSession {
     }
     if (this.phase !== phase) return;
     const account = accountOf(this.options, token);
-    this.kept ??= this.keep(account);
-    await this.kept.memory.load();
-    if (account !== undefined) await this.kept.presenter.load(account);
-    if (this.phase === phase) this.bind(connection, token, this.kept.memory);
+    if (account !== undefined) {
+      this.inbox ??= this.openInbox(account);
+      await this.inbox.expect(account);
+    }
+    if (this.phase === phase) this.bind(connection, token);
   }
 
-  private bind(connection: EdgeConnection, token: string, memory: DeviceMemory): void {
+  private bind(connection: EdgeConnection, token: string): void {
     const { clock, memory: own } = this.parts;
     const index = this.seats.take(this);
     if (index === undefined) {
@@ -232,26 +233,28 @@ export class BoundUser implements BoundSession {
     // One installation, whoever is signed in on it.
     const connect = own.nextConnect(Math.floor(clock.wallMs()));
     const device = this.options.device ?? own.device;
-    const who = signInOf(token, this.options, memory);
+    const who = signInOf(token, this.options, this.inbox?.memory);
     connection.send([clientKinds.bind, index, { ...who, connect, device }]);
   }
 
   private onAttached({ session, base, info }: AttachedFrame): void {
-    const { phase, kept } = this;
+    const { phase } = this;
     const { connection } = this.seats;
-    if (kept === undefined || connection === undefined) return;
+    if (connection === undefined) return;
     if (phase.name !== "connecting" && phase.name !== "attached") return;
     const earlier = phase.name === "attached" ? phase.attach : undefined;
     const account = accountName(info.app, info.uid);
+    this.inbox ??= this.openInbox(account);
+    const { memory, intake } = this.inbox;
     // Before the new attach moves the position.
-    const isGoingOn = isCovered(base, kept.memory.positionOf(account));
+    const isGoingOn = isCovered(base, memory.positionOf(account));
     const isResumed = phase.name === "attached" ? phase.isResumed : isGoingOn;
     const context = {
       clock: this.parts.clock,
       ackLimits: this.parts.ackLimits,
-      intake: kept.intake,
+      intake,
       send: (ack: readonly unknown[]) => connection.send(ack),
-      onAck: () => kept.memory.saveSeen(),
+      onAck: () => memory.saveSeen(),
       onBroken: (reason: string) => this.again(reason),
     };
     const attach = new Attach(session, base, account, context, earlier);
@@ -259,7 +262,7 @@ export class BoundUser implements BoundSession {
       attach.stop();
       return;
     }
-    const cancel = this.parts.clock.after(stableAfterMs, () => this.backoff.reset());
+    const cancel = this.parts.clock.after(stableAfterMs, () => this.pace.reset());
     this.enter({ name: "attached", index: session, attach, info, isResumed, cancel });
     if (earlier !== undefined) return;
     this.calls.onAttached(connection, session);
@@ -268,14 +271,17 @@ export class BoundUser implements BoundSession {
 
   private onEnded(code: number, name: string): void {
     this.app.report("CONNECTION", `the session ended with ${code} ${name}`);
+    this.pace.hold(closeHintMs(code, name));
     if (mayComeBack(code)) this.wait(name);
     else this.enter({ name: "stopped", code, reason: name });
   }
 
-  private recall(id: string): void {
-    this.kept?.memory.see(id);
-    this.kept?.presenter.recall(id);
-    this.app.tell("recall", id);
+  /** Before it was attached: with another token perhaps, which only the app can have. */
+  private onRefused(name: string, message: string): void {
+    const code = closeCodeNamed(name);
+    this.pace.hold(refusalHintMs(name, message));
+    if (code === undefined || mayComeBack(code)) this.wait(name);
+    else this.enter({ name: "stopped", code, reason: name });
   }
 
   /** To a session that is still the one which was asked: another must not get its token. */
@@ -304,11 +310,8 @@ export class BoundUser implements BoundSession {
     }
   }
 
-  /** `hintMs`: a floor that an edge named; what is drawn comes on top of it. */
-  private wait(reason: string, hintMs = 0): void {
-    const drawnMs = this.backoff.nextMs();
-    const onTopMs = hintMs === 0 ? drawnMs : Math.max(drawnMs, this.parts.random.next() * hintMs);
-    const retryInMs = Math.ceil(hintMs + onTopMs);
+  private wait(reason: string): void {
+    const retryInMs = Math.ceil(this.pace.nextMs());
     const cancel = this.parts.clock.after(retryInMs, () => void this.ask());
     this.enter({ name: "waiting", retryInMs, reason, cancel });
   }
@@ -328,36 +331,27 @@ export class BoundUser implements BoundSession {
     }
   }
 
-  private keep(account: string | undefined): Kept {
-    const { storage, prefix, clock, notifier, surroundings } = this.parts;
-    const own = `${prefix}${account ?? "bound"}.`;
-    const onFailed = (cause: unknown) => this.app.report("STORAGE", "the storage failed", cause);
+  /** With a place of its own in the storage: nobody else's is written over. */
+  private openInbox(account: string): UserInbox {
+    const { parts, app, openings } = this;
+    const { storage, prefix } = parts;
+    const own = `${prefix}${account}.`;
+    const onFailed = (cause: unknown) => app.report("STORAGE", "the storage failed", cause);
     const memory = new DeviceMemory(storage, own, onFailed);
-    const presenter = new Presenter({
-      clock,
-      held: new HeldMessages(storage, own),
-      notifier,
-      app: () => surroundings.now.app,
-      toApp: (message) => this.app.take(message),
-      onTapped: (message) => {
-        this.openings.note(message.id);
-        this.app.tell("tap", message);
-      },
-      onError: (code, cause) =>
-        this.app.report(code, "a notification or its message failed", cause),
-    });
-    presenter.open();
-    const intake = new Intake(
-      memory,
-      (message) => presenter.take(message),
-      (cause) => {
-        this.app.report("HANDLER", "onMessage failed; the message will be delivered again", cause);
-        if (this.phase.name === "attached") this.again("the app took it not");
-      },
-      (account) => presenter.signIn(account),
-    );
-    return { memory, intake, presenter };
+    const held = new HeldMessages(storage, own);
+    const onRejected = () => {
+      if (this.phase.name === "attached") this.again("the app took it not");
+    };
+    const inbox = new UserInbox({ parts, memory, held, app, openings, onRejected });
+    inbox.presenter.open();
+    // Within the turn where the storage answers at once.
+    void memory.load();
+    return inbox;
   }
+}
+
+function stranded({ code, reason }: Stop): Phase {
+  return { name: "stranded", code, reason: `the device is stopped: ${reason}` };
 }
 
 function stateOf(phase: Phase): DeviceState {
@@ -368,6 +362,8 @@ function stateOf(phase: Phase): DeviceState {
       return { name: "waiting", retryInMs: phase.retryInMs, reason: phase.reason };
     case "connecting":
       return { name: "connecting" };
+    case "stranded":
+      return { name: "stopped", code: phase.code, reason: phase.reason };
     default:
       return phase;
   }

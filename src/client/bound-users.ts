@@ -6,7 +6,7 @@
  * so that what is still on its way reaches nobody else.
  */
 import { clientKinds, firstSession, sessionIndexMax } from "../protocol/frames.js";
-import { BoundUser, type Seats } from "./bound-user.js";
+import { BoundUser, type Seats, type Stop } from "./bound-user.js";
 import type { BindOptions, BoundSession } from "./device-options.js";
 import type { DeviceParts } from "./device-parts.js";
 import type { EdgeConnection, SessionFrame } from "./edge-connection.js";
@@ -22,6 +22,8 @@ export class BoundUsers implements Seats {
   connection: EdgeConnection | undefined;
   private readonly users = new Set<BoundUser>();
   private readonly seats = new Map<number, Seat>();
+  /** Why no connection comes, where none does until the app says so. */
+  private stop: Stop | undefined;
 
   constructor(private readonly parts: DeviceParts) {}
 
@@ -29,7 +31,7 @@ export class BoundUsers implements Seats {
     if (this.users.size >= sessionIndexMax) {
       throw new RangeError(`${sessionIndexMax} users are bound already`);
     }
-    const user = new BoundUser(options, this.parts, this);
+    const user = new BoundUser(options, this.parts, this, this.stop);
     this.users.add(user);
     if (this.connection !== undefined) user.onConnected();
     return user;
@@ -42,11 +44,12 @@ export class BoundUsers implements Seats {
     for (const user of this.users) user.onConnected();
   }
 
-  onLost(): void {
-    if (this.connection === undefined) return;
+  /** There is no connection; with `stop` none comes until the device is told to connect. */
+  onLost(stop: Stop | undefined): void {
     this.connection = undefined;
+    this.stop = stop;
     this.seats.clear();
-    for (const user of this.users) user.onLost();
+    for (const user of this.users) user.onLost(stop);
   }
 
   /** False for what is no bound user's. */

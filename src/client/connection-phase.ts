@@ -43,13 +43,15 @@ export type Phase =
       readonly reason: string;
       readonly cancelRetry: Cancel;
     }
-  | {
-      readonly name: "stopped";
-      readonly code: number;
-      readonly reason: string;
-      /** Where others are bound to it: only the device's own session was ended. */
-      readonly connection?: EdgeConnection;
-    };
+  | StoppedPhase;
+
+export interface StoppedPhase {
+  readonly name: "stopped";
+  readonly code: number;
+  readonly reason: string;
+  /** Where others are bound to it: only the device's own session was ended. */
+  readonly connection?: EdgeConnection;
+}
 
 /** What the app is told. */
 export type DeviceState =

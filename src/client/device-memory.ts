@@ -30,6 +30,8 @@ export class DeviceMemory {
   private taken: Position | undefined;
   private seen = new SeenIds(seenIdsMax);
   private loading: Promise<void> | undefined;
+  private isRead = false;
+  /** Some of it could not be. */
   private isUnread = false;
   private readonly writer: LatestWriter;
 
@@ -59,10 +61,16 @@ export class DeviceMemory {
     return Promise.resolve();
   }
 
+  /** What is stored is known. */
+  get isLoaded(): boolean {
+    return this.isRead;
+  }
+
   private restoreAll([device, connect, position, seen]: readonly (string | undefined)[]): void {
     if (device) this.device = device;
     this.connectCount = isSequence(Number(connect)) ? Number(connect) : 0;
     this.restore(parseRecord(position), parseRecord(seen));
+    this.isRead = true;
   }
 
   get position(): Position | undefined {

@@ -134,7 +134,10 @@ export interface BoundSession {
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown>;
   /** A person opened the message with this MsgID, as the device's. */
   opened(id: string): void;
-  /** `connecting` also while there is no connection, and while the edge binds none. */
+  /**
+   * `connecting` also while there is no connection, and while the edge binds none; `stopped`,
+   * with the device's code, where the device is stopped and no connection is left.
+   */
   readonly state: DeviceState;
   /** Undefined before its first attach in this process, whatever is stored. */
   readonly position: Position | undefined;

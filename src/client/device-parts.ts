@@ -27,6 +27,7 @@ import {
 } from "./platform.js";
 import { ReconnectPace } from "./reconnect-pace.js";
 import { type Seen, Surroundings } from "./surroundings.js";
+import { Taps } from "./taps.js";
 
 export interface DeviceParts {
   readonly clock: Clock;
@@ -41,6 +42,7 @@ export interface DeviceParts {
   readonly heartbeats: Heartbeats;
   readonly held: HeldMessages;
   readonly notifier: Notifier;
+  readonly taps: Taps;
   readonly storage: DeviceStorage;
   /** Before each key in it. */
   readonly prefix: string;
@@ -69,6 +71,8 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
   const appState = options.appState ?? platformAppState();
   const isSecure =
     dispatcher === undefined ? urls.every((url) => /^wss:/i.test(url)) : isHttps(dispatcher);
+  const notifier =
+    options.notifier === false ? noNotifier : (options.notifier ?? platformNotifier());
   const limits = { ...heartbeatLimits, ...options.heartbeat };
   return {
     clock,
@@ -92,7 +96,8 @@ export function makeParts(options: DeviceOptions, context: PartsContext): Device
     }),
     heartbeats: new Heartbeats(clock, limits, storage, prefix, onFailed),
     held: new HeldMessages(storage, prefix),
-    notifier: options.notifier === false ? noNotifier : (options.notifier ?? platformNotifier()),
+    notifier,
+    taps: new Taps(notifier),
     storage,
     prefix,
   };

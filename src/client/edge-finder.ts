@@ -48,7 +48,9 @@ export class EdgeFinder {
     book.signIn(account);
     const network = source.current();
     const { dispatcher } = this.parts;
-    if (dispatcher !== undefined && book.wantsAnswer(network, this.parts.clock.wallMs())) {
+    const wallMs = this.parts.clock.wallMs();
+    if (dispatcher === undefined) book.dropStale(network, wallMs);
+    else if (book.wantsAnswer(network, wallMs)) {
       const isHeld = await this.ask(dispatcher, account ?? device, network);
       if (isHeld) return { wait: "the dispatcher asked to wait" };
     }

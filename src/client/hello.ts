@@ -22,14 +22,14 @@ export function helloOf(
   };
 }
 
-/** What hello and bind say of a user. */
+/** What hello and bind say of a user; without a memory it is not known who it is. */
 export function signInOf(
   token: string,
   options: SignInOptions,
-  memory: DeviceMemory,
+  memory: DeviceMemory | undefined,
 ): Record<string, unknown> {
   const { start, platform } = options;
-  const position = memory.positionOf(accountOf(options, token));
+  const position = memory?.positionOf(accountOf(options, token));
   return {
     token,
     start: start ?? "new",

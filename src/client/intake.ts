@@ -38,8 +38,9 @@ export class Intake {
     private readonly memory: DeviceMemory,
     private readonly onMessage: (message: DeviceMessage) => void | Promise<void>,
     private readonly onRejected: (error: unknown) => void,
-    /** What follows is this user's; never rejects. */
-    private readonly onSignedIn: (account: string) => void | Promise<void> = () => {},
+    /** What follows is this user's: has `memory` know it, and never rejects. */
+    private readonly signIn: (account: string) => void | Promise<void> = (account) =>
+      memory.signIn(account),
   ) {}
 
   /** False when too much waits: the edge sends more than any window allows. */
@@ -59,8 +60,7 @@ export class Intake {
     this.isRunning = true;
     for (let step = this.steps.shift(); step !== undefined; step = this.steps.shift()) {
       if (step.kind === "attach") {
-        this.memory.signIn(step.account);
-        const ready = this.onSignedIn(step.account);
+        const ready = this.signIn(step.account);
         if (ready !== undefined) await ready;
         this.memory.reach(step.base);
         step.onReached();

@@ -13,6 +13,7 @@ export class MergedAppState implements AppStateSource {
   /** Other tabs in front, each with the end of its word. */
   private readonly inFront = new Map<string, Cancel>();
   private readonly listeners = new Set<() => void>();
+  private readonly waits = new Set<() => void>();
 
   constructor(
     private readonly clock: Clock,
@@ -46,8 +47,29 @@ export class MergedAppState implements AppStateSource {
     for (const listener of [...this.listeners]) listener();
   }
 
+  /**
+   * Calls `then` with the tab that somebody looks at, undefined for this one, as soon as there
+   * is one; with this one after `graceMs`, or when nobody else is heard any more.
+   */
+  whenFront(graceMs: number, then: (tab: string | undefined) => void): void {
+    const end = (): void => {
+      this.waits.delete(end);
+      stop();
+      cancel();
+      const isHere = this.own.current() === "front";
+      then(isHere ? undefined : [...this.inFront.keys()].at(-1));
+    };
+    const stop = this.onChange(() => {
+      if (this.current() === "front") end();
+    });
+    const cancel = this.clock.after(graceMs, end);
+    this.waits.add(end);
+    if (this.current() === "front") end();
+  }
+
   /** Nobody else is heard any more. */
   close(): void {
+    for (const end of [...this.waits]) end();
     for (const cancel of this.inFront.values()) cancel();
     this.inFront.clear();
   }

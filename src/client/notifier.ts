@@ -4,6 +4,7 @@
  */
 import type { Cancel } from "../base/clock.js";
 import { isMap } from "../protocol/codec.js";
+import { forgetTap, type TapStore, takeTaps } from "./tap-notes.js";
 
 export interface ShownNotification {
   /** MsgID: one that is shown under it already is replaced. */
@@ -62,6 +63,8 @@ export function serviceWorkerNotifier(
   workers: WorkerContainer,
   permission: () => string,
   onError: (error: unknown) => void = () => {},
+  /** Where the worker notes taps; without it a page that a tap opened does not hear of it. */
+  store?: TapStore,
 ): Notifier {
   return {
     async show({ id, title, body, url, fields }) {
@@ -89,9 +92,15 @@ export function serviceWorkerNotifier(
     onTap(listener) {
       const onMessage = ({ data }: { data: unknown }): void => {
         const tapped = isMap(data) && isMap(data.belfry) ? data.belfry.tapped : undefined;
-        if (typeof tapped === "string") listener(tapped);
+        if (typeof tapped !== "string") return;
+        if (store !== undefined) void forgetTap(store, tapped).catch(onError);
+        listener(tapped);
       };
       workers.addEventListener("message", onMessage);
+      // Without the permission none was shown.
+      if (store !== undefined && permission() === "granted") {
+        takeTaps(store).then((ids) => ids.forEach(listener), onError);
+      }
       return () => workers.removeEventListener("message", onMessage);
     },
   };

@@ -14,6 +14,7 @@ import {
   serviceWorkerNotifier,
   type WorkerContainer,
 } from "./notifier.js";
+import type { TapStore } from "./tap-notes.js";
 
 export const platformClock: Clock = {
   wallMs: () => Date.now(),
@@ -72,7 +73,16 @@ export function platformNotifier(): Notifier {
   const { navigator, Notification } = globalThis;
   const workers = navigator?.serviceWorker as WorkerContainer | undefined;
   if (workers === undefined || Notification === undefined) return noNotifier;
-  return serviceWorkerNotifier(workers, () => Notification.permission);
+  return serviceWorkerNotifier(workers, () => Notification.permission, undefined, tapStore());
+}
+
+function tapStore(): TapStore | undefined {
+  try {
+    return (globalThis as { caches?: TapStore }).caches;
+  } catch {
+    // A page may be forbidden to touch it.
+    return undefined;
+  }
 }
 
 export function platformNetwork(): NetworkSource {

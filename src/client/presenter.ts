@@ -17,6 +17,7 @@ import type { AppState } from "./app-state.js";
 import type { DeviceMessage } from "./device-message.js";
 import type { HeldMessages } from "./held-messages.js";
 import type { Notifier, ShownNotification } from "./notifier.js";
+import type { Taps } from "./taps.js";
 
 export type Presentation = "data" | "display";
 
@@ -29,6 +30,7 @@ export interface PresenterContext {
   readonly clock: Clock;
   readonly held: HeldMessages;
   readonly notifier: Notifier;
+  readonly taps: Taps;
   readonly app: () => AppState;
   readonly toApp: (message: DeviceMessage) => void | Promise<void>;
   /** Somebody tapped on it; its data is with the app. */
@@ -39,9 +41,12 @@ export interface PresenterContext {
 const showTimeoutMs = 5_000;
 /** The app refused a held message so often: it is acknowledged, and nobody sends it again. */
 const refusalsMax = 5;
+/** Handed over last: the word of a tap may come after the app was in front by it. */
+const handedMax = 8;
 
 export class Presenter {
   private readonly refusals = new Map<string, number>();
+  private handed: readonly DeviceMessage[] = [];
   /** Handing over held ones; undefined when nobody does. */
   private handing: Promise<void> | undefined;
   /** The message that an app's handler is at work on. */
@@ -51,7 +56,7 @@ export class Presenter {
   constructor(private readonly context: PresenterContext) {}
 
   open(): void {
-    this.cancelTaps ??= this.context.notifier.onTap((id) => void this.onTap(id));
+    this.cancelTaps ??= this.context.taps.listen((id) => this.onTap(id));
   }
 
   close(): void {
@@ -69,12 +74,14 @@ export class Presenter {
 
   /** What was stored for this user waits no longer than until somebody looks. */
   async load(account: string): Promise<void> {
+    const { held, taps, app } = this.context;
     try {
-      await this.context.held.load(account);
+      await held.load(account);
     } catch (error) {
       this.context.onError("STORAGE", error);
     }
-    if (this.context.app() === "front") void this.handOver();
+    const isTapped = held.all.some(({ id }) => taps.has(id));
+    if (isTapped || app() === "front") void this.handOver();
   }
 
   /** The edge said who is signed in; undefined where that is known already. */
@@ -178,12 +185,17 @@ export class Presenter {
     }
   }
 
-  private async onTap(id: string): Promise<void> {
-    const { held, onTapped } = this.context;
-    const tapped = held.all.find((message) => message.id === id);
-    if (tapped === undefined) return;
-    await this.handOver();
-    if (!held.has(id)) onTapped(tapped);
+  private onTap(id: string): void {
+    const handed = this.handed.find((message) => message.id === id);
+    if (handed !== undefined) this.tellTap(handed);
+    else if (this.context.held.has(id)) void this.handOver();
+  }
+
+  /** Once its data is with the app. */
+  private tellTap(message: DeviceMessage): void {
+    this.handed = this.handed.filter(({ id }) => id !== message.id);
+    if (this.context.taps.take(message.id)) this.context.onTapped(message);
+    else this.handed = [...this.handed, message].slice(-handedMax);
   }
 
   /** All that is held, oldest first; one hand-over at a time. */
@@ -214,6 +226,7 @@ export class Presenter {
     }
     this.withdraw(id);
     this.release(id);
+    this.tellTap(message);
     return true;
   }
 

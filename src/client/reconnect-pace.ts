@@ -7,6 +7,7 @@
 import type { Clock } from "../base/clock.js";
 import type { Random } from "../base/random.js";
 import { hintMsMax } from "../base/retry-after.js";
+import { type CloseName, closeCodeNamed } from "../protocol/close-codes.js";
 import { Backoff, type BackoffLimits } from "./backoff.js";
 
 /** Codes that ask for more than the backoff: who is overloaded, and whose quota is full. */
@@ -24,9 +25,13 @@ export function closeHintMs(code: number, reason: string): number {
   return Math.min(hintMsMax, said === undefined ? (floorsMs[code] ?? 0) : Number(said));
 }
 
-/** How long a refusal on a live connection asks to wait, by the end of what it says. */
-export function refusalHintMs(message: string): number {
-  return Math.min(hintMsMax, Number(reasonHint.exec(message)?.[1] ?? 0));
+const unavailable: CloseName = "AUTH_UNAVAILABLE";
+const unavailableMs = 2_000;
+
+/** The same of a refusal on a live connection, by its code and the end of what it says. */
+export function refusalHintMs(code: string, message: string): number {
+  const hintMs = closeHintMs(closeCodeNamed(code) ?? 0, message);
+  return code === unavailable ? Math.max(unavailableMs, hintMs) : hintMs;
 }
 
 /** An edge that goes, sheds or is full: another one is asked first. */

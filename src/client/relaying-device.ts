@@ -16,6 +16,7 @@ export interface RelayContext {
   readonly app: AppHandlers;
   readonly say: (message: TabMessage) => void;
   readonly take: (message: DeviceMessage) => void | Promise<void>;
+  readonly onTap: (message: DeviceMessage) => void;
   readonly onState: (state: DeviceState) => void;
 }
 
@@ -24,12 +25,8 @@ const theftToldWithinMs = 1_000;
 
 export function relayingDevice(
   options: DeviceOptions,
-  { appState, app, say, take, onState }: RelayContext,
+  { appState, app, say, take, onTap, onState }: RelayContext,
 ): Device {
-  const relay = (kind: "passing" | "tap") => (message: DeviceMessage) => {
-    say({ kind, message });
-    app.tell(kind, message);
-  };
   const clock = options.clock ?? platformClock;
   let cancelReplaced = (): void => {};
   return createDevice({
@@ -40,8 +37,11 @@ export function relayingDevice(
       say({ kind: "message", message });
       return take(message);
     },
-    onPassing: relay("passing"),
-    onTap: relay("tap"),
+    onPassing: (message) => {
+      say({ kind: "passing", message });
+      app.tell("passing", message);
+    },
+    onTap,
     onRecall: (id) => {
       say({ kind: "recall", id });
       app.tell("recall", id);

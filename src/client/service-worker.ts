@@ -4,6 +4,7 @@
  *   import { serveNotifications } from "belfry/service-worker";
  *   serveNotifications(self);
  */
+import { noteTap, type TapStore } from "./tap-notes.js";
 
 interface WorkerWindow {
   readonly focused?: boolean;
@@ -18,6 +19,7 @@ interface TapEvent {
 }
 
 export interface WorkerScope {
+  readonly caches: TapStore;
   readonly clients: {
     matchAll(filter: {
       type: "window";
@@ -45,12 +47,14 @@ export function serveNotifications(worker: WorkerScope): void {
 }
 
 /** All windows are told, since any may be the one that is connected; one comes to the front. */
-async function lead({ clients }: WorkerScope, { id, url }: Tapped): Promise<void> {
+async function lead({ clients, caches }: WorkerScope, { id, url }: Tapped): Promise<void> {
+  // A browser that forbids it: then a page that is opened anew gets the data alone.
+  await noteTap(caches, id).catch(() => {});
   const windows = await clients.matchAll({ type: "window", includeUncontrolled: true });
   for (const window of windows) window.postMessage({ belfry: { tapped: id } });
   const visible = windows.find(({ visibilityState }) => visibilityState === "visible");
   const nearest = windows.find(({ focused }) => focused) ?? visible ?? windows[0];
-  // A new window finds the message in the storage.
+  // A new window finds the message in the storage, and that it was tapped on.
   if (nearest === undefined) await clients.openWindow(url ?? "./");
   else await nearest.focus();
 }

@@ -8,8 +8,8 @@
  * The lock (Web Locks) goes to the next tab when the leader's tab is closed, frozen or crashed.
  * A leader that holds it and does not answer loses it to a tab that somebody looks at.
  *
- * The leader's own handler decides whether a message is taken. Invariant: a tab is given a
- * message once, also when it was relayed to it before it began to lead.
+ * The leader's own handler decides whether a message is taken. Invariant: a tab has a device only
+ * while it leads: with the lock, or where it gets none, beside the others.
  */
 import type { Clock } from "../base/clock.js";
 import { type Random, randomToken } from "../base/random.js";
@@ -22,16 +22,14 @@ import type { DeviceEvents, DeviceListener, MessageHandler, Unsubscribe } from "
 import type { DeviceMessage } from "./device-message.js";
 import type { BindOptions, BoundSession, Device, DeviceOptions } from "./device-options.js";
 import type { DeviceStorage } from "./device-storage.js";
-import { MergedAppState } from "./merged-app-state.js";
 import { platformAppState, platformClock, platformRandom, tabStorage } from "./platform.js";
-import { relayingDevice } from "./relaying-device.js";
-import { SeenIds } from "./seen-ids.js";
 import { TabBinds } from "./tab-binds.js";
 import { TabCalls } from "./tab-calls.js";
+import { TabInbox } from "./tab-inbox.js";
+import { TabLead } from "./tab-lead.js";
 import { LeaderSilence, TabLock } from "./tab-lock.js";
 import { openTabMessage, sealTabMessage, type TabMessage } from "./tab-message.js";
 import { browserTabs, type TabChannel, type TabPlatform } from "./tab-platform.js";
-import { TabQueue } from "./tab-queue.js";
 import type { CallOptions } from "./uplink-calls.js";
 
 export type { TabChannel, TabLifecycle, TabLocks, TabPlatform } from "./tab-platform.js";
@@ -48,9 +46,6 @@ export interface SharedDeviceOptions extends DeviceOptions {
 
 /** A tab that somebody looks at asks the leader so often whether it is there. */
 const askEveryMs = 10_000;
-/** What a tab said of itself is believed so long. */
-const tabHoldsMs = 35_000;
-const shownMax = 4_096;
 
 /** Where tabs cannot share it is a device by itself, as `createDevice` makes it. */
 export function createSharedDevice(options: SharedDeviceOptions): Device {
@@ -68,8 +63,7 @@ function ownStorage({ storage }: DeviceOptions): { readonly storage: DeviceStora
 
 /** What exists only while this tab leads. */
 interface Lead {
-  readonly device: Device;
-  readonly app: MergedAppState;
+  readonly tab: TabLead;
   /** Gives the lock back. */
   readonly release: () => void;
 }
@@ -87,10 +81,7 @@ class SharedDevice implements Device {
   private readonly clock: Clock;
   private readonly appState: AppStateSource;
   private readonly app: AppHandlers;
-  private readonly shown = new SeenIds(shownMax);
-  /** What handlers are at work on: one of this tab's own, and one that was relayed. */
-  private readonly taking = new Map<string, Promise<void>>();
-  private readonly queue: TabQueue;
+  private readonly inbox: TabInbox;
   private readonly calls: TabCalls;
   private readonly binds = new TabBinds();
   private part: Part | undefined;
@@ -114,7 +105,7 @@ class SharedDevice implements Device {
     this.tab = randomToken(random, 16);
     this.name = `belfry:${options.storagePrefix}${options.share}`;
     this.app = new AppHandlers(options);
-    this.queue = new TabQueue((message) => this.take(message), this.app);
+    this.inbox = new TabInbox(this.app);
     this.calls = new TabCalls(this.tab, this.clock, (message) => this.say(message));
     this.lock = new TabLock(tabs.locks, this.name, this.clock, {
       onHeld: (signal) => this.startLeading(signal),
@@ -130,31 +121,30 @@ class SharedDevice implements Device {
   }
 
   get state(): DeviceState {
-    return this.lead?.device.state ?? this.told.state;
+    return this.lead?.tab.device.state ?? this.told.state;
   }
 
   get position(): Position | undefined {
-    return this.lead?.device.position ?? this.told.position;
+    return this.lead?.tab.device.position ?? this.told.position;
   }
 
   connect(): void {
     if (this.part === undefined) this.join();
-    else if (this.lead !== undefined) this.lead.device.connect();
+    else if (this.lead !== undefined) this.lead.tab.device.connect();
     else this.say({ kind: "connect" });
   }
 
   /** This tab leaves; the others go on. */
   close(): void {
     this.leave();
-    this.queue.clear();
+    this.inbox.clear();
     this.calls.close();
     this.hear({ name: "idle" });
   }
 
   isNew(id: string): boolean {
-    if (this.shown.has(id)) return false;
-    this.shown.add(id);
-    if (this.lead !== undefined) return this.lead.device.isNew(id);
+    if (!this.inbox.isNew(id)) return false;
+    if (this.lead !== undefined) return this.lead.tab.device.isNew(id);
     this.say({ kind: "seen", id });
     return true;
   }
@@ -172,12 +162,12 @@ class SharedDevice implements Device {
   }
 
   call(route: string, body: unknown, options?: CallOptions): Promise<unknown> {
-    if (this.lead !== undefined) return this.lead.device.call(route, body, options);
+    if (this.lead !== undefined) return this.lead.tab.device.call(route, body, options);
     return this.calls.call(route, body, options);
   }
 
   opened(id: string): void {
-    if (this.lead !== undefined) this.lead.device.opened(id);
+    if (this.lead !== undefined) this.lead.tab.device.opened(id);
     else this.say({ kind: "opened", id });
   }
 
@@ -265,21 +255,22 @@ class SharedDevice implements Device {
     return new Promise((release) => {
       this.cancelAsk();
       this.calls.onLeaderGone();
-      const app = new MergedAppState(this.clock, this.appState, tabHoldsMs);
-      const options = { ...this.options, ...this.alone };
-      const device = relayingDevice(options, {
-        appState: app,
-        app: this.app,
-        say: (message) => this.say(message),
-        take: (message) => this.takeReceived(message),
-        onState: (state) => {
-          // When it stops leading the device is closed, and the shared one goes on.
-          if (this.lead === undefined) return;
-          this.sayHere();
-          this.app.tell("state", state);
+      const { tab, clock, appState, app, inbox, calls } = this;
+      const lead = new TabLead(
+        { ...this.options, ...this.alone },
+        {
+          ...{ tab, clock, appState, app, inbox, calls },
+          say: (message) => this.say(message),
+          onState: (state) => {
+            // When it stops leading the device is closed, and the shared one goes on.
+            if (this.lead?.tab !== lead) return;
+            lead.sayHere();
+            app.tell("state", state);
+          },
         },
-      });
-      this.lead = { device, app, release };
+      );
+      const { device } = lead;
+      this.lead = { tab: lead, release };
       this.leader = this.tab;
       device.connect();
       this.binds.lead(device);
@@ -291,9 +282,9 @@ class SharedDevice implements Device {
     const { lead } = this;
     if (lead === undefined) return;
     this.lead = undefined;
-    lead.app.close();
+    lead.tab.deafen();
     this.binds.lead(undefined);
-    lead.device.close();
+    lead.tab.device.close();
     lead.release();
     this.calls.onLeaderGone();
     this.silence.end();
@@ -304,55 +295,11 @@ class SharedDevice implements Device {
     this.hear({ name: "connecting" });
   }
 
-  /** What was relayed before this tab led comes first. */
-  private takeReceived(message: DeviceMessage): void | Promise<void> {
-    const { running } = this.queue;
-    return running === undefined ? this.take(message) : running.then(() => this.take(message));
-  }
-
-  private sayHere(): void {
-    const { lead } = this;
-    if (lead === undefined) return;
-    const { state, position } = lead.device;
-    this.say({
-      kind: "here",
-      tab: this.tab,
-      state,
-      ...(position === undefined ? {} : { position }),
-    });
-  }
-
   // ---- what tabs hear ----
 
   private onTabMessage(message: TabMessage): void {
-    if (this.lead !== undefined) this.onFollower(this.lead, message);
+    if (this.lead !== undefined) this.lead.tab.onTabMessage(message);
     else this.onLeader(message);
-  }
-
-  private onFollower({ device, app }: Lead, message: TabMessage): void {
-    switch (message.kind) {
-      case "tab":
-        app.note(message.tab, message.app);
-        this.sayHere();
-        return;
-      case "bye":
-        app.note(message.tab, "background");
-        return;
-      case "connect":
-        device.connect();
-        return;
-      case "seen":
-        device.isNew(message.id);
-        return;
-      case "call":
-        void this.calls.serve(device, message);
-        return;
-      case "opened":
-        device.opened(message.id);
-        return;
-      default:
-        return;
-    }
   }
 
   private onLeader(message: TabMessage): void {
@@ -373,14 +320,16 @@ class SharedDevice implements Device {
       case "message":
         this.silence.end();
         this.noteTaken(message.message);
-        this.queue.add(message.message);
+        this.inbox.onRelayed(message.message);
         return;
       case "passing":
+        this.app.tell("passing", message.message);
+        return;
       case "tap":
-        this.app.tell(message.kind, message.message);
+        if ((message.to ?? this.tab) === this.tab) this.inbox.onTap(message.message);
         return;
       case "recall":
-        this.queue.drop(message.id);
+        this.inbox.onRecalled(message.id);
         this.app.tell("recall", message.id);
         return;
       case "config":
@@ -396,25 +345,6 @@ class SharedDevice implements Device {
 
   private noteTaken({ position }: DeviceMessage): void {
     if (position !== undefined) this.told = { ...this.told, position };
-  }
-
-  /** Once in this tab, whether relayed or received. Throws or rejects as the app does. */
-  private take(message: DeviceMessage): void | Promise<void> {
-    const { id } = message;
-    if (this.shown.has(id)) return;
-    // In the app's hands from when this tab led, and relayed by the tab that leads now.
-    const earlier = this.taking.get(id);
-    if (earlier !== undefined) return earlier;
-    const handling = this.app.take(message);
-    if (handling === undefined) {
-      this.shown.add(id);
-      return;
-    }
-    const taken = handling
-      .then(() => this.shown.add(id))
-      .finally(() => void this.taking.delete(id));
-    this.taking.set(id, taken);
-    return taken;
   }
 
   private hear(state: DeviceState): void {

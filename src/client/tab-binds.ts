@@ -59,6 +59,8 @@ class TabBind implements BoundSession {
       },
       onError: (error) => app.tell("error", error),
     });
+    // On a device that is stopped it begins so.
+    if (this.bound?.state.name === "stopped") this.told = this.bound.state;
     if (device === undefined && before !== undefined) this.hear({ name: "connecting" });
   }
 

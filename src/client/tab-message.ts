@@ -13,7 +13,9 @@ export type TabMessage =
       readonly state: DeviceState;
       readonly position?: Position;
     }
-  | { readonly kind: "message" | "passing" | "tap"; readonly message: DeviceMessage }
+  | { readonly kind: "message" | "passing"; readonly message: DeviceMessage }
+  /** For the tab that somebody looks at; one of an earlier version named none. */
+  | { readonly kind: "tap"; readonly to?: string; readonly message: DeviceMessage }
   | { readonly kind: "recall"; readonly id: string }
   | { readonly kind: "config"; readonly config: unknown }
   | {

@@ -21,7 +21,6 @@ interface TakesTokens {
 }
 
 export const tokenTimeoutMs = 30_000;
-const againMs = 2_000;
 const unavailable: CloseName = "AUTH_UNAVAILABLE";
 
 export class TokenRefresh {
@@ -50,7 +49,7 @@ export class TokenRefresh {
   refused(connection: TakesTokens, session: number, code: string, message: string): void {
     if (code !== unavailable) return;
     const { clock, random } = this.parts;
-    const hintMs = Math.max(againMs, refusalHintMs(message));
+    const hintMs = refusalHintMs(code, message);
     this.stop();
     this.cancelAgain = clock.after(hintMs * (1 + random.next()), () =>
       this.send(connection, session),

@@ -31,6 +31,11 @@ export const closeCodes = {
 
 export type CloseName = keyof typeof closeCodes;
 
+/** Undefined for what is none: a refusal may have a name of its own. */
+export function closeCodeNamed(name: string): number | undefined {
+  return Object.hasOwn(closeCodes, name) ? closeCodes[name as CloseName].code : undefined;
+}
+
 export function mayComeBack(code: number): boolean {
   return code < 4500 || code > 4999;
 }

@@ -3,6 +3,7 @@ import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { BindOptions, DeviceMessage, DeviceState } from "../../src/client/device-client.js";
 import { memoryStorage } from "../../src/client/platform.js";
+import { closeCodes } from "../../src/protocol/close-codes.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import { phases, type Stage, stage } from "./device-stage.js";
 import { tokenFor } from "./fake-edge.js";
@@ -323,6 +324,75 @@ describe("a bound user", () => {
     made.device.close();
   });
 
+  for (const [name, code] of [
+    ["UNAUTHORIZED", 4504],
+    ["BAD_FRAME", 4500],
+  ] as const) {
+    test(`that is refused as ${name} stays away, and says so`, async () => {
+      const made = await greeted();
+      const bob = optionsFor("bob");
+      made.device.bind(bob.options);
+      await made.clock.settle();
+      made.edge.socket.attached(1, 0);
+      made.edge.socket.reply([serverKinds.refused, 1, name, "no"]);
+      deepEqual(bob.states.at(-1), { name: "stopped", code, reason: name });
+      made.edge.socket.drop();
+      await made.clock.advanceAndSettle(1_000);
+      await again(made);
+      await made.clock.advanceAndSettle(14_000);
+      equal(binds(made).length, 0);
+      // The index is free again.
+      made.device.bind(optionsFor("carol").options);
+      await made.clock.settle();
+      deepEqual(binds(made)[0]?.[1], 1);
+      made.device.close();
+    });
+  }
+
+  const floors = [
+    ["refused", "OVERLOADED", 5_000],
+    ["refused", "QUOTA_EXCEEDED", 5_000],
+    ["refused", "AUTH_UNAVAILABLE", 2_000],
+    ["ended", "OVERLOADED", 5_000],
+    ["ended", "QUOTA_EXCEEDED", 5_000],
+  ] as const;
+  for (const [kind, name, floorMs] of floors) {
+    test(`that is ${kind} as ${name} is not back before ${floorMs} ms`, async () => {
+      const made = await greeted();
+      made.device.bind(optionsFor("bob").options);
+      await made.clock.settle();
+      made.edge.socket.attached(1, 0);
+      if (kind === "ended") attached(made, 1, "bob");
+      const { code } = closeCodes[name];
+      const { ended, refused } = serverKinds;
+      made.edge.socket.reply(
+        kind === "ended" ? [ended, 1, code, name] : [refused, 1, name, "not now"],
+      );
+      await made.clock.advanceAndSettle(floorMs - 1);
+      equal(binds(made).length, 1);
+      await made.clock.advanceAndSettle(floorMs + 1);
+      equal(binds(made).length, 2);
+      made.device.close();
+    });
+  }
+
+  test("that was asked to wait waits also where the connection is a new one", async () => {
+    const made = await greeted();
+    made.device.bind(optionsFor("bob").options);
+    await made.clock.settle();
+    made.edge.socket.attached(1, 0);
+    made.edge.socket.reply([serverKinds.refused, 1, "QUOTA_EXCEEDED", "full"]);
+    made.edge.socket.drop();
+    await made.clock.advanceAndSettle(1_000);
+    await again(made);
+    made.edge.socket.attached(1, 0);
+    await made.clock.advanceAndSettle(3_900);
+    equal(binds(made).length, 0);
+    await made.clock.advanceAndSettle(6_000);
+    equal(binds(made).length, 1);
+    made.device.close();
+  });
+
   test("asks for what is missing, and refreshes its token, by its index", async () => {
     const made = await greeted();
     const bob = optionsFor("bob");
@@ -367,12 +437,79 @@ describe("the device's own session", () => {
     await made.clock.advanceAndSettle(60_000);
     deepEqual(made.device.state, { name: "stopped", code: 4505, reason: "REPLACED" });
     equal(made.edge.sockets.length, 1);
+    const stranded = { name: "stopped", code: 4505, reason: "the device is stopped: REPLACED" };
+    deepEqual(bob.states.at(-1), stranded);
+    const carol = optionsFor("carol");
+    deepEqual(made.device.bind(carol.options).state, stranded);
+    made.device.connect();
     equal(bob.states.at(-1)?.name, "connecting");
+    await again(made);
+    equal(binds(made).length, 2);
+    made.device.close();
+  });
+
+  // It came back, and so replaced what had replaced it.
+  test("that was replaced is not woken by an edge that sends its clients away", async () => {
+    const { made, bob } = await withBob();
+    made.edge.socket.reply([serverKinds.ended, 0, 4505, "REPLACED"]);
+    message(made, 1, 1, 0);
+    await made.clock.settle();
+    const edges = [{ url: "ws://c/connect" }];
+    made.edge.socket.reply([serverKinds.directive, { do: "reconnect", edges, spreadMs: 1_000 }]);
+    await made.clock.advanceAndSettle(120_000);
+    equal(made.edge.sockets.length, 1);
+    equal(made.edge.socket.closedWith, 3008);
+    deepEqual(made.edge.socket.received.at(-1), [clientKinds.ack, 1, 7, 1]);
+    deepEqual(made.device.state, { name: "stopped", code: 4505, reason: "REPLACED" });
+    equal(bob.states.at(-1)?.name, "stopped");
     made.device.connect();
     await again(made);
+    equal(made.edge.socket.url, "ws://edge/connect");
     equal(binds(made).length, 1);
     made.device.close();
   });
+
+  test("that is stopped costs the bound ones nothing where its handler fails", async () => {
+    let fail: (error: Error) => void = () => {};
+    const failing = new Promise<void>((_, reject) => {
+      fail = reject;
+    });
+    const made = await greeted({ onMessage: () => failing });
+    made.device.bind(optionsFor("bob").options);
+    await made.clock.settle();
+    made.edge.socket.attached(1, 0);
+    attached(made, 1, "bob");
+    made.edge.socket.message(1, 0);
+    await made.clock.settle();
+    made.edge.socket.reply([serverKinds.ended, 0, 4505, "REPLACED"]);
+    fail(new Error("not now"));
+    await made.clock.settle();
+    equal(made.edge.socket.closedWith, undefined);
+    made.device.close();
+  });
+
+  test("takes its bound ones along where it is told to stay away", async () => {
+    const { made, bob } = await withBob();
+    made.edge.socket.reply([serverKinds.directive, { do: "kick", reason: "maintenance" }]);
+    const reason = "the device is stopped: maintenance";
+    deepEqual(bob.states.at(-1), { name: "stopped", code: 3009, reason });
+    made.device.close();
+  });
+
+  for (const [name, code] of [
+    ["OVERLOADED", 4005],
+    ["QUOTA_EXCEEDED", 4007],
+  ] as const) {
+    test(`that ended with ${name} is not back before 5 s`, async () => {
+      const { made } = await withBob();
+      made.edge.socket.reply([serverKinds.ended, 0, code, name]);
+      await made.clock.advanceAndSettle(4_999);
+      equal(made.edge.sockets.length, 1);
+      await made.clock.advanceAndSettle(5_001);
+      equal(made.edge.sockets.length, 2);
+      made.device.close();
+    });
+  }
 
   test("leaves no connection behind where it is connected anew", async () => {
     const { made } = await withBob();

@@ -13,7 +13,7 @@ import { FakeEdge, tokenFor } from "./fake-edge.js";
 
 async function connected(given: Partial<DeviceOptions> = {}) {
   const edge = new FakeEdge();
-  const clock = new VirtualClock();
+  const clock = (given.clock as VirtualClock | undefined) ?? new VirtualClock();
   const states: DeviceState[] = [];
   const taken: string[] = [];
   const device = createDevice({
@@ -88,6 +88,33 @@ describe("a device told to move", () => {
     equal(edge.sockets.length, 2);
     notEqual(edge.socket.url, before.url);
   });
+
+  // It went there first, for ever: past the balancer that the app names, and to a host long gone.
+  for (const isReloaded of [false, true]) {
+    test(`begins with its own addresses again after a minute (reload: ${isReloaded})`, async () => {
+      const storage = memoryStorage();
+      const before = await connected({ storage });
+      before.edge.socket.reply(directive({ do: "reconnect", edges: elsewhere }));
+      await before.clock.advanceAndSettle(1);
+      const accept = () => {
+        before.edge.socket.open();
+        before.edge.socket.welcome(3_600_000);
+        before.edge.socket.attached(1, 0);
+      };
+      accept();
+      const again = async () => {
+        before.edge.socket.drop();
+        if (!isReloaded) await before.clock.advanceAndSettle(1_000);
+        else before.device.close();
+        const { clock } = before;
+        return isReloaded ? (await connected({ storage, clock })).edge : before.edge;
+      };
+      equal((await again()).socket.url, "ws://c/connect", "what it was told is young");
+      if (!isReloaded) accept();
+      await before.clock.advanceAndSettle(60_000);
+      match((await again()).socket.url, /^ws:\/\/[ab]\/connect$/);
+    });
+  }
 
   test("does nothing for a directive that it does not know", async () => {
     const { edge, clock } = await connected();

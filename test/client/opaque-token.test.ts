@@ -1,6 +1,7 @@
 /** Tokens that say nothing of themselves: an app with a connect webhook, on virtual time. */
 import { deepEqual, equal } from "node:assert/strict";
 import { describe, test } from "node:test";
+import type { DeviceStorage } from "../../src/client/device-client.js";
 import type { Notifier, ShownNotification } from "../../src/client/notifier.js";
 import { memoryStorage } from "../../src/client/platform.js";
 import { closeCodes } from "../../src/protocol/close-codes.js";
@@ -64,6 +65,116 @@ describe("a token that is the app's own", () => {
       deepEqual(ids(after.taken), ["m1"]);
     });
   }
+});
+
+describe("further users whose tokens do not say who they are", () => {
+  const head = { kind: "notification", notification: { title: "t", body: "b", url: "/" } };
+  const takes = [clientKinds.bind, clientKinds.unbind];
+
+  async function withTwo(storage: DeviceStorage, app: "front" | "background") {
+    const { appState } = new FakeSurroundings("unknown", app);
+    const notifier: Notifier = {
+      show: () => true,
+      withdraw: () => undefined,
+      onTap: () => () => undefined,
+    };
+    const made = stage({ storage, notifier, appState });
+    const taken: Record<string, string[]> = { bob: [], carol: [] };
+    const bind = (user: string) =>
+      made.device.bind({
+        ...{ app: "shop", getToken: async () => `opaque ${user}` },
+        onMessage: ({ id }) => void taken[user]?.push(id),
+      });
+    const handles = [bind("bob"), bind("carol")];
+    made.device.connect();
+    await made.clock.settle();
+    made.edge.socket.open();
+    made.edge.socket.welcome(60_000, takes);
+    await made.clock.settle();
+    made.edge.socket.attached(1, 0);
+    for (const [at, uid] of ["bob", "carol"].entries()) {
+      const info = { app: "shop", uid, device: "d", tokenExpiresAt: 2_000_000_000 };
+      made.edge.socket.reply([serverKinds.attached, at + 1, 7, 0, info]);
+    }
+    await made.clock.settle();
+    const send = async (index: number, seq: number, id: string) => {
+      made.edge.socket.reply([serverKinds.message, index, 7, seq, seq - 1, id, head, "body"]);
+      await made.clock.advanceAndSettle(50);
+    };
+    return { made, taken, handles, send };
+  }
+
+  const { get, set } = memoryStorage();
+  const storages = {
+    "at once": memoryStorage(),
+    later: { get: async (key: string) => get(key), set: async (k: string, v: string) => set(k, v) },
+  };
+  // Both were stored in one place: the second one's data was written over the first's.
+  for (const [when, storage] of Object.entries(storages))
+    test(`are held apart: what each was shown and what each has taken (answered ${when})`, async () => {
+      const before = await withTwo(storage, "background");
+      await before.send(1, 1, "b1");
+      await before.send(2, 1, "c1");
+      await before.send(1, 2, "b2");
+      deepEqual(before.taken, { bob: [], carol: [] });
+      before.made.device.close();
+      const after = await withTwo(storage, "front");
+      await after.made.clock.settle();
+      deepEqual(after.taken, { bob: ["b1", "b2"], carol: ["c1"] });
+      deepEqual(
+        after.handles.map(({ state }) => state.name === "attached" && state.isResumed),
+        // What is read only after the edge's word is not known to go on.
+        when === "at once" ? [true, true] : [false, false],
+      );
+      deepEqual(
+        after.handles.map(({ position }) => position),
+        [
+          { generation: 7, seq: 2 },
+          { generation: 7, seq: 1 },
+        ],
+      );
+      // Taken before the reload: not given again.
+      await after.send(1, 1, "b1");
+      await after.send(2, 1, "c1");
+      deepEqual(after.taken, { bob: ["b1", "b2"], carol: ["c1"] });
+      after.made.device.close();
+    });
+});
+
+test("a further user is given nothing before it is known what was taken", async () => {
+  const stored = memoryStorage();
+  let open: () => void = () => {};
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const late = async (key: string) => {
+    if (key.includes("bob") && !key.endsWith("held")) await gate;
+    return stored.get(key);
+  };
+  const given: string[][] = [];
+  for (const storage of [stored, { get: late, set: stored.set }]) {
+    const taken: string[] = [];
+    given.push(taken);
+    const made = stage({ storage });
+    const onMessage = ({ id }: { id: string }) => void taken.push(id);
+    made.device.bind({ app: "shop", getToken: async () => "opaque", onMessage });
+    made.device.connect();
+    await made.clock.settle();
+    made.edge.socket.open();
+    made.edge.socket.welcome(60_000, [clientKinds.bind, clientKinds.unbind]);
+    await made.clock.settle();
+    const info = { app: "shop", uid: "bob", device: "d", tokenExpiresAt: 2_000_000_000 };
+    made.edge.socket.reply([serverKinds.attached, 1, 7, 0, info]);
+    made.edge.socket.reply([serverKinds.message, 1, 7, 1, 0, "b1", null, "body"]);
+    await made.clock.settle();
+    open();
+    await made.clock.settle();
+    made.edge.socket.reply([serverKinds.message, 1, 7, 2, 1, `b2.${given.length}`, null, "body"]);
+    await made.clock.settle();
+    made.device.close();
+  }
+  // The second one is at a position that the first took.
+  deepEqual(given, [["b1", "b2.1"], []]);
 });
 
 describe("a token that nobody can vouch for now", () => {

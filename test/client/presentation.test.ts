@@ -16,7 +16,9 @@ import {
 import { memoryStorage } from "../../src/client/platform.js";
 import { presentationOf } from "../../src/client/presenter.js";
 import { serveNotifications, type WorkerScope } from "../../src/client/service-worker.js";
+import { noteTap, type TapStore, takeTaps } from "../../src/client/tap-notes.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
+import { until } from "../support/until.js";
 import type { VirtualClock } from "../support/virtual-clock.js";
 import { connected, ids, type Stage, stage } from "./device-stage.js";
 import { FakeSurroundings } from "./fake-surroundings.js";
@@ -41,6 +43,21 @@ class FakeNotifier implements Notifier {
     this.tap = listener;
     return () => {
       this.tap = () => {};
+    };
+  }
+}
+
+/** A browser's Cache Storage, as far as it is used. */
+class FakeCaches implements TapStore {
+  readonly urls = new Set<string>();
+
+  async open() {
+    const { urls } = this;
+    const absolute = (request: string) => new URL(request, "https://app.example").href;
+    return {
+      put: async (request: string) => void urls.add(absolute(request)),
+      keys: async () => [...urls].map((url) => ({ url })),
+      delete: async (request: string) => urls.delete(absolute(request)),
     };
   }
 }
@@ -136,6 +153,29 @@ describe("in the background", () => {
     await made.clock.settle();
     deepEqual(ids(made.tapped), ["m2"]);
   });
+
+  for (const isEarly of [true, false]) {
+    test(`notification: a tap that opened the page anew is told, and as opened (${isEarly})`, async () => {
+      const storage = memoryStorage();
+      const before = await presented("background", { storage });
+      await before.send(1, "notification");
+      const notifier = new FakeNotifier();
+      const tapped: string[] = [];
+      const onTap = ({ id }: DeviceMessage) => void tapped.push(id);
+      const after = stage({ storage, notifier, onTap });
+      after.device.connect();
+      // Before it is known whose token it is, or when the app has the data already.
+      if (isEarly) notifier.tap("m1");
+      await after.clock.settle();
+      if (!isEarly) notifier.tap("m1");
+      after.edge.socket.open();
+      after.edge.socket.welcome(10_000, [clientKinds.opened]);
+      after.edge.socket.attached(1, 1);
+      await after.clock.settle();
+      deepEqual([ids(after.taken), tapped], [["m1"], ["m1"]]);
+      deepEqual(after.edge.socket.ofKind(clientKinds.opened), [[clientKinds.opened, 0, "m1"]]);
+    });
+  }
 
   test("what is transparent goes on behind what is shown", async () => {
     const made = await presented("background");
@@ -469,13 +509,36 @@ describe("a service worker", () => {
     deepEqual(taps, ["m1"]);
   });
 
+  test("hands the page what was tapped before it was there, once", async () => {
+    const { workers, say } = browser();
+    const caches = new FakeCaches();
+    for (let tap = 1; tap <= 17; tap++) await noteTap(caches, `m/${tap}`);
+    const taps: string[] = [];
+    const begin = () =>
+      serviceWorkerNotifier(workers, () => "granted", undefined, caches).onTap((id) =>
+        taps.push(id),
+      );
+    const cancel = begin();
+    await until("both are read", () => taps.length === 16);
+    deepEqual([taps[0], taps[15]], ["m/2", "m/17"]);
+    await noteTap(caches, "live");
+    say({ belfry: { tapped: "live" } });
+    await until("it is forgotten", () => caches.urls.size === 0);
+    cancel();
+    begin();
+    await new Promise((resolve) => setImmediate(resolve));
+    equal(taps.length, 17);
+  });
+
   test("tells every window of a tap, and brings one to the front or opens one", async () => {
     const told: unknown[] = [];
     const focused: string[] = [];
     const opened: string[] = [];
     let windows = ["hidden", "visible"];
     let tap: Parameters<WorkerScope["addEventListener"]>[1] = () => {};
+    const caches = new FakeCaches();
     serveNotifications({
+      caches,
       clients: {
         matchAll: async () =>
           windows.map((visibilityState) => ({
@@ -505,6 +568,7 @@ describe("a service worker", () => {
     tap(event({ belfry: { id: "m1", url: "/u" } }));
     await work;
     deepEqual(opened, ["/u"]);
+    deepEqual(await takeTaps(caches), ["m1"]);
     tap(event(null));
     tap(event({ other: 1 }));
     equal(closes, 2);

@@ -468,15 +468,48 @@ describe("what is shown while tabs are", () => {
   async function withNotifier() {
     const stage = new Stage();
     const shown: string[] = [];
+    const tapped: string[] = [];
+    const taps = new Set<(id: string) => void>();
     const notifier = {
       show: ({ id }: { id: string }) => shown.push(id) > 0,
       withdraw: () => {},
-      onTap: () => () => {},
+      onTap: (listener: (id: string) => void) => {
+        taps.add(listener);
+        return () => void taps.delete(listener);
+      },
     };
-    const leader = await stage.open({ notifier }, "background");
+    const given = (tab: string) => ({
+      notifier,
+      onTap: ({ id }: DeviceMessage) => void tapped.push(`${tab} ${id}`),
+    });
+    const leader = await stage.open(given("leader"), "background");
     await stage.accept();
-    const other = await stage.open({ notifier });
-    return { stage, shown, leader, other };
+    const other = await stage.open(given("other"));
+    const third = await stage.open(given("third"), "background");
+    const tap = async (id: string) => {
+      for (const listener of taps) listener(id);
+      await stage.clock.settle();
+    };
+    return { stage, shown, tapped, tap, leader, other, third };
+  }
+
+  for (const front of ["leader", "other", undefined] as const) {
+    test(`a tap is told to one tab, the one in front after it: ${front}`, async () => {
+      const { stage, tapped, tap, ...tabs } = await withNotifier();
+      tabs.other.around.become({ app: "background" });
+      await stage.clock.settle();
+      notification(stage, 1);
+      await stage.clock.settle();
+      await tap("m1");
+      if (front !== undefined) tabs[front].around.become({ app: "front" });
+      else await stage.clock.advanceAndSettle(1_000);
+      await stage.clock.settle();
+      deepEqual(tapped, [`${front ?? "leader"} m1`]);
+      for (const tab of [tabs.leader, tabs.other, tabs.third]) deepEqual(ids(tab.taken), ["m1"]);
+      for (const tab of [tabs.leader, tabs.other, tabs.third]) tab.device.close();
+      await stage.clock.settle();
+      equal(stage.clock.pendingTimers, 0);
+    });
   }
 
   test("one of them in front is the app in front, whichever is connected", async () => {

@@ -231,6 +231,36 @@ describe("the kind × app-state table", () => {
     deepEqual(await displayed(page), []);
   });
 
+  test("notification in the background: a tap with no page is told to the next one", async () => {
+    const page = await withWorker();
+    // A MsgID, and so a tag, that no other test displays something under.
+    edge.push("T1");
+    await untilShown(page, "T1");
+    await hide(page);
+    edge.notify("N9");
+    await until("it is displayed", async () => (await displayed(page)).length === 1);
+    await untilAcked(2);
+    const worker = browser.context
+      .serviceWorkers()
+      .find((one) => one.url().startsWith(new URL(edge.pageUrl).origin));
+    ok(worker !== undefined);
+    await page.close();
+    await worker.evaluate(() =>
+      globalThis.dispatchEvent(new MessageEvent("message", { data: { click: "N9" } })),
+    );
+    await until("the worker has noted it", () =>
+      worker.evaluate(async () => {
+        const cache = await caches.open("belfry-taps");
+        return (await cache.keys()).length === 1;
+      }),
+    );
+    const next = await begin();
+    await untilShown(next, "N9");
+    await until("the app hears of it", async () => (await shownIn(next, "tap")).length === 1);
+    deepEqual(await shownIn(next, "tap"), ["N9"]);
+    await until("it left the display", async () => (await displayed(next)).length === 0);
+  });
+
   test("notification in the background: data outlasts the page", async () => {
     const page = await withWorker();
     await hide(page);
