@@ -46,9 +46,11 @@ export interface Limits {
   /** MsgID time reserved ahead with the fence. */
   readonly reserveMs: number;
   readonly connectionsMax: number;
-  /** Handshakes that an edge takes; one more is refused. */
+  /** Handshakes that an edge takes; one more waits in line. */
   readonly acceptsPerSecond: number;
   readonly acceptsBurst: number;
+  /** In line for that rate; who would wait longer is refused. */
+  readonly acceptWaitMsMax: number;
   /** From this lag of the loop on no handshake is taken. */
   readonly acceptLagMaxMs: number;
   /** From the accepted socket to the whole head of its request. */
@@ -213,6 +215,8 @@ export const defaultLimits: Limits = {
   // What one core is to bear with token check and attach; all of an edge that died in 4 s.
   acceptsPerSecond: 5_000,
   acceptsBurst: 5_000,
+  // With the attach behind it well below what the SDK waits for one, 15 s.
+  acceptWaitMsMax: 4 * second,
   // Far above the budget of 20 ms, below what clients notice as an outage.
   acceptLagMaxMs: 250,
   handshakeDeadlineMs: 10 * second,

@@ -79,6 +79,8 @@ async function edgeOf(fleet: Fleet, node: FleetNode) {
     furtherSessions: numberAt(own, "edge", "furtherSessions"),
     opened: numberAt(own, "edge", "opened"),
     letInPercent: numberAt(own, "edge", "letInPercent"),
+    waiting: numberAt(own, "edge", "waiting"),
+    waited: numberAt(own, "edge", "waited"),
     lagMs: numberAt(own, "edge", "lagMs"),
     passingDropped: numberAt(own, "edge", "passingDropped"),
     unknownSessions: numberAt(own, "edge", "unknownSessions"),
