@@ -25,6 +25,8 @@ import {
 import type { NodeContext } from "./node-context.js";
 
 const letInAll = 100;
+/** What a client may ask again for at once, and will be refused again. */
+const holdable: ReadonlySet<EdgeRefusal> = new Set(["rate", "letIn", "lag"]);
 
 /** Of a handshake, drawn and looked up once. */
 interface Asking {
@@ -42,6 +44,8 @@ export class EdgeAdmission {
   /** In line; each has room among the connections, and counts for its address. */
   private waiting = 0;
   private waited = 0;
+  /** Refused, and not told yet. */
+  private held = 0;
   /** Of the handshake that was let in last: its connection opens next. */
   private lastAddress = "";
   /** By who holds an address. Kept only where that is bounded; as many as connections. */
@@ -75,7 +79,7 @@ export class EdgeAdmission {
     const asking = { address, origin: handshake.origin, draw: this.draw() };
     const nowMs = this.node.clock.monotonicMs();
     const refusal = this.refusalOf(asking, this.fullAtMs, nowMs);
-    if (refusal !== undefined) return this.refuse(refusal, nowMs);
+    if (refusal !== undefined) return this.holdBack(refusal, this.refuse(refusal, nowMs));
     const place = placeInLine(this.fullAtMs, this.rules.accepts, nowMs);
     this.fullAtMs = place.fullAtMs;
     if (place.waitMs > 0) return this.wait(asking, place.waitMs);
@@ -111,6 +115,24 @@ export class EdgeAdmission {
     if (refusal !== "rate") return edgeRefusals[refusal];
     const retryAfterSeconds = lineSeconds(this.fullAtMs, this.rules.accepts, nowMs);
     return { ...edgeRefusals.rate, retryAfterSeconds };
+  }
+
+  /**
+   * Who is refused for now and asks again at once is to wait before it can. Never where a
+   * descriptor could be wanted: held ones have the room that connections and the line leave.
+   */
+  private holdBack(name: EdgeRefusal, refusal: HandshakeRefusal): HandshakeRefusal | HandshakeTurn {
+    const { limits, transport } = this.node;
+    const taken = transport.connectionCount + this.waiting + this.held;
+    const isHeld = holdable.has(name) && taken < limits.connectionsMax;
+    if (!isHeld || limits.refusalHoldMs === 0) return refusal;
+    this.held++;
+    const leave = () => void this.held--;
+    const take = () => {
+      leave();
+      return refusal;
+    };
+    return { waitMs: limits.refusalHoldMs, leave, take };
   }
 
   private wait(asking: Asking, waitMs: number): HandshakeTurn {
@@ -189,6 +211,7 @@ export class EdgeAdmission {
       letInPercent: this.letInPercent,
       waiting: this.waiting,
       waited: this.waited,
+      held: this.held,
       lagMs: Math.round(edgeConditions?.lagMs ?? 0),
       refused: Object.fromEntries(reasons.map((reason) => [reason, this.refused.get(reason) ?? 0])),
     };

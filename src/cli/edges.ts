@@ -81,6 +81,7 @@ async function edgeOf(fleet: Fleet, node: FleetNode) {
     letInPercent: numberAt(own, "edge", "letInPercent"),
     waiting: numberAt(own, "edge", "waiting"),
     waited: numberAt(own, "edge", "waited"),
+    held: numberAt(own, "edge", "held"),
     lagMs: numberAt(own, "edge", "lagMs"),
     passingDropped: numberAt(own, "edge", "passingDropped"),
     unknownSessions: numberAt(own, "edge", "unknownSessions"),

@@ -17,7 +17,7 @@ function edge(changes: object = {}, access: object = {}) {
   const now = { ms: 1_000, draw: 0.5, connections: 0 };
   const conditions = { letInPercent: 100, lagMs: 0, setLetIn: async () => undefined };
   const node = {
-    limits: { ...defaultLimits, ...changes },
+    limits: { ...defaultLimits, refusalHoldMs: 0, ...changes },
     clock: { monotonicMs: () => now.ms },
     random: { next: () => now.draw },
     transport: {
@@ -134,6 +134,31 @@ describe("an edge's admission", () => {
     assert.equal(turns[4]?.take()?.status, 503);
     const { letIn, lag, full } = refused();
     assert.deepEqual([letIn, lag, full, waiting()], [1, 1, 1, 0]);
+  });
+
+  test("tells who is refused for now only after a while, where there is room for it", () => {
+    const changes = { refusalHoldMs: 700, connectionsMax: 5, acceptsPerSecond: 10, acceptsBurst: 9 };
+    const { now, conditions, admission, shake, line, refused } = edge(changes, {
+      origins: new Set(["https://app.example.com"]),
+    });
+    const held = () => admission.inspect()["held"];
+    conditions.letInPercent = 0;
+    now.connections = 2;
+    const turns = [line(), line(), line()];
+    assert.deepEqual([turns[0]?.waitMs, held(), refused()["letIn"]], [700, 3, 3]);
+    assert.equal(shake(), 503, "there is no room to hold one more");
+    turns[0]?.leave();
+    assert.equal(turns[1]?.take()?.retryAfterSeconds, 10);
+    assert.deepEqual([held(), refused()["letIn"]], [1, 4]);
+    conditions.letInPercent = 100;
+    assert.equal(turns[2]?.take()?.status, 503, "what it was refused for was said");
+    now.connections = 4;
+    conditions.lagMs = 10_000;
+    line();
+    conditions.lagMs = 0;
+    assert.equal(shake(), undefined, "who is held keeps nobody out");
+    now.connections = 5;
+    assert.equal(shake(), 503, "for good and all it is told at once");
   });
 
   test("tells the address of who waited, whoever came meanwhile", () => {
