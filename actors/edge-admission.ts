@@ -98,12 +98,18 @@ export class EdgeAdmission {
 
   private refusalOf(asking: Asking, fullAtMs: number, nowMs: number): EdgeRefusal | undefined {
     const { edgeConditions, transport } = this.node;
+    const { address, origin, draw } = asking;
     return refusalOf(
       {
-        ...asking,
-        ...{ fullAtMs, nowMs, letInPercent: this.letInPercent },
+        // Each by itself: spreads showed in the profile of a storm.
+        address,
+        origin,
+        draw,
+        fullAtMs,
+        nowMs,
+        letInPercent: this.letInPercent,
         connections: transport.connectionCount + this.waiting,
-        connectionsOfAddress: this.connectionsOf(asking.address),
+        connectionsOfAddress: this.connectionsOf(address),
         lagMs: edgeConditions?.lagMs ?? 0,
       },
       this.rules,

@@ -220,7 +220,7 @@ export const defaultLimits: Limits = {
   acceptsBurst: 500,
   // With the attach behind it well below what the SDK waits for one, 15 s.
   acceptWaitMsMax: 4 * second,
-  refusalHoldMs: 1 * second,
+  refusalHoldMs: 3 * second,
   // Far above the budget of 20 ms, below what clients notice as an outage.
   acceptLagMaxMs: 250,
   handshakeDeadlineMs: 10 * second,
