@@ -137,7 +137,12 @@ describe("an edge's admission", () => {
   });
 
   test("tells who is refused for now only after a while, where there is room for it", () => {
-    const changes = { refusalHoldMs: 700, connectionsMax: 5, acceptsPerSecond: 10, acceptsBurst: 9 };
+    const changes = {
+      refusalHoldMs: 700,
+      connectionsMax: 5,
+      acceptsPerSecond: 10,
+      acceptsBurst: 9,
+    };
     const { now, conditions, admission, shake, line, refused } = edge(changes, {
       origins: new Set(["https://app.example.com"]),
     });
