@@ -2,14 +2,15 @@
  * Whom this edge lets in, counted: the rules are topology/edge-admission's, this keeps
  * what they look at.
  *
- * The bucket of accepts is taken from by those alone who are let in: whoever is refused
- * for another reason takes nobody's turn.
+ * The bucket of accepts is taken from by those alone who are let in or stand in line for it:
+ * whoever is refused for another reason takes nobody's turn. Who leaves the line, or is
+ * refused at its end, has had one.
  */
-import { taken } from "../src/base/token-bucket.js";
 import {
   type ConnectionId,
   type Handshake,
   type HandshakeRefusal,
+  type HandshakeTurn,
   slotOf,
 } from "../src/ports/edge-transport.js";
 import { addressHolder, clientAddress } from "../topology/client-address.js";
@@ -17,11 +18,22 @@ import {
   type EdgeRefusal,
   type EdgeRules,
   edgeRefusals,
+  lineSeconds,
+  placeInLine,
   refusalOf,
 } from "../topology/edge-admission.js";
 import type { NodeContext } from "./node-context.js";
 
 const letInAll = 100;
+/** What a client may ask again for at once, and will be refused again. */
+const holdable: ReadonlySet<EdgeRefusal> = new Set(["rate", "letIn", "lag"]);
+
+/** Of a handshake, drawn and looked up once. */
+interface Asking {
+  readonly address: string;
+  readonly origin: string | undefined;
+  readonly draw: number;
+}
 
 export class EdgeAdmission {
   private readonly rules: EdgeRules;
@@ -29,6 +41,11 @@ export class EdgeAdmission {
   private readonly hasAddressRules: boolean;
   private readonly refused = new Map<EdgeRefusal, number>();
   private fullAtMs = 0;
+  /** In line; each has room among the connections, and counts for its address. */
+  private waiting = 0;
+  private waited = 0;
+  /** Refused, and not told yet. */
+  private held = 0;
   /** Of the handshake that was let in last: its connection opens next. */
   private lastAddress = "";
   /** By who holds an address. Kept only where that is bounded; as many as connections. */
@@ -36,11 +53,16 @@ export class EdgeAdmission {
   /** By slot, where they are wanted once the handshake is over. */
   private readonly addresses = new Map<number, string>();
 
-  constructor(private readonly node: NodeContext) {
+  /** `shut`: why nobody at all is let in now. */
+  constructor(
+    private readonly node: NodeContext,
+    private readonly shut: () => HandshakeRefusal | undefined = () => undefined,
+  ) {
     const { connectionsMax, acceptsPerSecond, acceptsBurst, acceptLagMaxMs } = node.limits;
     this.rules = {
       ...node.edgeAccess,
       connectionsMax,
+      acceptWaitMsMax: node.limits.acceptWaitMsMax,
       accepts: { perSecond: acceptsPerSecond, burst: acceptsBurst },
       lagMaxMs: acceptLagMaxMs,
     };
@@ -50,31 +72,98 @@ export class EdgeAdmission {
     );
   }
 
-  admit(handshake: Handshake): HandshakeRefusal | undefined {
-    const { edgeConditions, clock, random, transport } = this.node;
-    const { origin } = handshake;
+  admit(handshake: Handshake): HandshakeRefusal | HandshakeTurn | undefined {
+    const closed = this.shut();
+    if (closed !== undefined) return closed;
     const address = this.isAddressWanted ? this.addressOf(handshake) : "";
-    const letInPercent = edgeConditions?.letInPercent ?? letInAll;
-    const nowMs = clock.monotonicMs();
-    const refusal = refusalOf(
+    const asking = { address, origin: handshake.origin, draw: this.draw() };
+    const nowMs = this.node.clock.monotonicMs();
+    const refusal = this.refusalOf(asking, this.fullAtMs, nowMs);
+    if (refusal !== undefined) return this.holdBack(refusal, this.refuse(refusal, nowMs));
+    const place = placeInLine(this.fullAtMs, this.rules.accepts, nowMs);
+    this.fullAtMs = place.fullAtMs;
+    if (place.waitMs > 0) return this.wait(asking, place.waitMs);
+    this.lastAddress = address;
+    return undefined;
+  }
+
+  /** Nothing is drawn where all are let in. */
+  private draw(): number {
+    return this.letInPercent >= letInAll ? 0 : this.node.random.next() * letInAll;
+  }
+
+  private get letInPercent(): number {
+    return this.node.edgeConditions?.letInPercent ?? letInAll;
+  }
+
+  private refusalOf(asking: Asking, fullAtMs: number, nowMs: number): EdgeRefusal | undefined {
+    const { edgeConditions, transport } = this.node;
+    const { address, origin, draw } = asking;
+    return refusalOf(
       {
-        ...{ address, origin, nowMs, letInPercent },
-        connections: transport.connectionCount,
-        fullAtMs: this.fullAtMs,
+        // Each by itself: spreads showed in the profile of a storm.
+        address,
+        origin,
+        draw,
+        fullAtMs,
+        nowMs,
+        letInPercent: this.letInPercent,
+        connections: transport.connectionCount + this.waiting,
         connectionsOfAddress: this.connectionsOf(address),
-        // Nothing is drawn where all are let in.
-        draw: letInPercent >= letInAll ? 0 : random.next() * letInAll,
         lagMs: edgeConditions?.lagMs ?? 0,
       },
       this.rules,
     );
-    if (refusal === undefined) {
-      this.lastAddress = address;
-      this.fullAtMs = taken(this.fullAtMs, this.rules.accepts, nowMs);
-      return undefined;
-    }
+  }
+
+  private refuse(refusal: EdgeRefusal, nowMs: number): HandshakeRefusal {
     this.refused.set(refusal, (this.refused.get(refusal) ?? 0) + 1);
-    return edgeRefusals[refusal];
+    if (refusal !== "rate") return edgeRefusals[refusal];
+    const retryAfterSeconds = lineSeconds(this.fullAtMs, this.rules.accepts, nowMs);
+    return { ...edgeRefusals.rate, retryAfterSeconds };
+  }
+
+  /**
+   * Who is refused for now and asks again at once is to wait before it can. Never where a
+   * descriptor could be wanted: held ones have the room that connections and the line leave.
+   */
+  private holdBack(name: EdgeRefusal, refusal: HandshakeRefusal): HandshakeRefusal | HandshakeTurn {
+    const { limits, transport } = this.node;
+    const taken = transport.connectionCount + this.waiting + this.held;
+    const isHeld = holdable.has(name) && taken < limits.connectionsMax;
+    if (!isHeld || limits.refusalHoldMs === 0) return refusal;
+    this.held++;
+    const leave = () => void this.held--;
+    const take = () => {
+      leave();
+      return refusal;
+    };
+    return { waitMs: limits.refusalHoldMs, leave, take };
+  }
+
+  private wait(asking: Asking, waitMs: number): HandshakeTurn {
+    this.waiting++;
+    this.waited++;
+    this.hold(asking.address, 1);
+    const leave = () => {
+      this.waiting--;
+      this.hold(asking.address, -1);
+    };
+    // Its origin was looked at: the header it lies in may be large.
+    const afterwards: Asking = { ...asking, origin: undefined };
+    return { waitMs, leave, take: () => this.take(afterwards, leave) };
+  }
+
+  /** All but the rate is asked again: it may have changed meanwhile. */
+  private take(asking: Asking, leave: () => void): HandshakeRefusal | undefined {
+    leave();
+    const closed = this.shut();
+    if (closed !== undefined) return closed;
+    const nowMs = this.node.clock.monotonicMs();
+    const refusal = this.refusalOf(asking, 0, nowMs);
+    if (refusal !== undefined) return this.refuse(refusal, nowMs);
+    this.lastAddress = asking.address;
+    return undefined;
   }
 
   private addressOf({ remoteAddress, forwardedFor }: Handshake): string {
@@ -95,9 +184,16 @@ export class EdgeAdmission {
     if (!isBounded && this.node.apps.hasConnectUrls !== true) return;
     const address = this.lastAddress;
     this.addresses.set(slotOf(connection), address);
-    if (!isBounded) return;
+    this.hold(address, 1);
+  }
+
+  /** One more of an address, or one fewer. */
+  private hold(address: string, change: 1 | -1): void {
+    if (this.rules.connectionsPerAddressMax === undefined) return;
     const holder = addressHolder(address);
-    this.byHolder.set(holder, (this.byHolder.get(holder) ?? 0) + 1);
+    const count = (this.byHolder.get(holder) ?? 0) + change;
+    if (count <= 0) this.byHolder.delete(holder);
+    else this.byHolder.set(holder, count);
   }
 
   /** Of an open connection, where it was kept; empty is not known. */
@@ -109,11 +205,7 @@ export class EdgeAdmission {
     const address = this.addresses.get(slotOf(connection));
     if (address === undefined) return;
     this.addresses.delete(slotOf(connection));
-    if (this.rules.connectionsPerAddressMax === undefined) return;
-    const holder = addressHolder(address);
-    const left = (this.byHolder.get(holder) ?? 1) - 1;
-    if (left === 0) this.byHolder.delete(holder);
-    else this.byHolder.set(holder, left);
+    this.hold(address, -1);
   }
 
   /** For operators; by reason, those that never happened as 0. */
@@ -122,7 +214,10 @@ export class EdgeAdmission {
     const reasons = Object.keys(edgeRefusals) as EdgeRefusal[];
     return {
       connectionsMax: this.rules.connectionsMax,
-      letInPercent: edgeConditions?.letInPercent ?? letInAll,
+      letInPercent: this.letInPercent,
+      waiting: this.waiting,
+      waited: this.waited,
+      held: this.held,
       lagMs: Math.round(edgeConditions?.lagMs ?? 0),
       refused: Object.fromEntries(reasons.map((reason) => [reason, this.refused.get(reason) ?? 0])),
     };

@@ -31,6 +31,7 @@ export interface DrainSurroundings {
 
 /** So often that those who are told in one tick are no burst for the edges that take them. */
 const tickMs = 20;
+const refusedAtOnceMax = 200;
 const inDrain: HandshakeRefusal = {
   // The least there is: this hint keeps a client from the other edges as well.
   ...{ status: 503, reason: "the edge is in drain", retryAfterSeconds: 1 },
@@ -95,6 +96,8 @@ export class EdgeDrain {
       this.arm();
       return;
     }
+    // Who waits for this edge is to look for another at once; a part in each tick.
+    this.refusedCount += this.edge.node.transport.refuseWaiting(inDrain, refusedAtOnceMax);
     this.tellNext(Math.floor(((nowMs - pace.sinceMs) * pace.perSecond) / 1_000), nowMs);
     this.closeOverdue(nowMs);
     // Also with nobody left: a handshake that was let in before may yet become a connection.

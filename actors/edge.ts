@@ -79,7 +79,7 @@ export class Edge extends Actor<EdgeMessage> {
 
   constructor(private readonly node: NodeContext) {
     super();
-    this.admission = new EdgeAdmission(node);
+    this.admission = new EdgeAdmission(node, () => this.drain?.refusal());
   }
 
   get kind(): ActorKind {
@@ -112,7 +112,7 @@ export class Edge extends Actor<EdgeMessage> {
     this.directives = directives;
     this.followDrain();
     await this.node.transport.listen({
-      onUpgrade: (handshake) => drain.refusal() ?? this.admission.admit(handshake),
+      onUpgrade: (handshake) => this.admission.admit(handshake),
       onOpen: (connection, protocol) => this.onOpen(context, connection, protocol),
       onMessage: (connection, bytes, isText) => this.onBytes(context, connection, bytes, isText),
       onClose: (connection) => {

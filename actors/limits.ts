@@ -46,9 +46,13 @@ export interface Limits {
   /** MsgID time reserved ahead with the fence. */
   readonly reserveMs: number;
   readonly connectionsMax: number;
-  /** Handshakes that an edge takes; one more is refused. */
+  /** Handshakes that an edge takes; one more waits in line. */
   readonly acceptsPerSecond: number;
   readonly acceptsBurst: number;
+  /** In line for that rate; who would wait longer is refused. */
+  readonly acceptWaitMsMax: number;
+  /** Until one who is refused for now is told, where there are descriptors for it; 0: at once. */
+  readonly refusalHoldMs: number;
   /** From this lag of the loop on no handshake is taken. */
   readonly acceptLagMaxMs: number;
   /** From the accepted socket to the whole head of its request. */
@@ -214,7 +218,11 @@ export const defaultLimits: Limits = {
   connectionsMax: 18_000,
   // What one core is to bear with token check and attach; all of an edge that died in 4 s.
   acceptsPerSecond: 5_000,
-  acceptsBurst: 5_000,
+  // Whoever comes above it waits: a second's worth at once would be a second's pause for others.
+  acceptsBurst: 500,
+  // With the attach behind it well below what the SDK waits for one, 15 s.
+  acceptWaitMsMax: 4 * second,
+  refusalHoldMs: 3 * second,
   // Far above the budget of 20 ms, below what clients notice as an outage.
   acceptLagMaxMs: 250,
   handshakeDeadlineMs: 10 * second,

@@ -75,7 +75,9 @@ function memoryFigures(suffix: string, measured: readonly Idle[]): Figures {
 
 /** All three stand while each has its turn. */
 async function compareRates(): Promise<Figures> {
-  await using belfry = await BelfryUnderLoad.start();
+  // How many it can take, not how many it is told to.
+  const unpaced = { BELFRY_ACCEPTS_PER_SECOND: "100000" };
+  await using belfry = await BelfryUnderLoad.start(undefined, undefined, unpaced);
   await using ws = await startRival("bare-ws");
   await using socketIo = await startRival("socket-io");
   // Users of the other node's shards: what this process does is an edge's work, and no more.

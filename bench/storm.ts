@@ -5,6 +5,7 @@
  * all of them, and those who stay connected tell what it costs them.
  *
  *   BENCH_CLIENTS=n   all clients (18,000); one in eighteen stays
+ *   BENCH_ACCEPTS=n   the edge's accept rate (Belfry's own where it is not set)
  *   BENCH_PROFILE=f   a profile of the edge in the storm of the rude, into that file
  */
 import { setTimeout as delay } from "node:timers/promises";
@@ -24,10 +25,15 @@ const siegeMs = 10_000;
 /** Under five minutes on a machine that does nothing else. */
 const boundMs = 480_000;
 const inNode = new URL("./harness/in-node.js", import.meta.url).href;
+const accepts = process.env["BENCH_ACCEPTS"];
 const profileFile = process.env["BENCH_PROFILE"];
 
 await bench("storm", boundMs, async () => {
-  await using belfry = await BelfryUnderLoad.start(inNode);
+  await using belfry = await BelfryUnderLoad.start(
+    inNode,
+    undefined,
+    accepts === undefined ? {} : { BELFRY_ACCEPTS_PER_SECOND: accepts },
+  );
   await untilBalanced(belfry.platform);
   const shape = { node: "a", movers: clients - calm, calm, perSecond };
   await using load = await StormLoad.start(belfry, shape);

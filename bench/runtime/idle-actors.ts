@@ -194,6 +194,10 @@ class NoSockets implements EdgeTransport {
   unfinishedBytes(): number {
     return 0;
   }
+
+  refuseWaiting(): number {
+    return 0;
+  }
 }
 
 /** The shard's owner on the other node: attaches whoever asks, and delivers one message. */

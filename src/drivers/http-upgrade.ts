@@ -154,6 +154,17 @@ function pathOf(target: string): string | undefined {
 }
 
 /** Undefined where none was offered that is known here. */
+/** All that is kept of a head while its handshake waits: a head may be large. */
+export interface Acceptance {
+  readonly answer: Buffer;
+  readonly subprotocol: Subprotocol | undefined;
+}
+
+export function acceptanceOf(head: RequestHead): Acceptance {
+  const subprotocol = chooseSubprotocol(head);
+  return { subprotocol, answer: Buffer.from(upgradeAnswer(head, subprotocol), "latin1") };
+}
+
 export function chooseSubprotocol({ headers }: RequestHead): Subprotocol | undefined {
   const offered = headers.get("sec-websocket-protocol");
   if (offered === undefined) return undefined;

@@ -3,6 +3,7 @@
  *
  *   accepted ─┬─ no upgrade ────────────────────────▶ the HTTP server's, from its first byte on
  *             ├─ head incomplete ── handshakeDeadlineMs ─▶ gone (HTTP's, TLS's own, too)
+ *             ├─ in line (its turn says how long) ─▶ refused or adopted
  *             ├─ refused ───────────── closeDeadlineMs ─▶ gone
  *             └─ adopted (onOpen) ─┬─ close ────────── closeDeadlineMs ─▶ gone (onClose)
  *                                  └─ FIN, their close ─ closeDeadlineMs ─▶ gone (onClose)
@@ -20,6 +21,9 @@ import {
   type ConnectionId,
   connectionId,
   type EdgeTransport,
+  type HandshakeRefusal,
+  type HandshakeTurn,
+  isTurn,
   type ListenAddress,
   slotOf,
   slotsMax,
@@ -29,7 +33,8 @@ import { GrownBytes } from "./grown-bytes.js";
 import { Handshakes } from "./handshakes.js";
 import { HeldBytes } from "./held-bytes.js";
 import {
-  chooseSubprotocol,
+  type Acceptance,
+  acceptanceOf,
   findHead,
   headersOf,
   noRoom,
@@ -38,13 +43,13 @@ import {
   type RequestHead,
   refusalAnswer,
   refusalOf,
-  upgradeAnswer,
 } from "./http-upgrade.js";
 import { Peer, type PeerOwner } from "./net-peer.js";
 import type { ProxyGate } from "./proxy-gate.js";
 import { ReadPace } from "./read-pace.js";
 import { SocketDeadlines } from "./socket-deadlines.js";
 import { UnsentBytes } from "./unsent-bytes.js";
+import { WaitingLine } from "./waiting-line.js";
 import {
   encodeClose,
   encodeFrame,
@@ -92,6 +97,8 @@ const messageBytesMax = 1024 * 1024;
 const copiedBytesMax = 16 * 1024;
 /** A peer that pings and does not read is not answered above this. */
 const pongsBytesMax = 64 * 1024;
+/** What a peer may send before its handshake is answered; none has a reason to. */
+const earlyBytesMax = 4 * 1024;
 type ConnectionListener = (this: Server, socket: Socket) => void;
 
 export class NetEdge implements EdgeTransport, PeerOwner {
@@ -100,6 +107,10 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   private readonly generations: number[] = [];
   private readonly freeSlots: number[] = [];
   private readonly handshakes: Handshakes;
+  /** Their head is whole, so no silent one displaces them; each has room among connections. */
+  private readonly line = new WaitingLine<Peer, Acceptance>((peer, turn, acceptance) =>
+    this.onTurn(peer, turn, acceptance),
+  );
   private readonly closes: SocketDeadlines;
   private readonly pace: ReadPace;
   private readonly unsent: UnsentBytes;
@@ -118,7 +129,10 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     const { handshakesMax = Number.POSITIVE_INFINITY } = options;
     this.handshakes = new Handshakes(server, {
       deadlineMs: handshakeDeadlineMs ?? handshakeDeadlineMsDefault,
-      socketsMax: () => handshakesMax + Math.max(0, connectionsMax - this.count),
+      socketsMax: () => {
+        const room = connectionsMax - this.count - this.line.size;
+        return handshakesMax + Math.max(0, room);
+      },
       askingDeadlineMs: options.askingDeadlineMs ?? askingDeadlineMsDefault,
       askingMax: options.askingMax ?? Number.POSITIVE_INFINITY,
     });
@@ -150,6 +164,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     const { held } = this.bounds;
     return {
       ...this.handshakes.figures,
+      inLine: this.line.size,
       socketsDropped: this.socketsDropped,
       proxiesRefused: this.options.gate?.refusals ?? 0,
       requestsRefused: this.requestsRefused,
@@ -172,6 +187,13 @@ export class NetEdge implements EdgeTransport, PeerOwner {
 
   async stopListening(): Promise<void> {
     this.isListening = false;
+    this.refuseWaiting(notListening, this.line.size);
+  }
+
+  refuseWaiting(refusal: HandshakeRefusal, countMax: number): number {
+    const first = this.line.takeFirst(countMax);
+    for (const peer of first) this.refuse(peer, refusal);
+    return first.length;
   }
 
   send(connection: ConnectionId, frame: Uint8Array, isText: boolean): void {
@@ -239,6 +261,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   }
 
   onEnd(peer: Peer): void {
+    this.line.leave(peer);
     this.end(peer);
   }
 
@@ -252,6 +275,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   }
 
   onGone(peer: Peer): void {
+    this.line.leave(peer);
     this.handshakes.end(peer.socket);
     this.closes.end(peer.socket);
     this.pace.forget(peer);
@@ -286,6 +310,10 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   private readHead(peer: Peer, chunk: Buffer): void {
     // Refused: what it says now is for nobody.
     if (peer.isClosing) return;
+    if (this.line.has(peer)) {
+      this.keepEarly(peer, chunk);
+      return;
+    }
     const before = peer.head?.length ?? 0;
     if (peer.head?.append(chunk, 0, chunk.length) === false) {
       this.refuse(peer, noRoom);
@@ -309,7 +337,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
       case "upgrade":
         this.handshakes.end(peer.socket);
         this.upgrade(peer, found.head, bytes.subarray(found.end));
-        peer.letGoOfHead();
+        if (!this.line.has(peer)) peer.letGoOfHead();
     }
   }
 
@@ -336,19 +364,48 @@ export class NetEdge implements EdgeTransport, PeerOwner {
   };
 
   private upgrade(peer: Peer, head: RequestHead, first: Buffer): void {
-    const refusal = this.refusalOf(peer.socket, head);
-    if (refusal === undefined) this.adopt(peer, head, first);
-    else this.refuse(peer, refusal);
+    const answer = this.answerTo(peer.socket, head);
+    if (answer === undefined) this.adopt(peer, acceptanceOf(head), first);
+    else if (isTurn(answer)) this.wait(peer, head, first, answer);
+    else this.refuse(peer, answer);
   }
 
-  private refusalOf(socket: Socket, head: RequestHead): Refusal | undefined {
+  /** It is read on, else nobody would hear that it goes. */
+  private wait(peer: Peer, head: RequestHead, first: Buffer, turn: HandshakeTurn): void {
+    const early = Buffer.from(first);
+    peer.letGoOfHead();
+    this.line.add(peer, turn, acceptanceOf(head));
+    if (early.length > 0) this.keepEarly(peer, early);
+  }
+
+  /** A client has nothing to say before it is answered. */
+  private keepEarly(peer: Peer, chunk: Buffer): void {
+    peer.head ??= new GrownBytes(this.bounds.held);
+    const isRoom = peer.head.length + chunk.length <= earlyBytesMax;
+    if (isRoom && peer.head.append(chunk, 0, chunk.length)) return;
+    this.line.leave(peer);
+    this.refuse(peer, noRoom);
+  }
+
+  private onTurn(peer: Peer, turn: HandshakeTurn, acceptance: Acceptance): void {
+    const refusal = turn.take();
+    if (refusal !== undefined) {
+      this.refuse(peer, refusal);
+      return;
+    }
+    const early = Buffer.from(peer.head?.view ?? []);
+    peer.letGoOfHead();
+    this.adopt(peer, acceptance, early);
+  }
+
+  private answerTo(socket: Socket, head: RequestHead): Refusal | HandshakeTurn | undefined {
     const refusal = refusalOf(head, this.options.path);
     if (refusal !== undefined) {
       this.requestsRefused++;
       return refusal;
     }
     const { handlers } = this;
-    if (handlers === undefined || !this.isListening || this.count >= slotsMax) return notListening;
+    if (handlers === undefined || !this.isListening || this.isFull) return notListening;
     const { gate } = this.options;
     return handlers.onUpgrade({
       // Read only where it is wanted: from then on the socket keeps it, for all its life.
@@ -364,6 +421,11 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     });
   }
 
+  /** Of slots. */
+  private get isFull(): boolean {
+    return this.count + this.line.size >= slotsMax;
+  }
+
   private refuse(peer: Peer, refusal: Refusal): void {
     const { socket } = peer;
     peer.letGoOfHead();
@@ -375,7 +437,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     socket.end(refusalAnswer(refusal), "latin1");
   }
 
-  private adopt(peer: Peer, head: RequestHead, first: Buffer): void {
+  private adopt(peer: Peer, { answer, subprotocol }: Acceptance, first: Buffer): void {
     const slot = this.freeSlots.pop() ?? this.peers.length;
     const generation = ((this.generations[slot] ?? 0) % (2 ** 30 - 1)) + 1;
     this.generations[slot] = generation;
@@ -383,8 +445,7 @@ export class NetEdge implements EdgeTransport, PeerOwner {
     this.peers[slot] = peer;
     this.count++;
     this.pace.open(slot);
-    const subprotocol = chooseSubprotocol(head);
-    this.queue(peer, Buffer.from(upgradeAnswer(head, subprotocol), "latin1"));
+    this.queue(peer, answer);
     // Without a subprotocol a client is taken to speak the binary one.
     this.handlers?.onOpen(peer.id, subprotocol ?? "belfry.v1");
     if (first.length > 0) this.readFrames(peer, first);

@@ -37,9 +37,15 @@ const heartbeatFields = {
 /** Intervals without a sign of the client, until it counts as lost (docs/protocol.md). */
 const heartbeatsMissed = 2.5;
 
+/** That much of a second's worth may come at once. */
+const burstSeconds = 0.1;
+/** Clients give an attach up after 15 s, of which the line is to leave enough. */
+const acceptWaitMsMost = 10_000;
+
 export const edgeFields = {
   connectionsMax: countShape.optional(),
   acceptsPerSecond: countShape.optional(),
+  acceptWaitMs: z.coerce.number().int().min(0).max(acceptWaitMsMost).optional(),
   connectionsPerAddress: countShape.optional(),
   handshakeDeadlineMs: z.coerce.number().int().min(100).max(60_000).optional(),
   ...heartbeatFields,
@@ -91,11 +97,13 @@ export function tlsFiles({ tlsCertFile, tlsKeyFile }: EdgeSettings): TlsFiles | 
 }
 
 export function edgeLimits(settings: EdgeSettings): Partial<Limits> {
-  const { connectionsMax, acceptsPerSecond, handshakeDeadlineMs } = settings;
+  const { connectionsMax, acceptsPerSecond, acceptWaitMs, handshakeDeadlineMs } = settings;
   return {
     ...(connectionsMax === undefined ? {} : { connectionsMax }),
-    // One second's worth may come at once.
-    ...(acceptsPerSecond === undefined ? {} : { acceptsPerSecond, acceptsBurst: acceptsPerSecond }),
+    ...(acceptsPerSecond === undefined
+      ? {}
+      : { acceptsPerSecond, acceptsBurst: Math.ceil(acceptsPerSecond * burstSeconds) }),
+    ...(acceptWaitMs === undefined ? {} : { acceptWaitMsMax: acceptWaitMs }),
     ...(handshakeDeadlineMs === undefined ? {} : { handshakeDeadlineMs }),
     ...heartbeatLimits(settings),
   };

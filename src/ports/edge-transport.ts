@@ -42,13 +42,20 @@ export interface EdgeTransport {
   readonly connectionCount: number;
   /** For operators: what it holds and counts below the protocol. */
   figures(): Readonly<Record<string, number>>;
-  /** Upgrades are refused until the next `listen`; the connections live on. */
+  /** Refuses up to so many handshakes that wait, those first that came first; returns how many. */
+  refuseWaiting(refusal: HandshakeRefusal, countMax: number): number;
+  /**
+   * Upgrades are refused until the next `listen`, also those that wait; the connections live on.
+   */
   stopListening(): Promise<void>;
 }
 
 export interface TransportHandlers {
-  /** Returns undefined to accept, and its `onOpen` is what comes next; or what to refuse with. */
-  onUpgrade(handshake: Handshake): HandshakeRefusal | undefined;
+  /**
+   * Returns undefined to accept, and its `onOpen` is what comes next; what to refuse with; or
+   * a turn, which is asked when it has come.
+   */
+  onUpgrade(handshake: Handshake): HandshakeRefusal | HandshakeTurn | undefined;
   onOpen(connection: ConnectionId, protocol: Subprotocol): void;
   /** `bytes` are valid during the call only. */
   onMessage(connection: ConnectionId, bytes: Uint8Array, isText: boolean): void;
@@ -74,6 +81,22 @@ export interface HandshakeRefusal {
   readonly status: number;
   readonly reason: string;
   readonly retryAfterSeconds?: number;
+}
+
+/**
+ * A handshake that is to be answered later. Exactly one of the two calls comes, once: turns
+ * of the same length in the order in which they were given, none before its time.
+ */
+export interface HandshakeTurn {
+  readonly waitMs: number;
+  /** As `onUpgrade`. */
+  take(): HandshakeRefusal | undefined;
+  /** Its peer went away, or the transport refuses it. */
+  leave(): void;
+}
+
+export function isTurn(answer: HandshakeRefusal | HandshakeTurn): answer is HandshakeTurn {
+  return "waitMs" in answer;
 }
 
 export interface ListenAddress {

@@ -93,6 +93,21 @@ describe("two edges in drain", () => {
   });
 });
 
+describe("an edge in drain that clients stand in line for", () => {
+  test("tells them to look for another at once", async () => {
+    const bench = await NodeBench.start(["a", "b"]);
+    const { edge } = bench.node("a");
+    for (let count = 0; count < defaultLimits.acceptsBurst + 300; count++) edge.shake();
+    const waiting = edge.line.length;
+    assert.ok(waiting >= 250, `${waiting}`);
+    await order(bench, { kind: "edge-drain", node: "dc1-a", perSecond: 5 });
+    await bench.until("all are told", () => edge.refusedInLine.length === waiting);
+    assert.ok(edge.refusedInLine.every(({ status }) => status === 503));
+    assert.deepEqual([edge.line.length, insideEdge(bench.node("a"))["waiting"]], [0, 0]);
+    assert.equal(drainOf(bench.node("a"))["refused"], waiting);
+  });
+});
+
 describe("an edge in drain of which no other takes clients", () => {
   /** a is in drain, b is gone. */
   async function alone() {

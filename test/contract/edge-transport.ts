@@ -18,6 +18,7 @@ import {
   type EdgeTransport,
   type Handshake,
   type HandshakeRefusal,
+  type HandshakeTurn,
   type Subprotocol,
   slotOf,
   type TransportHandlers,
@@ -43,18 +44,45 @@ export interface EdgeOptions {
 
 export type MakeEdge = (options: EdgeOptions) => EdgeTransport;
 
+class RecordedTurn implements HandshakeTurn {
+  readonly calls: string[] = [];
+  takenAfterMs = 0;
+  private readonly sinceMs = performance.now();
+
+  constructor(
+    readonly waitMs: number,
+    private readonly refusal: HandshakeRefusal | undefined,
+  ) {}
+
+  take(): HandshakeRefusal | undefined {
+    this.calls.push("take");
+    this.takenAfterMs = performance.now() - this.sinceMs;
+    return this.refusal;
+  }
+
+  leave(): void {
+    this.calls.push("leave");
+  }
+}
+
 class Recorder implements TransportHandlers {
   handshake: Handshake | undefined;
   refusal: HandshakeRefusal | undefined;
+  /** Of the next handshakes: how long each waits, and what it is told then. */
+  waitMs: number | undefined;
+  readonly turns: RecordedTurn[] = [];
   readonly opened: ConnectionId[] = [];
   readonly protocols: Subprotocol[] = [];
   readonly drained: ConnectionId[] = [];
   readonly messages: string[] = [];
   readonly closed: ConnectionId[] = [];
 
-  onUpgrade(handshake: Handshake): HandshakeRefusal | undefined {
+  onUpgrade(handshake: Handshake): HandshakeRefusal | HandshakeTurn | undefined {
     this.handshake = handshake;
-    return this.refusal;
+    if (this.waitMs === undefined) return this.refusal;
+    const turn = new RecordedTurn(this.waitMs, this.refusal);
+    this.turns.push(turn);
+    return turn;
   }
 
   onOpen(connection: ConnectionId, protocol: Subprotocol): void {
@@ -134,7 +162,7 @@ export function edgeTransportContract(name: string, isStrict: boolean, makeEdge:
     });
 
     /** A peer that says `bytes` and then neither reads nor closes, unless the test has it do so. */
-    function peer(bytes: string): Socket {
+    function peer(bytes: string | Buffer): Socket {
       const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
       socket.on("error", () => undefined);
       socket.write(bytes);
@@ -223,6 +251,86 @@ export function edgeTransportContract(name: string, isStrict: boolean, makeEdge:
       const answer = await answerTo(upgrade("/connect"));
       assert.match(answer, /^HTTP\/1\.1 503 Service Unavailable\r\n.*Retry-After: 5\r\n.*full$/s);
       await untilNoSocket();
+    });
+
+    test("asks whose turn has come, in order, none before its time, and opens it", async () => {
+      const answers = [60, 60, 120].map((waitMs) => {
+        handlers.waitMs = waitMs;
+        return answerTo(upgrade("/connect"));
+      });
+      for (const answer of await Promise.all(answers)) assert.match(answer, /^HTTP\/1\.1 101 /);
+      assert.deepEqual(
+        handlers.turns.map(({ calls }) => calls),
+        [["take"], ["take"], ["take"]],
+      );
+      // Timers may come up to a millisecond early.
+      for (const { waitMs, takenAfterMs } of handlers.turns) assert.ok(takenAfterMs >= waitMs - 1);
+      assert.equal(handlers.opened.length, 3);
+      assert.equal(edge.connectionCount, 3);
+    });
+
+    test("reads what a peer said while it waited once it is let in", async () => {
+      handlers.waitMs = 50;
+      const socket = peer(Buffer.concat([Buffer.from(upgrade("/connect")), hi]));
+      await until("it waits", () => handlers.turns.length === 1);
+      assert.deepEqual([handlers.opened, handlers.messages], [[], []]);
+      socket.write(hi);
+      await until("both are told", () => handlers.messages.length === 2);
+      assert.deepEqual(handlers.messages, ["hi", "hi"]);
+    });
+
+    test("refuses whose turn says so", async () => {
+      handlers.waitMs = 20;
+      handlers.refusal = full;
+      assert.match(await answerTo(upgrade("/connect")), /^HTTP\/1\.1 503 .*full$/s);
+      await untilNoSocket();
+      assert.deepEqual(handlers.turns[0]?.calls, ["take"]);
+    });
+
+    for (const [how, go] of [
+      ["resets", (socket: Socket) => socket.resetAndDestroy()],
+      ["sends its FIN", (socket: Socket) => socket.end()],
+    ] as const) {
+      test(`gives up the turn of a peer that ${how} while it waits`, async () => {
+        handlers.waitMs = 60_000;
+        const socket = peer(upgrade("/connect"));
+        const turn = await until("it waits", () => handlers.turns[0]);
+        go(socket);
+        await until("its turn is given up", () => turn.calls.length > 0);
+        await untilNoSocket();
+        assert.deepEqual(turn.calls, ["leave"]);
+        assert.deepEqual(handlers.opened, []);
+      });
+    }
+
+    test("refuses those who wait, the first ones first, and all when it listens no more", async () => {
+      handlers.waitMs = 60_000;
+      const asked: Promise<string>[] = [];
+      for (const count of [1, 2, 3]) {
+        asked.push(answerTo(upgrade("/connect")));
+        await until("it waits", () => handlers.turns.length === count);
+      }
+      assert.equal(edge.refuseWaiting(full, 2), 2);
+      for (const answer of await Promise.all(asked.slice(0, 2))) {
+        assert.match(answer, /^HTTP\/1\.1 503 .*Retry-After: 5\r\n.*full$/s);
+      }
+      assert.deepEqual(
+        handlers.turns.map(({ calls }) => calls),
+        [["leave"], ["leave"], []],
+      );
+      await edge.stopListening();
+      assert.match((await asked[2]) ?? "", /^HTTP\/1\.1 503 /);
+      assert.equal(edge.refuseWaiting(full, 2), 0);
+      await untilNoSocket();
+    });
+
+    test("lets in who waited though silent peers came meanwhile", async () => {
+      handlers.waitMs = handshakeDeadlineMs * 2;
+      const answer = answerTo(upgrade("/connect"));
+      await until("it waits", () => handlers.turns.length === 1);
+      for (let at = 0; at < 50; at++) peer("GET /connect HT");
+      assert.match(await answer, /^HTTP\/1\.1 101 /);
+      assert.deepEqual(handlers.turns[0]?.calls, ["take"]);
     });
 
     for (const [what, bytes] of [

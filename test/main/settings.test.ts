@@ -60,6 +60,7 @@ describe("settings", () => {
     );
     const settings = read({
       ...{ BELFRY_CONNECTIONS_MAX: "500", BELFRY_ACCEPTS_PER_SECOND: "50" },
+      BELFRY_ACCEPT_WAIT_MS: "2500",
       ...{ BELFRY_HANDSHAKE_DEADLINE_MS: "2000", BELFRY_CONNECTIONS_PER_ADDRESS: "9" },
       ...{ BELFRY_DENY: "10.0.0.0/8, 2001:db8::/32", BELFRY_TRUSTED_PROXIES: "::1" },
       BELFRY_ORIGINS: "https://App.example.com, http://localhost:8080",
@@ -67,7 +68,7 @@ describe("settings", () => {
     });
     assert.deepEqual(edgeLimits(settings), {
       ...{ connectionsMax: 500, handshakeDeadlineMs: 2_000 },
-      ...{ acceptsPerSecond: 50, acceptsBurst: 50 },
+      ...{ acceptsPerSecond: 50, acceptsBurst: 5, acceptWaitMsMax: 2_500 },
     });
     const { deny, allow, trusted, origins, connectionsPerAddressMax } = edgeAccess(settings);
     assert.deepEqual(
@@ -109,6 +110,7 @@ describe("settings", () => {
     ["BELFRY_JOURNAL_BYTES", "1000", /journalBytes/],
     ["BELFRY_CONNECTIONS_MAX", "0", /connectionsMax/],
     ["BELFRY_ACCEPTS_PER_SECOND", "0.5", /acceptsPerSecond/],
+    ["BELFRY_ACCEPT_WAIT_MS", "10001", /acceptWaitMs/],
     ["BELFRY_HANDSHAKE_DEADLINE_MS", "99", /handshakeDeadlineMs/],
     ["BELFRY_DENY", "10.0.0.0/33", /deny \(BELFRY_DENY\): is addresses, or address\/bits/],
     ["BELFRY_ALLOW", "localhost", /allow/],

@@ -6,6 +6,8 @@ import {
   type ConnectionId,
   connectionId,
   type EdgeTransport,
+  type HandshakeTurn,
+  isTurn,
   type ListenAddress,
   slotOf,
   type TransportHandlers,
@@ -82,6 +84,7 @@ export class SimTransport implements EdgeTransport {
   private readonly sockets: (SimSocket | undefined)[] = [];
   private readonly generations: number[] = [];
   private readonly closing = new Set<SimSocket>();
+  private readonly line = new Map<SimSocket, HandshakeTurn>();
   private count = 0;
 
   constructor(
@@ -106,6 +109,17 @@ export class SimTransport implements EdgeTransport {
 
   async stopListening(): Promise<void> {
     this.isListening = false;
+    this.refuseWaiting();
+  }
+
+  refuseWaiting(_refusal?: unknown, countMax = this.line.size): number {
+    const first = [...this.line].slice(0, countMax);
+    for (const [socket, turn] of first) {
+      this.line.delete(socket);
+      turn.leave();
+      this.refuse(socket);
+    }
+    return first.length;
   }
 
   send(connection: ConnectionId, frame: Uint8Array): void {
@@ -157,6 +171,8 @@ export class SimTransport implements EdgeTransport {
   }
 
   onGone(socket: SimSocket, code: number): void {
+    this.line.get(socket)?.leave();
+    this.line.delete(socket);
     const { connection } = socket;
     if (connection === undefined || this.socketOf(connection) !== socket) return;
     this.sockets[slotOf(connection)] = undefined;
@@ -194,11 +210,26 @@ export class SimTransport implements EdgeTransport {
   private onConnect(socket: SimSocket): void {
     const { handlers } = this;
     const handshake = { remoteAddress: "10.0.0.1", origin: undefined, forwardedFor: undefined };
-    const isTaken = this.isListening && handlers?.onUpgrade(handshake) === undefined;
-    if (!isTaken || handlers === undefined) {
+    if (!this.isListening || handlers === undefined) {
       this.refuse(socket);
       return;
     }
+    const answer = handlers.onUpgrade(handshake);
+    if (answer === undefined) this.adopt(socket, handlers);
+    else if (isTurn(answer)) this.wait(socket, handlers, answer);
+    else this.refuse(socket);
+  }
+
+  private wait(socket: SimSocket, handlers: TransportHandlers, turn: HandshakeTurn): void {
+    this.line.set(socket, turn);
+    this.process.after(turn.waitMs, () => {
+      if (!this.line.delete(socket)) return;
+      if (turn.take() === undefined) this.adopt(socket, handlers);
+      else this.refuse(socket);
+    });
+  }
+
+  private adopt(socket: SimSocket, handlers: TransportHandlers): void {
     let slot = this.sockets.indexOf(undefined);
     if (slot < 0) slot = this.sockets.length;
     const generation = (this.generations[slot] ?? 0) + 1;

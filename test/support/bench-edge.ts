@@ -5,6 +5,8 @@ import {
   connectionId,
   type EdgeTransport,
   type HandshakeRefusal,
+  type HandshakeTurn,
+  isTurn,
   type ListenAddress,
   type TransportHandlers,
 } from "../../src/ports/edge-transport.js";
@@ -21,6 +23,10 @@ export interface EdgeClient {
 export class BenchEdge implements EdgeTransport {
   /** What every client has not read. */
   unreadBytes = 0;
+  /** Handshakes that wait; a test takes their turns by itself. */
+  readonly line: HandshakeTurn[] = [];
+  /** What those were told that were refused while they waited. */
+  readonly refusedInLine: HandshakeRefusal[] = [];
   private handlers: TransportHandlers | undefined;
   private readonly clients = new Map<ConnectionId, EdgeClient>();
   private slots = 0;
@@ -76,15 +82,28 @@ export class BenchEdge implements EdgeTransport {
     return this.clients.size;
   }
 
+  refuseWaiting(refusal: HandshakeRefusal, countMax: number): number {
+    const first = this.line.splice(0, countMax);
+    for (const turn of first) {
+      turn.leave();
+      this.refusedInLine.push(refusal);
+    }
+    return first.length;
+  }
+
   async stopListening(): Promise<void> {
     this.handlers = undefined;
   }
 
-  /** What a handshake is refused with; undefined where it is let in. */
+  /** What a handshake is refused with; undefined where it is let in, or into the line. */
   shake(): HandshakeRefusal | undefined {
     const { handlers } = this;
     if (handlers === undefined) throw new Error("nobody listens");
-    return handlers.onUpgrade({ remoteAddress: "", origin: undefined, forwardedFor: undefined });
+    const handshake = { remoteAddress: "", origin: undefined, forwardedFor: undefined };
+    const answer = handlers.onUpgrade(handshake);
+    if (answer === undefined || !isTurn(answer)) return answer;
+    this.line.push(answer);
+    return undefined;
   }
 
   /** A client that has said nothing yet. */

@@ -30,6 +30,10 @@ export class MemoryTransport implements EdgeTransport {
     return { host: "memory", port: 1 };
   }
 
+  refuseWaiting(): number {
+    return 0;
+  }
+
   async stopListening(): Promise<void> {
     this.handlers = undefined;
   }

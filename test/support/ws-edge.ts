@@ -22,6 +22,8 @@ import {
   connectionId,
   type EdgeTransport,
   type HandshakeRefusal,
+  type HandshakeTurn,
+  isTurn,
   type ListenAddress,
   type Subprotocol,
   slotOf,
@@ -48,6 +50,11 @@ const notListening: HandshakeRefusal = {
   retryAfterSeconds: 1,
 };
 
+interface Waiting {
+  readonly turn: HandshakeTurn;
+  readonly timer: NodeJS.Timeout;
+}
+
 interface Peer {
   readonly ws: WebSocket;
   readonly socket: Duplex;
@@ -65,6 +72,7 @@ export class WsEdge implements EdgeTransport {
   private readonly freeSlots: number[] = [];
   private readonly bySocket = new WeakMap<WebSocket, Peer>();
   private readonly websockets: WebSocketServer;
+  private readonly line = new Map<Duplex, Waiting>();
   private corked: Peer[] = [];
   private handlers: TransportHandlers | undefined;
   private isListening = false;
@@ -101,6 +109,16 @@ export class WsEdge implements EdgeTransport {
 
   async stopListening(): Promise<void> {
     this.isListening = false;
+    this.refuseWaiting(notListening, this.line.size);
+  }
+
+  refuseWaiting(refusal: HandshakeRefusal, countMax: number): number {
+    const first = [...this.line.keys()].slice(0, countMax);
+    for (const socket of first) {
+      this.leaveLine(socket);
+      this.refuse(socket, refusal);
+    }
+    return first.length;
   }
 
   send(connection: ConnectionId, frame: Uint8Array, isText: boolean): void {
@@ -158,20 +176,56 @@ export class WsEdge implements EdgeTransport {
   private readonly onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     // Until ws takes over, an error on the socket would be an uncaught one.
     socket.on("error", ignoreError);
-    let isAdopted = false;
-    const refusal = this.refusalOf(request);
-    if (refusal !== undefined) refuse(socket, refusal);
-    else {
-      this.websockets.handleUpgrade(request, socket, head, (ws) => {
-        isAdopted = true;
-        this.adopt(ws, socket);
-      });
-    }
-    // A peer that reads nothing and closes nothing would keep it for ever.
-    if (!isAdopted) this.destroyByDeadline(socket);
+    const answer = this.answerTo(request);
+    if (answer === undefined) this.accept(request, socket, head);
+    else if (isTurn(answer)) this.wait(request, socket, head, answer);
+    else this.refuse(socket, answer);
   };
 
-  private refusalOf(request: IncomingMessage): HandshakeRefusal | undefined {
+  private wait(request: IncomingMessage, socket: Duplex, head: Buffer, turn: HandshakeTurn): void {
+    const onTurn = () => {
+      if (!this.line.delete(socket)) return;
+      socket.off("close", onGone).off("end", onGone).off("data", onData);
+      const refusal = turn.take();
+      if (refusal === undefined) this.accept(request, socket, Buffer.concat(early));
+      else this.refuse(socket, refusal);
+    };
+    const early = [head];
+    const onData = (bytes: Buffer) => void early.push(bytes);
+    const onGone = () => {
+      this.leaveLine(socket);
+      socket.end();
+      this.destroyByDeadline(socket);
+    };
+    this.line.set(socket, { turn, timer: setTimeout(onTurn, turn.waitMs) });
+    // It is read on, else nobody would hear that it goes.
+    socket.once("close", onGone).once("end", onGone).on("data", onData);
+  }
+
+  private leaveLine(socket: Duplex): void {
+    const waiting = this.line.get(socket);
+    if (waiting === undefined) return;
+    this.line.delete(socket);
+    clearTimeout(waiting.timer);
+    waiting.turn.leave();
+  }
+
+  private refuse(socket: Duplex, refusal: HandshakeRefusal): void {
+    refuse(socket, refusal);
+    this.destroyByDeadline(socket);
+  }
+
+  private accept(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    let isAdopted = false;
+    this.websockets.handleUpgrade(request, socket, head, (ws) => {
+      isAdopted = true;
+      this.adopt(ws, socket);
+    });
+    // A peer that reads nothing and closes nothing would keep it for ever.
+    if (!isAdopted) this.destroyByDeadline(socket);
+  }
+
+  private answerTo(request: IncomingMessage): HandshakeRefusal | HandshakeTurn | undefined {
     const target = request.url ?? "";
     if (!URL.canParse(target, base)) return { status: 400, reason: "the target is no URL" };
     if (new URL(target, base).pathname !== this.options.path) {

@@ -2,11 +2,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { AddressRanges } from "../../src/base/address-ranges.js";
+import type { Rate } from "../../src/base/token-bucket.js";
 import { addressHolder, clientAddress } from "../../topology/client-address.js";
 import {
   type EdgeFacts,
   type EdgeRules,
   edgeRefusals,
+  lineSeconds,
+  placeInLine,
   refusalOf,
 } from "../../topology/edge-admission.js";
 
@@ -23,6 +26,7 @@ const good: EdgeFacts = {
 };
 const rules: EdgeRules = {
   ...{ connectionsMax: 10, accepts: { perSecond: 10, burst: 2 }, lagMaxMs: 20 },
+  acceptWaitMsMax: 300,
   ...{ allow: ranges("192.0.2.0/24"), deny: ranges("192.0.2.66") },
   ...{ connectionsPerAddressMax: 2, origins: new Set(["https://app.example.com"]) },
 };
@@ -30,7 +34,7 @@ const rules: EdgeRules = {
 describe("an edge", () => {
   test("lets in whom no rule refuses, at the very bounds", () => {
     assert.equal(refusalOf(good, rules), undefined);
-    assert.equal(refusalOf({ ...good, fullAtMs: nowMs + 100 }, rules), undefined);
+    assert.equal(refusalOf({ ...good, fullAtMs: nowMs + 400 }, rules), undefined);
     assert.equal(refusalOf({ ...good, origin: undefined }, rules), undefined);
     assert.equal(refusalOf({ ...good, origin: "HTTPS://App.Example.com" }, rules), undefined);
     assert.equal(refusalOf({ ...good, letInPercent: 100, draw: 0 }, rules), undefined);
@@ -38,7 +42,7 @@ describe("an edge", () => {
 
   const each: readonly (readonly [keyof typeof edgeRefusals, Partial<EdgeFacts>])[] = [
     ["full", { connections: 10 }],
-    ["rate", { fullAtMs: nowMs + 101 }],
+    ["rate", { fullAtMs: nowMs + 401 }],
     ["address", { address: "192.0.2.66" }],
     ["address", { address: "192.0.3.1" }],
     ["address", { address: "" }],
@@ -67,9 +71,10 @@ describe("an edge", () => {
   });
 
   test("without rules of access lets anybody in", () => {
-    const { connectionsMax, accepts, lagMaxMs } = rules;
+    const { connectionsMax, accepts, acceptWaitMsMax, lagMaxMs } = rules;
     const facts = { ...good, address: "", origin: "null", connectionsOfAddress: 1_000 };
-    assert.equal(refusalOf(facts, { connectionsMax, accepts, lagMaxMs }), undefined);
+    const bare = { connectionsMax, accepts, acceptWaitMsMax, lagMaxMs };
+    assert.equal(refusalOf(facts, bare), undefined);
   });
 
   test("tells with each 503 and 429 when to come back", () => {
@@ -79,6 +84,74 @@ describe("an edge", () => {
     }
   });
 });
+
+describe("the line for an edge's rate", () => {
+  /** Comes by a seed's pauses and bursts; tells who waited how long, and who was refused. */
+  function comeInto(seed: number, accepts: Rate, acceptWaitMsMax: number) {
+    const random = seeded(seed);
+    let fullAtMs = 0;
+    let atMs = 1_000;
+    const dueMs: number[] = [];
+    const waitsMs: number[] = [];
+    let refused = 0;
+    for (let count = 0; count < 2_000; count++) {
+      atMs += random() < 0.02 ? random() * 2_000 : random() < 0.5 ? 0 : random() * 5;
+      const facts = { ...good, nowMs: atMs, fullAtMs };
+      if (refusalOf(facts, { ...rules, accepts, acceptWaitMsMax }) === "rate") {
+        refused++;
+        continue;
+      }
+      const place = placeInLine(fullAtMs, accepts, atMs);
+      fullAtMs = place.fullAtMs;
+      dueMs.push(atMs + place.waitMs);
+      waitsMs.push(place.waitMs);
+    }
+    return { dueMs, waitsMs, refused };
+  }
+
+  for (let seed = 1; seed <= 20; seed++) {
+    const accepts = { perSecond: 50 + seed * 40, burst: 1 + ((seed * 7) % 60) };
+    const waitMsMax = seed % 4 === 0 ? 0 : seed * 100;
+    test(`in no time holds more than rate and burst, keeps the order, and is no longer than its bound: seed ${seed}`, () => {
+      const { dueMs, waitsMs, refused } = comeInto(seed, accepts, waitMsMax);
+      const isLater = (at: number) => at === 0 || (dueMs[at] ?? 0) >= (dueMs[at - 1] ?? 0) - 1e-6;
+      assert.ok(
+        dueMs.every((_, at) => isLater(at)),
+        "in the order of arrival",
+      );
+      assert.ok(waitsMs.every((waitMs) => waitMs <= waitMsMax));
+      assert.ok(refused > 0 || waitMsMax > 0);
+      for (let first = 0; first < dueMs.length; first++) {
+        for (const size of [accepts.burst, accepts.burst + 1, accepts.burst + 25]) {
+          const last = dueMs[first + size];
+          if (last === undefined) continue;
+          // One more than the burst needs a step of time, and each further one another.
+          const leastMs = ((size + 1 - accepts.burst) * 1_000) / accepts.perSecond;
+          assert.ok(last - (dueMs[first] ?? 0) >= leastMs - 1e-6, `${first} and ${size} more`);
+        }
+      }
+    });
+  }
+
+  test("tells whom it has no time for when it will be through", () => {
+    const accepts = { perSecond: 10, burst: 2 };
+    assert.equal(lineSeconds(0, accepts, nowMs), 1);
+    assert.equal(lineSeconds(nowMs + 1_100, accepts, nowMs), 1);
+    assert.equal(lineSeconds(nowMs + 1_200, accepts, nowMs), 2);
+    assert.equal(lineSeconds(nowMs + 4_100, accepts, nowMs), 4);
+  });
+});
+
+/** Of 0 to under 1 (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
 
 describe("who is counted for an address", () => {
   const cases: readonly (readonly [address: string, holder: string])[] = [
