@@ -16,7 +16,6 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Server as TlsServer } from "node:tls";
 import { assert } from "../base/assert.js";
-import type { Rate } from "../base/token-bucket.js";
 import {
   type ConnectionId,
   connectionId,
@@ -44,8 +43,15 @@ import {
   refusalAnswer,
   refusalOf,
 } from "./http-upgrade.js";
+import {
+  askingDeadlineMsDefault,
+  framesRateDefault,
+  handshakeDeadlineMsDefault,
+  heldBytesMaxDefault,
+  type NetEdgeOptions,
+  unsentBytesMaxDefault,
+} from "./net-edge-options.js";
 import { Peer, type PeerOwner } from "./net-peer.js";
-import type { ProxyGate } from "./proxy-gate.js";
 import { ReadPace } from "./read-pace.js";
 import { SocketDeadlines } from "./socket-deadlines.js";
 import { UnsentBytes } from "./unsent-bytes.js";
@@ -59,38 +65,6 @@ import {
   type Violation,
 } from "./ws-frames.js";
 
-export interface NetEdgeOptions {
-  /** Of `node:http` or `node:https`; what is no WebSocket upgrade is left to it. */
-  readonly server: Server;
-  /** Only upgrades of this path are taken. */
-  readonly path: string;
-  /** What was refused, closed, or left by its peer is gone so long after. */
-  readonly closeDeadlineMs: number;
-  /** From the accepted socket (under TLS: from its handshake, which has as long) to a whole head. */
-  readonly handshakeDeadlineMs?: number;
-  /** Under way at once beyond what connections leave room for; see handshakes. */
-  readonly handshakesMax?: number;
-  /** Sockets whose last request was a plain one, at once, and how long after it; see handshakes. */
-  readonly askingMax?: number;
-  readonly askingDeadlineMs?: number;
-  /** Whom the handlers let in; none where absent. */
-  readonly connectionsMax?: number;
-  /** Of heads, frames and messages that are not whole, of all peers; see held-bytes. */
-  readonly heldBytesMax?: number;
-  /** Of what peers have not taken, of all of them; see unsent-bytes. */
-  readonly unsentBytesMax?: number;
-  /** Where proxies say whose each socket is. */
-  readonly gate?: ProxyGate;
-  /** How fast one peer is read; see read-pace. */
-  readonly framesRate?: Rate;
-}
-
-const handshakeDeadlineMsDefault = 10_000;
-/** Also of a peer that takes its answer byte by byte, which is never idle. */
-const askingDeadlineMsDefault = 30_000;
-const heldBytesMaxDefault = 64 * 1024 * 1024;
-const unsentBytesMaxDefault = 512 * 1024 * 1024;
-const framesRateDefault: Rate = { perSecond: 2_000, burst: 4_000 };
 /** Above the protocol's own bound, so that a frame too large gets its documented code. */
 const messageBytesMax = 1024 * 1024;
 /** A frame above this goes out beside its head and not in a copy. */

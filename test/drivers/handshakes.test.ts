@@ -9,7 +9,8 @@ import { type AddressInfo, connect, type Socket, type TcpNetConnectOpts } from "
 import { afterEach, before, describe, test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { WebSocket } from "ws";
-import { NetEdge, type NetEdgeOptions } from "../../src/drivers/net-edge.js";
+import { NetEdge } from "../../src/drivers/net-edge.js";
+import type { NetEdgeOptions } from "../../src/drivers/net-edge-options.js";
 import { createHttpServer, type Pages } from "../../src/main/http.js";
 import { type Certificate, makeCertificate } from "../support/certificate.js";
 import { Scratch } from "../support/scratch.js";
