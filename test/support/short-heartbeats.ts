@@ -8,7 +8,7 @@ import { defaultLimits } from "../../actors/limits.js";
 export const shortHeartbeats = {
   ...{ heartbeatMs: 2_000, heartbeatDeadlineMs: 5_000 },
   // An SDK that has seen some of them borne would ask for longer ones.
-  heartbeatMaxMs: 2_000,
+  ...{ heartbeatMinMs: 2_000, heartbeatMaxMs: 2_000 },
 } as const;
 
 export const shortHeartbeatsImport = `--import=${import.meta.url}`;
