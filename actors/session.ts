@@ -515,7 +515,7 @@ export class Session
       committedSeq: inbox?.committedSeq,
       inbox: inbox?.size,
       presence: this.presence,
-      app: this.appState ?? null,
+      appState: this.appState ?? null,
       announced: this.announced?.announced ?? null,
       devices: devices.map((device) => device.inspect()),
     };

@@ -93,7 +93,7 @@ function describe(
 /** What is so, and what the app's services were told last. */
 function presenceOf(document: object): string | null {
   const presence = textAt(document, "presence");
-  const app = textAt(document, "app");
+  const app = textAt(document, "appState");
   const announced = textAt(document, "announced");
   if (presence === null) return null;
   const looked = app === null ? "" : app === "front" ? ", app in front" : ", app in the background";

@@ -606,7 +606,10 @@ describe("a client that reads too slowly", () => {
   test("are looked at together: what the client tells of its app is told to each owner", async () => {
     const [binds, ...uids] = await Binds.of("own", "far");
     binds.client.send([clientKinds.tell, { app: "background" }]);
-    const states = () => uids.map((uid) => binds.bench.sessionsOf(uid)[0]?.["app"]);
+    const states = () => uids.map((uid) => binds.bench.sessionsOf(uid)[0]?.["appState"]);
     await binds.bench.until("both know", () => states().every((app) => app === "background"));
+    // `belfry user` shows these beside the user's own app and uid.
+    const fields = binds.bench.sessionsOf(uids[0] ?? "").flatMap(Object.keys);
+    assert.ok(!fields.includes("app") && !fields.includes("uid"));
   });
 });

@@ -129,9 +129,15 @@ describe("belfry edges heartbeat", () => {
 test("belfry user shows whether somebody looks at the app, and what was told", async () => {
   const fleet = await fleetWithDemo();
   const devices = [{ id: "phone", platform: "web", app: "background" }];
-  const session = { presence: "connected", app: "background", announced: "foreground", devices };
+  const session = {
+    presence: "connected",
+    appState: "background",
+    announced: "foreground",
+    devices,
+  };
   fleet.userAnswer = [{ ok: true, value: { shard: 1, epoch: 1, ...session } }];
   const { out } = await runCli(fleet, ["user", "demo", "alice"]);
+  match(out, /user +alice of demo/);
   match(out, /presence +connected, app in the background \(told: foreground\)/);
   match(out, /phone +web .*background/);
 });

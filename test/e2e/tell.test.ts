@@ -109,7 +109,8 @@ describe("what a client tells", () => {
     assert.deepEqual(directives(), [{ do: "heartbeat", heartbeatMs: 60_000 }]);
     await until("foreground is told", async () => (await kindsOf(uid)).includes("foreground"));
     const shown = await done("user", "demo", uid);
-    assert.deepEqual([shown.app, shown.announced], ["front", "foreground"]);
+    const { app, appState, announced } = shown;
+    assert.deepEqual([app, appState, announced], ["demo", "front", "foreground"]);
     around.become({ app: "background" });
     await until("it is 4 min again", () => directives().length === 2);
     assert.deepEqual(directives()[1], { do: "heartbeat", heartbeatMs: fourMinutesMs });
