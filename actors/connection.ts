@@ -328,7 +328,7 @@ export class Connection extends BoundSession<OwnMessage> {
         heartbeatMs,
         frameBytesMax: clientFrameBytesMax,
         serverTimeMs: node.clock.wallMs(),
-        ...(takenKinds.length === 0 ? {} : { takes: takenKinds }),
+        takes: takenKinds,
       }),
     );
   }
