@@ -9,7 +9,7 @@ import {
 import { memoryStorage } from "../../src/client/platform.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import { VirtualClock } from "../support/virtual-clock.js";
-import { connected, ids, phases, stage } from "./device-stage.js";
+import { connected, ids, phases, slowApp, stage } from "./device-stage.js";
 import { tokenFor } from "./fake-edge.js";
 
 describe("connecting", () => {
@@ -431,14 +431,8 @@ describe("messages", () => {
   });
 
   test("are acknowledged only up to what the app took, one at a time", async () => {
-    const finish: (() => void)[] = [];
-    const started: string[] = [];
-    const { edge, clock } = await connected({
-      onMessage: ({ id }) => {
-        started.push(id);
-        return new Promise<void>((resolve) => void finish.push(resolve));
-      },
-    });
+    const { finish, started, onMessage } = slowApp();
+    const { edge, clock } = await connected({ onMessage });
     for (let seq = 1; seq <= 3; seq++) edge.socket.message(seq, seq - 1);
     await clock.advanceAndSettle(1_000);
     deepEqual(started, ["m1"]);
@@ -612,14 +606,8 @@ describe("over a reconnect", () => {
   });
 
   test("waits for a handler that is still at work, and does not call it again", async () => {
-    const finish: (() => void)[] = [];
-    const started: string[] = [];
-    const { edge, clock } = await connected({
-      onMessage: ({ id }) => {
-        started.push(id);
-        return new Promise<void>((resolve) => void finish.push(resolve));
-      },
-    });
+    const { finish, started, onMessage } = slowApp();
+    const { edge, clock } = await connected({ onMessage });
     edge.socket.message(1, 0);
     edge.socket.message(2, 1);
     edge.socket.drop();

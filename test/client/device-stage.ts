@@ -52,3 +52,14 @@ export async function connected(given: Partial<DeviceOptions> = {}): Promise<Sta
 
 export const ids = (messages: readonly DeviceMessage[]) => messages.map(({ id }) => id);
 export const phases = (states: readonly DeviceState[]) => states.map(({ name }) => name);
+
+/** An app that takes each message when the test says so: `started` in order, `finish` the same. */
+export function slowApp() {
+  const finish: (() => void)[] = [];
+  const started: string[] = [];
+  const onMessage = ({ id }: { readonly id: string }) => {
+    started.push(id);
+    return new Promise<void>((resolve) => void finish.push(resolve));
+  };
+  return { finish, started, onMessage };
+}

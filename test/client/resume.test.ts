@@ -3,7 +3,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { describe, test } from "node:test";
 import { memoryStorage } from "../../src/client/platform.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
-import { connected, ids, phases, stage } from "./device-stage.js";
+import { connected, ids, phases, slowApp, stage } from "./device-stage.js";
 import { FakeSurroundings } from "./fake-surroundings.js";
 
 describe("an edge that sends its clients away", () => {
@@ -70,14 +70,8 @@ describe("an edge that sends its clients away", () => {
   });
 
   test("waits for what the app has in its hands, and hands over what follows in order", async () => {
-    const finish: (() => void)[] = [];
-    const started: string[] = [];
-    const { edge, clock } = await connected({
-      onMessage: ({ id }) => {
-        started.push(id);
-        return new Promise<void>((resolve) => void finish.push(resolve));
-      },
-    });
+    const { finish, started, onMessage } = slowApp();
+    const { edge, clock } = await connected({ onMessage });
     edge.socket.message(1, 0);
     edge.socket.message(2, 1);
     edge.socket.reply([serverKinds.directive, { do: "reconnect" }]);

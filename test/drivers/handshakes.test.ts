@@ -13,6 +13,7 @@ import { NetEdge } from "../../src/drivers/net-edge.js";
 import type { NetEdgeOptions } from "../../src/drivers/net-edge-options.js";
 import { createHttpServer, type Pages } from "../../src/main/http.js";
 import { type Certificate, makeCertificate } from "../support/certificate.js";
+import { closeAll } from "../support/open-sockets.js";
 import { Scratch } from "../support/scratch.js";
 import { until } from "../support/until.js";
 
@@ -33,13 +34,7 @@ describe("handshakes of an edge", () => {
     await using scratch = await Scratch.create("handshakes");
     certificate = await makeCertificate(scratch.folder);
   });
-  afterEach(() => {
-    for (const peer of peers.splice(0)) peer.destroy();
-    for (const server of servers.splice(0)) {
-      server.closeAllConnections();
-      server.close();
-    }
-  });
+  afterEach(() => closeAll(peers, servers));
 
   async function start(
     isTls: boolean,

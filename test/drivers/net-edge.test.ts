@@ -15,6 +15,7 @@ import type { NetEdgeOptions } from "../../src/drivers/net-edge-options.js";
 import { createHttpServer } from "../../src/main/http.js";
 import type { ConnectionId } from "../../src/ports/edge-transport.js";
 import { makeCertificate } from "../support/certificate.js";
+import { closeAll } from "../support/open-sockets.js";
 import { eachByte } from "../support/recording-reader.js";
 import { Scratch } from "../support/scratch.js";
 import { until } from "../support/until.js";
@@ -53,13 +54,7 @@ describe("edge on Node's sockets", () => {
   const servers: Server[] = [];
   const peers: Socket[] = [];
 
-  afterEach(() => {
-    for (const peer of peers.splice(0)) peer.destroy();
-    for (const server of servers.splice(0)) {
-      server.closeAllConnections();
-      server.close();
-    }
-  });
+  afterEach(() => closeAll(peers, servers));
 
   async function startPlain(bounds: Partial<NetEdgeOptions> = {}) {
     const health = () => ({ isHealthy: true, text: "ok" });

@@ -17,6 +17,7 @@ import { ProxyGate } from "../../src/drivers/proxy-gate.js";
 import { createHttpServer } from "../../src/main/http.js";
 import type { Handshake } from "../../src/ports/edge-transport.js";
 import { type Certificate, makeCertificate } from "../support/certificate.js";
+import { closeAll } from "../support/open-sockets.js";
 import { binaryHeader, overTcp4, overTcp6 } from "../support/proxy-headers.js";
 import { eachByte } from "../support/recording-reader.js";
 import { Scratch } from "../support/scratch.js";
@@ -41,13 +42,7 @@ describe("an edge behind proxies", () => {
     await using scratch = await Scratch.create("proxy-gate");
     certificate = await makeCertificate(scratch.folder);
   });
-  afterEach(() => {
-    for (const peer of peers.splice(0)) peer.destroy();
-    for (const server of servers.splice(0)) {
-      server.closeAllConnections();
-      server.close();
-    }
-  });
+  afterEach(() => closeAll(peers, servers));
 
   async function start({ isTls = false, trusts = "127.0.0.0/8", socketsMax = 100 } = {}) {
     const { cert, key } = certificate;
