@@ -5,6 +5,7 @@
 import type { Cancel } from "../base/clock.js";
 import { isMap } from "../protocol/codec.js";
 import { forgetTap, type TapStore, takeTaps } from "./tap-notes.js";
+import { WorkerDisplay } from "./worker-display.js";
 
 export interface ShownNotification {
   /** MsgID: one that is shown under it already is replaced. */
@@ -34,7 +35,7 @@ export const noNotifier: Notifier = {
 };
 
 /** Of the platform's NotificationOptions what is used: Node's types have none. */
-interface DisplayOptions {
+export interface DisplayOptions {
   readonly body: string;
   readonly tag: string;
   readonly data: unknown;
@@ -66,13 +67,14 @@ export function serviceWorkerNotifier(
   /** Where the worker notes taps; without it a page that a tap opened does not hear of it. */
   store?: TapStore,
 ): Notifier {
+  const display = new WorkerDisplay(workers, onError);
   return {
     async show({ id, title, body, url, fields }) {
       if (permission() !== "granted") return false;
       const registration = await workers.getRegistration();
       if (!registration?.active) return false;
       const { icon, badge } = fields;
-      await registration.showNotification(title, {
+      await display.show(registration, title, {
         body,
         tag: id,
         data: { belfry: { id, ...(url === undefined ? {} : { url }) } },
@@ -82,12 +84,7 @@ export function serviceWorkerNotifier(
       return true;
     },
     withdraw(id) {
-      const close = async (): Promise<void> => {
-        const registration = await workers.getRegistration();
-        const shown = (await registration?.getNotifications({ tag: id })) ?? [];
-        for (const notification of shown) notification.close();
-      };
-      void close().catch(onError);
+      display.withdraw(id);
     },
     onTap(listener) {
       const onMessage = ({ data }: { data: unknown }): void => {

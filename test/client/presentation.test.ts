@@ -498,6 +498,55 @@ describe("a service worker", () => {
     deepEqual(closed, ["m1"]);
   });
 
+  test("is never asked what it displays while it begins to display, and closes all the same", async () => {
+    const { workers, closed } = browser();
+    const calls: string[] = [];
+    const ends: (() => void)[] = [];
+    const registration = {
+      active: {},
+      showNotification: (title: string) => {
+        calls.push(`show ${title}`);
+        return new Promise<void>((resolve) => ends.push(resolve));
+      },
+      getNotifications: async ({ tag }: { tag: string }) => {
+        calls.push(`ask ${tag}`);
+        await new Promise<void>((resolve) => ends.push(resolve));
+        return [{ close: () => closed.push(tag) }];
+      },
+    };
+    const display = serviceWorkerNotifier(
+      { ...workers, getRegistration: async () => registration },
+      () => "granted",
+    );
+    const show = (id: string) => display.show({ id, title: id, body: "", fields: {} });
+    const untilCalls = (...expected: string[]) =>
+      until(expected.at(-1) ?? "", () => calls.length >= expected.length).then(() =>
+        deepEqual(calls, expected),
+      );
+    const first = show("a");
+    await untilCalls("show a");
+    display.withdraw("x");
+    display.withdraw("b");
+    await new Promise((resolve) => setImmediate(resolve));
+    deepEqual(calls, ["show a"]);
+    ends.shift()?.();
+    equal(await first, true);
+    await untilCalls("show a", "ask x");
+    const second = show("b");
+    ends.shift()?.();
+    await untilCalls("show a", "ask x", "ask b");
+    ends.shift()?.();
+    await untilCalls("show a", "ask x", "ask b", "show b");
+    deepEqual(closed, ["x", "b"]);
+    display.withdraw("b");
+    const again = show("b");
+    await untilCalls("show a", "ask x", "ask b", "show b", "show b");
+    for (const end of ends.splice(0)) end();
+    deepEqual(await Promise.all([second, again]), [true, true]);
+    await new Promise((resolve) => setImmediate(resolve));
+    deepEqual(calls.slice(5), [], "what is shown again is not withdrawn");
+  });
+
   test("hands taps to the page, and only its own", () => {
     const { workers, say } = browser();
     const taps: string[] = [];

@@ -175,6 +175,7 @@ describe("the kind × app-state table", () => {
     return page;
   }
 
+  /** Not while one is being displayed: Chromium would forget it (worker-display.ts). */
   const displayed = (page: Page) =>
     page.evaluate(async () => {
       const registration = await navigator.serviceWorker.getRegistration();
@@ -233,13 +234,10 @@ describe("the kind × app-state table", () => {
 
   test("notification in the background: a tap with no page is told to the next one", async () => {
     const page = await withWorker();
-    // A MsgID, and so a tag, that no other test displays something under.
-    edge.push("T1");
-    await untilShown(page, "T1");
     await hide(page);
     edge.notify("N9");
+    await untilAcked(1);
     await until("it is displayed", async () => (await displayed(page)).length === 1);
-    await untilAcked(2);
     const worker = browser.context
       .serviceWorkers()
       .find((one) => one.url().startsWith(new URL(edge.pageUrl).origin));
@@ -264,10 +262,9 @@ describe("the kind × app-state table", () => {
   test("notification in the background: data outlasts the page", async () => {
     const page = await withWorker();
     await hide(page);
-    // Chromium may take away late what another page displayed under the same tag.
     edge.notify("N7");
-    await until("it is displayed", async () => (await displayed(page)).length === 1);
     await untilAcked(1);
+    await until("it is displayed", async () => (await displayed(page)).length === 1);
     await page.close();
     const again = await begin();
     await untilShown(again, "N7");
