@@ -66,11 +66,18 @@ function ownerNode(table: PlacementTable, user: string): string | undefined {
   return table.ownerOf(shardOf(app, user))?.nodeId;
 }
 
-/** How often each node's record was told as changed: its renewals. */
+/** How many revisions of each node's record were told: its renewals. A watch may tell one twice. */
 async function countRenewals(platform: OnCluster): Promise<ReadonlyMap<string, number>> {
+  const revisions = new Map<string, Set<number>>();
   const counts = new Map<string, number>();
   const placement = await openKeyValue(platform.link, "placement");
-  await placement.watch("node.", (key) => counts.set(key, (counts.get(key) ?? 0) + 1));
+  await placement.watch("node.", (key, entry) => {
+    if (entry === undefined) return;
+    const told = revisions.get(key) ?? new Set();
+    revisions.set(key, told.add(entry.revision));
+    counts.set(key, told.size);
+  });
+  assert.equal(counts.size, 3, "each node has a record");
   return counts;
 }
 

@@ -1,7 +1,8 @@
 /** The placement bucket as tests read it: who serves what, who leads. */
 import { leaderKey, tableKey } from "../../actors/membership.js";
+import { Fault } from "../../src/base/result.js";
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
-import type { KeyValue } from "../../src/ports/key-value.js";
+import type { KeyValue, KeyValueEntry } from "../../src/ports/key-value.js";
 import { type Shard, shardCount, shardOf } from "../../src/protocol/shards.js";
 import { encodeToken } from "../../src/protocol/tokens.js";
 import { decodeLeader, type LeaderRecord } from "../../topology/election.js";
@@ -10,16 +11,31 @@ import { app, type Platform } from "./platform.js";
 import { until } from "./until.js";
 
 export async function readTable(platform: Platform): Promise<PlacementTable> {
-  const entry = await (await openKeyValue(platform.link, "placement")).get(tableKey);
+  const entry = await readRecord(platform, tableKey);
   const table = entry && PlacementTable.decode(entry.value);
   if (!table?.ok) throw new Error("there is no placement table that reads");
   return table.value;
 }
 
 export async function readLeader(platform: Platform): Promise<LeaderRecord | undefined> {
-  const entry = await (await openKeyValue(platform.link, "placement")).get(leaderKey);
+  const entry = await readRecord(platform, leaderKey);
   const leader = entry && decodeLeader(entry.value);
   return leader?.ok ? leader.value : undefined;
+}
+
+/** Asks again while the bucket has no leader: a cluster elects JetStream's and the bucket's apart. */
+async function readRecord(platform: Platform, key: string): Promise<KeyValueEntry | undefined> {
+  const read = await until(`the bucket tells ${key}`, async () => {
+    try {
+      const placement = await openKeyValue(platform.link, "placement");
+      return { entry: await placement.get(key) };
+    } catch (cause) {
+      if (cause instanceof Fault && ["TIMEOUT", "KV_UNAVAILABLE"].includes(cause.code))
+        return false;
+      throw cause;
+    }
+  });
+  return read.entry;
 }
 
 /** The leader's name as `Platform.nodes` has it. */
