@@ -5,7 +5,7 @@
 import type { Cancel } from "../base/clock.js";
 import { isMap } from "../protocol/codec.js";
 import { forgetTap, type TapStore, takeTaps } from "./tap-notes.js";
-import { WorkerDisplay } from "./worker-display.js";
+import { type WorkerContainer, WorkerDisplay } from "./worker-display.js";
 
 export interface ShownNotification {
   /** MsgID: one that is shown under it already is replaced. */
@@ -33,28 +33,6 @@ export const noNotifier: Notifier = {
   withdraw: () => {},
   onTap: () => () => {},
 };
-
-/** Of the platform's NotificationOptions what is used: Node's types have none. */
-export interface DisplayOptions {
-  readonly body: string;
-  readonly tag: string;
-  readonly data: unknown;
-  readonly icon?: string;
-  readonly badge?: string;
-}
-
-/** The part of `navigator.serviceWorker` that is used. */
-export interface WorkerContainer {
-  getRegistration(): Promise<WorkerRegistration | undefined>;
-  addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
-  removeEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
-}
-
-export interface WorkerRegistration {
-  readonly active: unknown;
-  showNotification(title: string, options: DisplayOptions): Promise<void>;
-  getNotifications(filter: { tag: string }): Promise<readonly { close(): void }[]>;
-}
 
 /**
  * Shows by the page's service worker, where there is one and the person allowed it;

@@ -8,13 +8,9 @@ import { type AppStateSource, alwaysInFront, documentAppState } from "./app-stat
 import type { DeviceStorage } from "./device-storage.js";
 import type { HttpFetch } from "./dispatcher.js";
 import { browserNetwork, type NetworkSource, unknownNetwork } from "./network-source.js";
-import {
-  type Notifier,
-  noNotifier,
-  serviceWorkerNotifier,
-  type WorkerContainer,
-} from "./notifier.js";
+import { type Notifier, noNotifier, serviceWorkerNotifier } from "./notifier.js";
 import type { TapStore } from "./tap-notes.js";
+import type { WorkerContainer } from "./worker-display.js";
 
 export const platformClock: Clock = {
   wallMs: () => Date.now(),

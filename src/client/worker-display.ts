@@ -7,7 +7,28 @@
  * Chromium forgets a notification that it begins to display meanwhile: it stays on the
  * screen, and can be neither found nor tapped any more (145 of 150 in an experiment).
  */
-import type { DisplayOptions, WorkerContainer, WorkerRegistration } from "./notifier.js";
+
+/** Of the platform's NotificationOptions what is used: Node's types have none. */
+interface DisplayOptions {
+  readonly body: string;
+  readonly tag: string;
+  readonly data: unknown;
+  readonly icon?: string;
+  readonly badge?: string;
+}
+
+/** The part of `navigator.serviceWorker` that is used. */
+export interface WorkerContainer {
+  getRegistration(): Promise<WorkerRegistration | undefined>;
+  addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
+  removeEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
+}
+
+export interface WorkerRegistration {
+  readonly active: unknown;
+  showNotification(title: string, options: DisplayOptions): Promise<void>;
+  getNotifications(filter: { tag: string }): Promise<readonly { close(): void }[]>;
+}
 
 /** Only while a show does not end do they come together; then the oldest stay displayed. */
 const withdrawnMax = 1_024;

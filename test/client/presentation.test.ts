@@ -11,12 +11,12 @@ import {
   type Notifier,
   type ShownNotification,
   serviceWorkerNotifier,
-  type WorkerContainer,
 } from "../../src/client/notifier.js";
 import { memoryStorage } from "../../src/client/platform.js";
 import { presentationOf } from "../../src/client/presenter.js";
 import { serveNotifications, type WorkerScope } from "../../src/client/service-worker.js";
 import { noteTap, type TapStore, takeTaps } from "../../src/client/tap-notes.js";
+import type { WorkerContainer } from "../../src/client/worker-display.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
 import { until } from "../support/until.js";
 import type { VirtualClock } from "../support/virtual-clock.js";
