@@ -14,6 +14,9 @@ import type { ConnectionId } from "../src/ports/edge-transport.js";
 import { type Bind, firstSession, sessionIndexMax } from "../src/protocol/frames.js";
 import type { SessionKey } from "../src/protocol/shards.js";
 
+/** Characters of the tokens that wait while nobody has vouched for their connection. */
+const unvouchedTokensMax = 4 * 1024;
+
 export type BindRefusal = "BAD_INDEX" | "INDEX_IN_USE" | "TOO_MANY" | "RATE_LIMITED";
 
 export interface Bound {
@@ -65,6 +68,12 @@ export class Bindings {
     this.fullAtMs = taken(this.fullAtMs, rate, nowMs);
     this.asked = [...this.asked, bind];
     return undefined;
+  }
+
+  /** Of any number of peers who share a token that is long with its verifier. */
+  isTooMuchUnvouched(bind: Bind): boolean {
+    const tokens = [...this.asked, bind].map(({ hello }) => hello.token.length);
+    return tokens.reduce((sum, length) => sum + length) > unvouchedTokensMax;
   }
 
   add(bound: Bound): void {

@@ -235,7 +235,10 @@ export class Connection extends BoundSession<OwnMessage> {
     this.bindings ??= new Bindings();
     const max = limits.sessionsPerConnectionMax - (this.hasFirst ? 1 : 0);
     const rate = { perSecond: limits.bindsPerSecond, burst: limits.bindsBurst };
-    const refusal = this.bindings.ask(bind, max, rate, clock.monotonicMs());
+    const isTooMuch = this.phase === verifying && this.bindings.isTooMuchUnvouched(bind);
+    const refusal = isTooMuch
+      ? "RATE_LIMITED"
+      : this.bindings.ask(bind, max, rate, clock.monotonicMs());
     if (refusal === undefined) this.verifyNextBind();
     else this.sendFrame(refusedFrame(bind.session, refusal, refusalMeanings[refusal]));
   }

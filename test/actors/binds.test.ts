@@ -473,6 +473,37 @@ describe("a bind", () => {
     assert.deepEqual(bench.crashes, []);
   });
 
+  // Peers who share a hello's token wait together for its one answer, 7 binds of 8 KiB each.
+  test("that comes before anybody vouches for its connection waits with 4 KiB of tokens", async () => {
+    const binds = await Binds.start();
+    const { client, bench } = binds;
+    const { tokens } = bench.node("a").context;
+    const open: (() => void)[] = [];
+    const verify = mock.method(tokens, "verify", async (token: string) => {
+      await new Promise<void>((resolve) => open.push(resolve));
+      return accepted({ jti: "", exp: 2 ** 40, ...JSON.parse(token) });
+    });
+    const large = { pad: "x".repeat(1_500) };
+    client.hello({ uid: "own", claims: { pad: "x".repeat(7_000) } });
+    for (const index of [1, 2, 3]) client.bind(index, { uid: `user-${index}`, claims: large });
+    client.bind(4, { uid: "user-4" });
+    assert.equal(await binds.refusal(3), "RATE_LIMITED");
+    client.unbind(1);
+    client.bind(1, { uid: "user-1", claims: large });
+    await bench.run(200);
+    assert.deepEqual(
+      [1, 2, 4].flatMap((index) => client.seat(index).refused),
+      [],
+    );
+    verify.mock.restore();
+    for (const resolve of open) resolve();
+    await bench.until("it is vouched for", () => client.takes.length > 0);
+    client.bind(3, { uid: "user-3", claims: { pad: "x".repeat(7_000) } });
+    await bench.until("all are bound", () =>
+      [1, 2, 3, 4].every((index) => client.seat(index).attaches === 1),
+    );
+  });
+
   test("comes to nothing where the edge closes the connection meanwhile, as a hello does", async () => {
     for (const isBind of [true, false]) {
       const [binds, own] = await Binds.of("own");
