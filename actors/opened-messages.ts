@@ -6,6 +6,7 @@
  * the same one may be told again.
  */
 import { type Rate, taken, waitMs } from "../src/base/token-bucket.js";
+import type { Change } from "../src/ports/inbox-store.js";
 import type { Opened } from "../src/protocol/messages.js";
 import { decodeMsgId, type MsgId } from "../src/protocol/msg-id.js";
 import type { SessionDesk } from "./session-desk.js";
@@ -19,7 +20,8 @@ export class OpenedMessages {
 
   /** Into the next write, if it can be true. */
   note(desk: SessionDesk, { device, id }: Opened): void {
-    const { clock } = desk.context.node;
+    const { node, shard } = desk.context;
+    const { clock, journal } = node;
     const nowMs = clock.monotonicMs();
     const name = `${id} ${device}`;
     if (this.told.has(name) || waitMs(this.fullAtMs, pace, nowMs) > 0) return;
@@ -28,7 +30,10 @@ export class OpenedMessages {
     if (!mayBeOwn || !desk.devices.some((known) => known.id === device)) return;
     this.fullAtMs = taken(this.fullAtMs, pace, nowMs);
     this.remember(name);
-    desk.write().changes.push({ kind: "opened", device, id });
+    const change: Change = { kind: "opened", device, id };
+    if (desk.wantsReceipt("opened")) desk.write().changes.push(change);
+    // Nothing is stored of what nobody is to be told of: only the journal is to have it.
+    else if (desk.mayServe) journal?.committed(shard, desk.stepSession, [change], []);
   }
 
   private remember(name: string): void {

@@ -1,6 +1,6 @@
 /** What a session makes of its clients' word that a person opened a message. */
 import { deepEqual, equal } from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, mock, test } from "node:test";
 import { openedMax } from "../../actors/opened-messages.js";
 import { encodeMsgId, type MsgId } from "../../src/protocol/msg-id.js";
 import { type Shard, sessionKey, shardOfKey } from "../../src/protocol/shards.js";
@@ -44,13 +44,19 @@ describe("a message that was opened", () => {
     equal(bench.events.stored[0]?.subject, `event.demo.receipt.${id}`);
   });
 
-  test("is no news where the app's services want none of it", async () => {
+  test("costs no write where the app's services want none of it, and stands in the journal", async () => {
     const { bench, opened, idAt } = await started();
+    const journaled = mock.method(bench.journal, "committed");
     bench.wishes = { receipts: ["acked"] };
-    await opened(idAt(1));
+    const id = idAt(1);
+    for (const each of [id, id]) await opened(each);
     deepEqual(
-      [(await bench.changesOf("alice", "opened")).length, bench.events.stored.length],
-      [1, 0],
+      [await bench.changesOf("alice", "opened"), bench.events.stored, bench.crashes],
+      [[], [], []],
+    );
+    deepEqual(
+      journaled.mock.calls.map(({ arguments: [of, { key }, changes] }) => [of, key, changes]),
+      [[shard, sessionKey("demo", "alice"), [{ kind: "opened", device: "phone", id }]]],
     );
   });
 

@@ -2,6 +2,7 @@
  * The shards of one node on virtual time, with a store in memory and a recorder in
  * the place of the edge: what a session answers and sends can be read off.
  */
+import { DeliveryJournal } from "../../actors/delivery-journal.js";
 import type { NodeLanes } from "../../actors/lane-limits.js";
 import { defaultLimits, type Limits } from "../../actors/limits.js";
 import type { NodeContext } from "../../actors/node-context.js";
@@ -69,6 +70,7 @@ export class ShardBench {
   readonly toEdge: ToEdge[] = [];
   readonly crashes: string[] = [];
   readonly warnings: string[] = [];
+  readonly journal = new DeliveryJournal({ nodeId: "dc1-t", clock: this.clock, sampleOneIn: 1 });
   readonly system: ActorSystem;
   private readonly node: NodeContext;
   private epoch = 0;
@@ -108,6 +110,7 @@ export class ShardBench {
       placement: never as never,
       apps: { find: (app) => this.appRecord(app) },
       events: this.events,
+      journal: this.journal,
       tokens: never as never,
       transport: never as never,
       limits: { ...defaultLimits, ...limits },
