@@ -130,9 +130,19 @@ export class BoundUser implements BoundSession {
     if (this.phase.name === "idle") return;
     this.leaveSeat();
     this.enter({ name: "idle" });
+    this.close();
+    this.seats.forget(this);
+  }
+
+  /** The device is told to connect. */
+  open(): void {
+    this.inbox?.presenter.open();
+  }
+
+  /** With the device: until it connects again the app is given nothing. */
+  close(): void {
     this.inbox?.close();
     this.calls.close();
-    this.seats.forget(this);
   }
 
   /** There is a connection to be bound to. */

@@ -72,6 +72,14 @@ export class BoundUsers implements Seats {
     for (const user of this.users) user.flush();
   }
 
+  open(): void {
+    for (const user of this.users) user.open();
+  }
+
+  close(): void {
+    for (const user of this.users) user.close();
+  }
+
   onFront(): void {
     for (const user of this.users) user.onFront();
   }

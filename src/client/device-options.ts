@@ -149,7 +149,10 @@ export interface Device {
    * server asked for, and when called more often than a person would, by the backoff.
    */
   connect(): void;
-  /** Acknowledges what was taken, ends the connection and stays away until `connect()`. */
+  /**
+   * Acknowledges what was taken, ends the connection and stays away until `connect()`; so does
+   * who is bound.
+   */
   close(): void;
   /**
    * For what also comes by another way, such as a vendor's push: true the first time that

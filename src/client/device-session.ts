@@ -92,6 +92,7 @@ export class DeviceSession implements Device {
   connect(): void {
     this.parts.surroundings.start();
     this.inbox.presenter.open();
+    this.bound.open();
     const { name } = this.phase;
     if (name !== "idle" && name !== "waiting" && name !== "stopped") return;
     if (connectionOf(this.phase) !== undefined) this.replace({ name: "idle" });
@@ -106,6 +107,7 @@ export class DeviceSession implements Device {
     this.replace({ name: "idle" });
     this.inbox.close();
     this.calls.close();
+    this.bound.close();
     this.parts.pace.reset();
   }
 

@@ -5,8 +5,9 @@ import type { BindOptions, DeviceMessage, DeviceState } from "../../src/client/d
 import { memoryStorage } from "../../src/client/platform.js";
 import { closeCodes } from "../../src/protocol/close-codes.js";
 import { clientKinds, serverKinds } from "../../src/protocol/frames.js";
-import { phases, type Stage, stage } from "./device-stage.js";
+import { phases, type Stage, slowApp, stage } from "./device-stage.js";
 import { tokenFor } from "./fake-edge.js";
+import { FakeSurroundings } from "./fake-surroundings.js";
 
 const takes = [clientKinds.bind, clientKinds.unbind];
 
@@ -518,6 +519,63 @@ describe("the device's own session", () => {
     await made.clock.settle();
     equal(made.edge.sockets.length, 2);
     equal(made.edge.sockets[0]?.closedWith, 1_000);
+    made.device.close();
+  });
+
+  // The bound one's app was still given what had come, and taps, after the device was closed.
+  test("is closed with all that is bound to it, and connects again with all of it", async () => {
+    const made = await greeted();
+    const { finish, started, onMessage } = slowApp();
+    const bob = optionsFor("bob", { onMessage });
+    const handle = made.device.bind(bob.options);
+    const carol = made.device.bind(optionsFor("carol").options);
+    await made.clock.settle();
+    made.edge.socket.attached(1, 0);
+    attached(made, 1, "bob");
+    message(made, 1, 1, 0);
+    message(made, 1, 2, 1);
+    await made.clock.settle();
+    const call = rejects(carol.call("orders", 1), { code: "CLOSED" });
+    made.device.close();
+    await call;
+    finish.shift()?.();
+    await made.clock.advanceAndSettle(60_000);
+    deepEqual([started, handle.state.name], [["b1.1"], "connecting"]);
+    made.device.connect();
+    await again(made);
+    equal(binds(made).length, 2);
+    attached(made, 1, "bob", 1);
+    message(made, 1, 2, 1);
+    await made.clock.settle();
+    deepEqual(started, ["b1.1", "b1.2"]);
+    made.device.close();
+  });
+
+  test("hears of taps for who is bound while it is not closed, and again once it connects", async () => {
+    let tap: (id: string) => void = () => {};
+    const onTap = (listener: typeof tap) => {
+      tap = listener;
+      return () => {
+        tap = () => {};
+      };
+    };
+    const notifier = { show: async () => true, withdraw: () => {}, onTap };
+    const { appState } = new FakeSurroundings("wifi", "background");
+    const made = await greeted({ notifier, appState });
+    const bob = optionsFor("bob");
+    made.device.bind(bob.options);
+    await made.clock.settle();
+    attached(made, 1, "bob");
+    made.edge.socket.reply([serverKinds.message, 1, 7, 1, 0, "b", { kind: "notification" }, "it"]);
+    await made.clock.settle();
+    made.device.close();
+    tap("b");
+    await made.clock.settle();
+    deepEqual(bodies(bob), []);
+    made.device.connect();
+    tap("b");
+    await made.clock.settle();
+    deepEqual(bodies(bob), ["it"]);
     made.device.close();
   });
 
