@@ -66,6 +66,7 @@ await bench("failover", boundMs, async () => {
   await using platform = await startPlatform({
     nodes,
     environment,
+    isAsShipped: true,
     folder: folder.path,
     onLog: log.onLog,
   });

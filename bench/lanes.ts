@@ -133,7 +133,7 @@ class LoadedLane {
 }
 
 await bench("lanes", boundMs, async () => {
-  await using platform = await startPlatform({ nodes: ["a"] });
+  await using platform = await startPlatform({ nodes: ["a"], isAsShipped: true });
   await using service = await LaneService.connect(platform);
   const lanes = await NatsLanes.open(platform.link);
   const names = ["normal", "low"] as const;

@@ -52,7 +52,13 @@ export class BelfryUnderLoad implements SystemUnderLoad {
     const folder = temporaryFolder();
     // BENCH_RECEIPTS=1: services are told of each message that it was stored and acked.
     const events = process.env["BENCH_RECEIPTS"] === "1" ? { receipts: true } : {};
-    const platform = await startPlatform({ nodes, environment, folder: folder.path, events });
+    const platform = await startPlatform({
+      nodes,
+      environment,
+      isAsShipped: true,
+      folder: folder.path,
+      events,
+    });
     return new BelfryUnderLoad("belfry", platform, folder);
   }
 
@@ -61,7 +67,7 @@ export class BelfryUnderLoad implements SystemUnderLoad {
     const servers = await startStoreServers();
     const folder = temporaryFolder();
     const environment = { ...servers.environment, ...imported(preload) };
-    const options = { nodes: ["a", "b"], environment, folder: folder.path };
+    const options = { nodes: ["a", "b"], environment, isAsShipped: true, folder: folder.path };
     const platform = await startPlatform(options);
     return new BelfryUnderLoad("belfry on Redis + MySQL", platform, folder, servers);
   }

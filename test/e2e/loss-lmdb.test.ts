@@ -17,6 +17,7 @@ test("loses nothing that was accepted, on LMDB", async (t) => {
   await using platform = await startPlatform({
     nodes: ["a", "b", "c"],
     environment: { ...nodesSaid.environment, ...nodeEnvironment() },
+    isAsShipped: true,
     onLog: nodesSaid.onLog,
   });
   const ways = new Map([

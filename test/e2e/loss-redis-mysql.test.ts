@@ -21,7 +21,12 @@ test("loses nothing that was accepted, on Redis and MySQL", async (t) => {
   const { redis, mariadb, environment } = servers;
   await using platform = await startPlatform({
     nodes: ["a", "b", "c"],
-    environment: { ...environment, ...nodesSaid.environment, ...nodeEnvironment() },
+    environment: {
+      ...environment,
+      ...nodesSaid.environment,
+      ...nodeEnvironment(),
+    },
+    isAsShipped: true,
     onLog: nodesSaid.onLog,
   });
   const ways = new Map([

@@ -27,7 +27,9 @@ const flags = [
   "--disable-component-update",
   "--disable-sync",
 ];
-const waitMsMax = 20_000;
+/** Mere patience. */
+const waitMsMax = 60_000;
+const startMsMax = 120_000;
 
 export class Browser implements AsyncDisposable {
   /** What pages wrote as an error or threw, and requests that failed; a good page leaves it empty. */
@@ -46,6 +48,7 @@ export class Browser implements AsyncDisposable {
       executablePath,
       args: flags,
       viewport: { width: 1_100, height: 800 },
+      timeout: startMsMax,
     });
     context.setDefaultTimeout(waitMsMax);
     return new Browser(profile, context);
@@ -73,6 +76,7 @@ export class Browser implements AsyncDisposable {
     await until("Chromium listens", async () => (await readPort()) !== undefined);
     const browser = await chromium.connectOverCDP(`http://127.0.0.1:${await readPort()}`, {
       noDefaults: true,
+      timeout: startMsMax,
     });
     const [context] = browser.contexts();
     if (context === undefined) throw new Error("Chromium has no context");

@@ -248,7 +248,11 @@ class NodeUnderPeers {
 }
 
 async function run(folder: string): Promise<HostileReport> {
-  await using platform = await startPlatform({ nodes: [], folder: join(folder, "platform") });
+  await using platform = await startPlatform({
+    nodes: [],
+    isAsShipped: true,
+    folder: join(folder, "platform"),
+  });
   const limits = { ...withLimits(limitsOf(count), [inNode]), ...givingBack };
   const { certFile, keyFile } = await makeCertificate(folder);
   const tls = { BELFRY_TLS_CERT_FILE: certFile, BELFRY_TLS_KEY_FILE: keyFile };

@@ -57,7 +57,8 @@ export interface NatsCluster extends NatsServers {
 
 const sizeDefault = 3;
 const secretsFile = "secrets.json";
-const formedDeadlineMs = 20_000;
+const formedDeadlineMs = 60_000;
+const connectMsMax = 20_000;
 const startTries = 3;
 
 /** A port for routes that was free may be somebody else's a moment later: then with others. */
@@ -82,8 +83,8 @@ async function startOnce(options: NatsClusterOptions): Promise<NatsCluster> {
   const members = servers.map(asMember);
   const first = servers[0] as PrivateNats;
   const { user, pass, inboxPrefix } = first.credentials("node");
-  const connectTo = async ({ url }: NatsMember) => {
-    const login = { user, pass, inboxPrefix, timeout: 2_000 };
+  const connectTo = async ({ url }: NatsMember, timeout = connectMsMax) => {
+    const login = { user, pass, inboxPrefix, timeout };
     const patience = { maxReconnectAttempts: -1, reconnectTimeWait: 100 };
     // Else it goes to another member when this one ends.
     const client = await connect({
@@ -192,7 +193,7 @@ function asMember(server: PrivateNats, at: number): NatsMember {
   };
 }
 
-type ConnectTo = (member: NatsMember) => Promise<NatsConnection>;
+type ConnectTo = (member: NatsMember, timeoutMs?: number) => Promise<NatsConnection>;
 
 /** A stream of three replicas needs the meta leader, and all members known to it. */
 async function untilMember(member: NatsMember, size: number, connectTo: ConnectTo): Promise<void> {
@@ -236,7 +237,8 @@ async function streamLeader(
 async function leaderAsTold(member: NatsMember, connectTo: ConnectTo, stream: string) {
   let connection: NatsConnection;
   try {
-    connection = await connectTo(member);
+    // One that is stopped takes no connection, and another one tells.
+    connection = await connectTo(member, 2_000);
   } catch {
     return undefined;
   }

@@ -21,7 +21,8 @@ export async function runOperatorCommand(
   const { user, pass } = platform.nats.credentials.user("operator-test");
   const passwordFile = join(platform.folder, "operator.password");
   await writeFile(passwordFile, pass, { mode: 0o600 });
-  const access = ["--nats-url", platform.nats.url, "--user", user];
+  // Mere patience: nobody who is there is given up.
+  const access = ["--nats-url", platform.nats.url, "--user", user, "--timeout", "60"];
   const all = [program, ...args, "--json", ...access, "--password-file", passwordFile];
   return new Promise((resolve) => {
     execFile(process.execPath, all, (error, out) => {

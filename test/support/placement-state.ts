@@ -1,41 +1,25 @@
 /** The placement bucket as tests read it: who serves what, who leads. */
 import { leaderKey, tableKey } from "../../actors/membership.js";
-import { Fault } from "../../src/base/result.js";
-import { openKeyValue } from "../../src/drivers/nats-key-value.js";
-import type { KeyValue, KeyValueEntry } from "../../src/ports/key-value.js";
+import type { KeyValue } from "../../src/ports/key-value.js";
 import { type Shard, shardCount, shardOf } from "../../src/protocol/shards.js";
 import { encodeToken } from "../../src/protocol/tokens.js";
 import { decodeLeader, type LeaderRecord } from "../../topology/election.js";
 import { PlacementTable } from "../../topology/placement-table.js";
+import { readPlacementRecord } from "./placement-record.js";
 import { app, type Platform } from "./platform.js";
 import { until } from "./until.js";
 
 export async function readTable(platform: Platform): Promise<PlacementTable> {
-  const entry = await readRecord(platform, tableKey);
+  const entry = await readPlacementRecord(platform.link, tableKey);
   const table = entry && PlacementTable.decode(entry.value);
   if (!table?.ok) throw new Error("there is no placement table that reads");
   return table.value;
 }
 
 export async function readLeader(platform: Platform): Promise<LeaderRecord | undefined> {
-  const entry = await readRecord(platform, leaderKey);
+  const entry = await readPlacementRecord(platform.link, leaderKey);
   const leader = entry && decodeLeader(entry.value);
   return leader?.ok ? leader.value : undefined;
-}
-
-/** Asks again while the bucket has no leader: a cluster elects JetStream's and the bucket's apart. */
-async function readRecord(platform: Platform, key: string): Promise<KeyValueEntry | undefined> {
-  const read = await until(`the bucket tells ${key}`, async () => {
-    try {
-      const placement = await openKeyValue(platform.link, "placement");
-      return { entry: await placement.get(key) };
-    } catch (cause) {
-      if (cause instanceof Fault && ["TIMEOUT", "KV_UNAVAILABLE"].includes(cause.code))
-        return false;
-      throw cause;
-    }
-  });
-  return read.entry;
 }
 
 /** The leader's name as `Platform.nodes` has it. */
@@ -51,7 +35,7 @@ export async function followerNames(platform: Platform): Promise<string[]> {
 }
 
 /** Every running node serves its even share and nothing moves any more. */
-export async function untilBalanced(platform: Platform, deadlineMs = 20_000): Promise<void> {
+export async function untilBalanced(platform: Platform, deadlineMs?: number): Promise<void> {
   const share = shardCount / platform.nodes.size;
   const isBalanced = async () => {
     const counts = await platform.shardCounts();
@@ -78,11 +62,16 @@ export function ownersOf(table: PlacementTable): string[] {
   });
 }
 
-/** Longer than lease and margin, by the renewals of a node's record: who would act has acted. */
+/**
+ * Longer than lease and margin, by the renewals of a node's record: who would act has acted.
+ * It is renewed every fifth of its lease; a watch may tell one renewal twice.
+ */
 export async function forSomeLeases(placement: KeyValue, key: string): Promise<void> {
-  let renewals = 0;
-  const stop = await placement.watch(key, () => void renewals++);
-  await until(`${key} is renewed for some leases`, () => renewals > 8, 30_000);
+  const revisions = new Set<number>();
+  const stop = await placement.watch(key, (_, entry) => {
+    if (entry !== undefined) revisions.add(entry.revision);
+  });
+  await until(`${key} is renewed for some leases`, () => revisions.size > 8);
   stop();
 }
 
@@ -92,6 +81,7 @@ export function epochsOf(table: PlacementTable): number[] {
 
 /** The first so many users whose shards are among these. */
 export function usersAmong(shards: ReadonlySet<Shard>, count: number, prefix: string): string[] {
+  if (shards.size === 0) throw new Error("no user is in no shard");
   const users: string[] = [];
   for (let index = 0; users.length < count; index++) {
     const uid = `${prefix}-${index}`;
@@ -103,6 +93,8 @@ export function usersAmong(shards: ReadonlySet<Shard>, count: number, prefix: st
 /** So many users, each in a shard of its own and evenly over what is given. */
 export function usersIn(shards: ReadonlySet<Shard>, count: number, prefix: string): string[] {
   const wanted = [...shards];
+  if (wanted.length < count)
+    throw new Error(`${count} users do not fit into ${wanted.length} shards`);
   const step = wanted.length / count;
   const free = new Set(Array.from({ length: count }, (_, at) => wanted[Math.floor(at * step)]));
   const users: string[] = [];

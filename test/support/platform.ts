@@ -13,8 +13,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { WebSocket } from "ws";
+import { tableKey } from "../../actors/membership.js";
 import { createDevice, type Device, type DeviceOptions } from "../../src/client/device-client.js";
 import { JwtTokens } from "../../src/drivers/jwt-tokens.js";
+import { volumeCount } from "../../src/drivers/lmdb-inbox.js";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
 import { connectNats, type NatsConnection } from "../../src/drivers/nats-connection.js";
 import { openKeyValue } from "../../src/drivers/nats-key-value.js";
@@ -32,9 +34,19 @@ import { type Shard, shardCount } from "../../src/protocol/shards.js";
 import { pushUserSubject } from "../../src/protocol/subjects.js";
 import { decodeNodeRecord, type NodeRecord, nodeKey } from "../../topology/node-record.js";
 import { PlacementTable } from "../../topology/placement-table.js";
+import { withLimits } from "./changed-limits.js";
 import { type NatsCluster, startNatsCluster } from "./nats-cluster.js";
 import { type NatsFixture, type NatsServers, startNats } from "./nats-server.js";
+import { readPlacementRecord } from "./placement-record.js";
 import { until } from "./until.js";
+
+/**
+ * A busy machine stops a node for longer now and then than one bears as it is shipped: who
+ * outsleeps its lease is killed by who takes its volumes, who lags refuses pushes and
+ * handshakes for a while and is unwell. Tests are rarely about that.
+ */
+export const patientLeaseMs = 6_000;
+const patientLagMs = 60_000;
 
 const nodeProgram = fileURLToPath(new URL("../../src/main/node.js", import.meta.url));
 
@@ -45,6 +57,8 @@ export interface PlatformOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** What the app's services are told; nothing unless given. */
   readonly events?: AppEvents;
+  /** Without the patience with a busy machine that nodes of tests have otherwise. */
+  readonly isAsShipped?: boolean;
   /** Takes each line that a node logs, which otherwise go to standard error. */
   readonly onLog?: OnLog;
 }
@@ -99,6 +113,8 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
     const names = options.nodes ?? ["a", "b"];
     await Promise.all(names.map((name) => platform.startNode(name)));
     if (names.length > 0) await platform.untilPlaced();
+    // A move that is still to come would change owners in the middle of some test.
+    await platform.untilEven();
     return platform;
   }
 
@@ -206,8 +222,21 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
     }
   }
 
+  /** Each running node serves its share of the volumes, give or take one. */
+  async untilEven(): Promise<void> {
+    const names = [...this.nodes.keys()];
+    if (names.length === 0) return;
+    await until("the shards are placed evenly", async () => {
+      const counts = await this.shardCounts();
+      const shares = names.map((name) => counts.get(`dc1-${name}`) ?? 0);
+      const sum = shares.reduce((one, other) => one + other, 0);
+      if (sum !== shardCount) return false;
+      return Math.max(...shares) - Math.min(...shares) <= shardCount / volumeCount;
+    });
+  }
+
   async nodeRecord(nodeId: string): Promise<NodeRecord> {
-    const entry = await (await openKeyValue(this.link, "placement")).get(nodeKey(nodeId));
+    const entry = await readPlacementRecord(this.link, nodeKey(nodeId));
     const record = entry && decodeNodeRecord(entry.value);
     if (record === undefined) throw new Error(`${nodeId} has no record`);
     return record;
@@ -215,7 +244,7 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
 
   /** How many shards each node serves, by the table. */
   async shardCounts(): Promise<Map<string, number>> {
-    const entry = await (await openKeyValue(this.link, "placement")).get("table");
+    const entry = await readPlacementRecord(this.link, tableKey);
     const table = entry && PlacementTable.decode(entry.value);
     const counts = new Map<string, number>();
     for (let shard = 0; table?.ok && shard < shardCount; shard++) {
@@ -226,8 +255,8 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
     return counts;
   }
 
-  /** Throws when nobody answers. */
-  async push(uid: string, command: object, timeoutMs = 5_000): Promise<PushAnswer> {
+  /** Throws when nobody answers, in more time than a node gives itself to. */
+  async push(uid: string, command: object, timeoutMs = 20_000): Promise<PushAnswer> {
     const bytes = packValue(command);
     const answer = await new NatsBus(this.operator).request(
       pushUserSubject(app, uid),
@@ -278,7 +307,11 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
 }
 
 export function startPlatform(options: PlatformOptions = {}): Promise<Platform<NatsFixture>> {
-  return Platform.start(options, (folder) => startNats({ folder, apps: [app] }));
+  const { isAsShipped = false, environment = {} } = options;
+  const own = isAsShipped ? environment : patient(environment);
+  return Platform.start({ ...options, environment: own }, (folder) =>
+    startNats({ folder, apps: [app] }),
+  );
 }
 
 /** On three NATS servers in place of one. */
@@ -286,6 +319,17 @@ export function startClusterPlatform(
   options: PlatformOptions = {},
 ): Promise<Platform<NatsCluster>> {
   return Platform.start(options, (folder) => startNatsCluster({ folder, apps: [app] }));
+}
+
+function patient(given: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const limits = withLimits({ loopLagMaxMs: patientLagMs, acceptLagMaxMs: patientLagMs });
+  const imports = [process.env["NODE_OPTIONS"], limits.NODE_OPTIONS, given["NODE_OPTIONS"]];
+  return {
+    BELFRY_LEASE_MS: String(patientLeaseMs),
+    ...limits,
+    ...given,
+    NODE_OPTIONS: imports.filter((each) => each !== undefined).join(" "),
+  };
 }
 
 function connect(nats: NatsServers, name: string): Promise<NatsConnection> {

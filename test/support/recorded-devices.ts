@@ -8,6 +8,7 @@ import type { Device } from "../../src/client/device-client.js";
 import { EdgeSockets } from "./edge-sockets.js";
 import { memoryStorage, type Platform } from "./platform.js";
 import type { Body, RecordedHistory } from "./recorded-history.js";
+import { until } from "./until.js";
 
 export type Habit = "steady" | "slow" | "restless" | "fickle" | "silent";
 
@@ -40,6 +41,16 @@ export class RecordedDevices {
 
   get areAttached(): boolean {
     return this.all.every(({ device }) => device.state.name === "attached");
+  }
+
+  async untilAttached(): Promise<void> {
+    await until("all devices are attached", () => this.areAttached).catch((error: Error) => {
+      const others = this.all.filter(({ device }) => device.state.name !== "attached");
+      const states = others.map(({ uid, name, device }) => {
+        return `${uid}/${name} ${JSON.stringify(device.state)}`;
+      });
+      throw new Error(`${error.message}: ${states.join(", ")}`);
+    });
   }
 
   /** Sockets that the devices opened which had no reason of their own to. */

@@ -35,7 +35,7 @@ const timeoutMs = 1_000;
 const backoff = { baseMs: 20, capMs: 200 };
 /** Beyond, the platform has not come back. */
 const pushDeadlineMs = 60_000;
-const settleDeadlineMs = 20_000;
+const settleDeadlineMs = 60_000;
 
 export class RecordedLoad implements AsyncDisposable {
   readonly history = new RecordedHistory();
@@ -55,7 +55,7 @@ export class RecordedLoad implements AsyncDisposable {
   static async start(platform: Platform, plan: LoadPlan): Promise<RecordedLoad> {
     const load = new RecordedLoad(platform, plan);
     load.addDevices();
-    await until("all devices are attached", () => load.devices.areAttached);
+    await load.devices.untilAttached();
     load.devices.stir();
     for (let at = 0; at < (plan.requesters ?? 2); at++) await load.addService(`r${at}`, "request");
     for (let at = 0; at < (plan.plainPublishers ?? 1); at++) {
@@ -69,7 +69,7 @@ export class RecordedLoad implements AsyncDisposable {
   async untilAnswered(more: number): Promise<void> {
     const okCount = () => this.history.pushes.filter(({ outcome }) => outcome === "ok").length;
     const wanted = okCount() + more;
-    await until(`${more} more requests are answered`, () => okCount() >= wanted, 30_000);
+    await until(`${more} more requests are answered`, () => okCount() >= wanted, 90_000);
   }
 
   /** Ends the load, and lets every device come and acknowledge; then the history is whole. */
@@ -79,7 +79,7 @@ export class RecordedLoad implements AsyncDisposable {
     // Before they are back: a session that believes in the sockets of those who left shows.
     await this.untilSettled();
     this.devices.recall();
-    await until("all devices are back", () => this.devices.areAttached);
+    await this.devices.untilAttached();
     await this.untilSettled();
   }
 

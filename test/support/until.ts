@@ -1,10 +1,14 @@
-/** Asks again until there is an answer; throws after the deadline and says what it waited for. */
+/**
+ * Asks again until there is an answer; throws after the deadline and says what it waited for.
+ *
+ * The deadline is mere patience: no test is about it, and a machine that is busy needs a lot.
+ */
 import { setTimeout as delay } from "node:timers/promises";
 
 export async function until<Value>(
   what: string,
   probe: () => Value | Promise<Value>,
-  deadlineMs = 20_000,
+  deadlineMs = 60_000,
 ): Promise<Exclude<Value, undefined | false | null>> {
   const endMs = performance.now() + deadlineMs;
   for (;;) {
