@@ -25,7 +25,7 @@ async function belfry(platform: Platform, ...args: string[]): Promise<any> {
   const { user, pass } = platform.nats.credentials.user("operator-test");
   const passwordFile = join(platform.folder, "operator.password");
   await writeFile(passwordFile, pass, { mode: 0o600 });
-  const access = ["--nats-url", platform.nats.url, "--user", user];
+  const access = ["--nats-url", platform.nats.url, "--user", user, "--timeout", "60"];
   const all = [program, ...args, "--json", ...access, "--password-file", passwordFile];
   return new Promise((resolve, reject) => {
     execFile(process.execPath, all, (error, out) => {
@@ -38,7 +38,7 @@ async function belfry(platform: Platform, ...args: string[]): Promise<any> {
 async function pushTo(platform: Platform, name: string, uid: string): Promise<PushAnswer> {
   const bus = new NatsBus(platform.operator);
   const bytes = packValue({ body: uid });
-  return unpackValue(await bus.request(pushUserSubject(name, uid), bytes, 10_000)) as PushAnswer;
+  return unpackValue(await bus.request(pushUserSubject(name, uid), bytes, 20_000)) as PushAnswer;
 }
 
 /** The nodes follow the registry: the limit holds a moment after it was set. */

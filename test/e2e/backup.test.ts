@@ -249,8 +249,8 @@ async function commandLine(
     BELFRY_NATS_PASSWORD_FILE: passwordFile,
   };
   const ends = async (...args: string[]) => {
-    const program = scratch.start(process.execPath, [belfry, ...args], { env });
-    await program.ends();
+    const program = scratch.start(process.execPath, [belfry, ...args, "--timeout", "60"], { env });
+    await program.ends(120_000);
     return program;
   };
   const call = async (...args: string[]) => {

@@ -28,7 +28,7 @@ describe("bad input", () => {
   after(() => platform[Symbol.asyncDispose]());
 
   async function request(subject: string, payload: Uint8Array): Promise<PushAnswer> {
-    const bytes = await new NatsBus(platform.operator).request(subject, payload, 5_000);
+    const bytes = await new NatsBus(platform.operator).request(subject, payload, 20_000);
     const text = payload[0] === 0x7b || payload[0] === 0x20;
     return (text ? JSON.parse(new TextDecoder().decode(bytes)) : unpackValue(bytes)) as PushAnswer;
   }

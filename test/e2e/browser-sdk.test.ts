@@ -229,7 +229,7 @@ describe("the kind × app-state table", () => {
     await untilShown(page, "N1");
     await until("the app hears of it", async () => (await shownIn(page, "tap")).length === 1);
     deepEqual(await shownIn(page, "tap"), ["N1"]);
-    deepEqual(await displayed(page), []);
+    await until("it left the display", async () => (await displayed(page)).length === 0);
   });
 
   test("notification in the background: a tap with no page is told to the next one", async () => {
@@ -268,7 +268,7 @@ describe("the kind × app-state table", () => {
     await page.close();
     const again = await begin();
     await untilShown(again, "N7");
-    deepEqual(await displayed(again), []);
+    await until("it left the display", async () => (await displayed(again)).length === 0);
   });
 
   test("notification in the background that nobody allowed: data to the app", async () => {
@@ -303,7 +303,8 @@ describe("two tabs", () => {
     edge.push("two");
     await untilShown(second, "one", "two");
     await untilAcked(2);
-    equal(edge.open, 1);
+    // A socket of its own: its close may be told later.
+    await until("the closed one's connection is gone", () => edge.open === 1);
     equal(edge.peer.hello.device, edge.peers[0]?.hello.device);
     deepEqual(edge.peer.hello.position, [1, 1]);
   });
@@ -325,7 +326,7 @@ describe("two tabs", () => {
     await untilShown(second, "one", "two");
     await until("the first has it too", async () => (await shownIn(first)).includes("two"));
     equal(edge.peers.length, 2);
-    equal(edge.open, 1);
+    await until("one connection is left", () => edge.open === 1);
   });
 
   // Whoever came to the front after a quiet while took the connection over.
@@ -379,6 +380,7 @@ describe("an edge that leads its clients", () => {
       "it came back",
       () => edge.peers.length === 2 && edge.peers[1]?.isAttached === true,
     );
+    await until("the first one has ended", () => edge.peers[0]?.closeCode !== undefined);
     equal(edge.peers[0]?.closeCode, 3008);
     edge.push("two");
     await untilShown(page, "one", "two");

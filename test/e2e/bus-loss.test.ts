@@ -27,7 +27,9 @@ import { until } from "../support/until.js";
 const clientCount = 200;
 /** The edge looks once a second. */
 const heartbeatMs = 1_000;
-const heartbeatDeadlineMs = 4_000;
+/** The clients share the node's process: what holds it up for so long loses them. */
+const heartbeatDeadlineMs = 10_000;
+const pingsPastDeadline = heartbeatDeadlineMs / heartbeatMs + 2;
 
 /** A client that never comes back by itself: what it is shown came over its one socket. */
 class BareClient {
@@ -130,7 +132,7 @@ test("keeps sockets and heartbeats while NATS is gone, and goes on when it is ba
     await until("the lease has run out", async () => (await health()) === "no lease\n");
     const pings = clients.map((client) => client.pings);
     await until("everybody hears heartbeats", () =>
-      clients.every((client, at) => client.pings >= (pings[at] ?? 0) + 6),
+      clients.every((client, at) => client.pings >= (pings[at] ?? 0) + pingsPastDeadline),
     );
     assert.equal(clients.filter((client) => client.isClosed).length, 0);
     await nats.restart();
@@ -144,7 +146,7 @@ test("keeps sockets and heartbeats while NATS is gone, and goes on when it is ba
       );
     }
     assert.equal(clients.filter((client) => client.isClosed).length, 0);
-    assert.equal(await health(), "ok\n");
+    await until("its lease is its own again", async () => (await health()) === "ok\n");
   } finally {
     for (const { socket } of clients) socket.terminate();
     await node.stop();

@@ -27,7 +27,7 @@ const slackMs = 750;
 const resumedMsMax = 5_000;
 
 test("resumes by itself when the NATS server was away for ten seconds", async (t) => {
-  await using platform = await startPlatform({ nodes });
+  await using platform = await startPlatform({ nodes, isAsShipped: true });
   await untilBalanced(platform);
   const probes = usersIn(allShards, 64, "probe");
   await using load = await RecordedLoad.start(platform, { users });
@@ -38,7 +38,8 @@ test("resumes by itself when the NATS server was away for ten seconds", async (t
   const downMs = performance.now();
   await until("no node serves any more", () => areAllUnhealthy(platform), 2 * leaseMs + 10_000);
   const fencedMs = performance.now() - downMs;
-  const fencedMsMax = leaseMs + lookMs + slackMs + starvation.ms();
+  const starvedDownMs = starvation.ms();
+  const fencedMsMax = leaseMs + lookMs + slackMs + starvedDownMs;
   t.diagnostic(`every node had stopped its shards ${fencedMs.toFixed(0)} ms after the bus went`);
   await delay(Math.max(0, awayMs - fencedMs));
   starvation = new Starvation(platform);
@@ -51,8 +52,10 @@ test("resumes by itself when the NATS server was away for ten seconds", async (t
   await untilBalanced(platform);
   const reopened = load.devices.openedByResting - opened;
   t.diagnostic(await load.settle());
+  // Answers that this process had and could not look at are no later ones.
+  const lastMs = downMs + slackMs + starvedDownMs;
   const early = load.history.pushes.filter(
-    ({ outcome, endedMs = 0 }) => outcome === "ok" && endedMs > downMs + slackMs && endedMs < upMs,
+    ({ outcome, endedMs = 0 }) => outcome === "ok" && endedMs > lastMs && endedMs < upMs,
   );
   assert.deepEqual(early, [], "nobody was answered ok without a bus");
   assert.equal(reopened, 0, "no device lost its socket");

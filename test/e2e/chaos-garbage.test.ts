@@ -69,7 +69,9 @@ const broken: readonly Broken[] = [
 ];
 
 test("serves on while every subject of its nodes is sent garbage", async (t) => {
-  await using platform = await startPlatform({ nodes });
+  // By garbage a lease is lost at once or never; a busy machine may take a short one.
+  const environment = { BELFRY_LEASE_MS: "10000" };
+  await using platform = await startPlatform({ nodes, environment });
   await untilBalanced(platform);
   const pids = pidsOf(platform);
   const epochs = epochsOf(await readTable(platform));
@@ -121,7 +123,7 @@ describe("a placement record that does not read", () => {
       const before = await overwrite(bucket, place, bytes);
       await forSomeLeases(bucket, nodeKey(`dc1-${bystander}`));
       await load.untilAnswered(2 * users.length);
-      assert.match(log.join("\n"), told);
+      await until("it is told", () => told.test(log.join("\n")));
       assert.deepEqual(pidsOf(platform), pids, "no process was lost");
       // Nobody writes over a table that does not read, or over what is to come: an operator does.
       const isLeft = place === tableKey || bytes === newer;

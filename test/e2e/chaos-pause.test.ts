@@ -6,7 +6,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { defaultLimits } from "../../actors/limits.js";
 import {
   epochsOf,
   followerNames,
@@ -16,18 +15,21 @@ import {
   untilBalanced,
   usersIn,
 } from "../support/placement-state.js";
-import { type Platform, startPlatform } from "../support/platform.js";
+import { type Platform, patientLeaseMs, startPlatform } from "../support/platform.js";
 import { RecordedLoad } from "../support/recorded-load.js";
 import { msUntilServed } from "../support/service-probe.js";
 import { Starvation } from "../support/starvation.js";
+import { until } from "../support/until.js";
 
 const nodes = ["a", "b", "c", "d"];
 const users = Array.from({ length: 48 }, (_, index) => `user-${index}`);
 const probesPerNode = 32;
-const { leaseMs } = defaultLimits;
+const leaseMs = patientLeaseMs;
 
-async function startBalanced(): Promise<Platform> {
-  const platform = await startPlatform({ nodes });
+async function startBalanced(
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Platform> {
+  const platform = await startPlatform({ nodes, environment });
   await untilBalanced(platform);
   return platform;
 }
@@ -54,41 +56,41 @@ async function sleepPastLease(
   sleeper.kill("SIGSTOP");
   const servedMs = await msUntilServed(platform, probes, stoppedMs);
   const starvedMs = starvation.ms();
-  sleeper.kill("SIGCONT");
-  const wasKilled = sleeper.signalCode === "SIGKILL";
-  const fate = wasKilled ? "killed by the taker of its volumes" : "woken, and refused by the fence";
+  // Told to this process by another way than the answers are.
+  await until("nobody opens a volume that a sleeper holds", () => sleeper.signalCode === "SIGKILL");
   t.diagnostic(
     `served again ${servedMs.toFixed(0)} ms after the pause began, ` +
-      `${starvedMs.toFixed(0)} ms without a processor; it was ${fate}`,
+      `${starvedMs.toFixed(0)} ms without a processor`,
   );
   await load.untilAnswered(users.length);
-  if (wasKilled) await platform.startNode(name);
+  await platform.startNode(name);
   await untilBalanced(platform);
   await load.untilAnswered(users.length);
   t.diagnostic(await load.settle());
-  assert.ok(wasKilled, "nobody opens a volume that a sleeper holds");
   assert.ok(servedMs < servedMsMax + starvedMs, `served again within ${servedMsMax} ms`);
 }
 
 test("takes a sleeping owner's shards, and kills it before its volumes are opened", async (t) => {
   await using platform = await startBalanced();
   const [sleeper = ""] = await followerNames(platform);
-  await sleepPastLease(t, platform, sleeper, leaseMs + 5_000);
+  await sleepPastLease(t, platform, sleeper, leaseMs + 6_000);
 });
 
 test("takes a sleeping leader's place, and its shards", async (t) => {
   await using platform = await startBalanced();
-  await sleepPastLease(t, platform, await leaderName(platform), leaseMs + 5_000);
+  await sleepPastLease(t, platform, await leaderName(platform), leaseMs + 6_000);
 });
 
 test("lets an owner sleep that wakes within its lease", async (t) => {
-  await using platform = await startBalanced();
+  // So long that a busy machine, which sleeps a little longer, does not outsleep it.
+  const longLeaseMs = 2 * leaseMs;
+  await using platform = await startBalanced({ BELFRY_LEASE_MS: String(longLeaseMs) });
   await using load = await RecordedLoad.start(platform, { users });
   const [sleeper = ""] = await followerNames(platform);
   const epochs = epochsOf(await readTable(platform));
   const pids = pidsOf(platform);
   const opened = load.devices.openedByResting;
-  await pause(platform, sleeper, leaseMs / 2);
+  await pause(platform, sleeper, longLeaseMs / 3);
   await load.untilAnswered(2 * users.length);
   assert.deepEqual(pidsOf(platform), pids, "nobody died");
   assert.deepEqual(epochsOf(await readTable(platform)), epochs, "no shard was given away");

@@ -109,23 +109,33 @@ describe("clients whose app has a connect webhook", () => {
 
   test("stay by a fresh token, asked for again until somebody can vouch for it", async () => {
     const shop = webhookOf("shop");
-    // Within the time at which a fresh one is asked for.
-    shop.answer = says({ sub: "bob", exp: nowSeconds() + 45 });
+    const nobodyKnows = says("", 500);
+    shop.answer = (response, request) =>
+      request.body["token"] === "first"
+        ? // Within the time at which a fresh one is asked for: at once.
+          says({ sub: "bob", exp: nowSeconds() + 45 })(response)
+        : nobodyKnows(response);
     const tokens = ["first"];
-    const bob = connect("shop", "bob", { getToken: async () => tokens.at(-1) ?? "" });
+    const states: string[] = [];
+    const bob = connect("shop", "bob", {
+      getToken: async () => tokens.at(-1) ?? "",
+      onState: ({ name }) => {
+        states.push(name);
+        if (name === "attached") tokens.push("second");
+      },
+    });
     const asked = (token: string) =>
       shop.requests.filter(({ body }) => body["token"] === token).length;
     await until("he is attached", () => isAttached(bob));
-    shop.answer = says("", 500);
-    tokens.push("second");
+    const statesSoFar = states.length;
     await until("nobody could vouch for it, twice", () => asked("second") >= 2);
     assert.ok(bob.errors.some(({ message }) => message.startsWith("AUTH_UNAVAILABLE")));
     tokens.push("third");
     shop.answer = says({ sub: "bob" });
-    await until("it is vouched for", () => asked("third") === 1);
+    await until("it is vouched for", () => asked("third") > 0);
     await push("shop", "bob", "still here");
     await until("it is shown", () => bob.shown.includes("still here"));
-    assert.equal(asked("first"), 1, "he never left");
+    assert.deepEqual(states.slice(statesSoFar), [], "he never left");
     bob.device.close();
   });
 
@@ -223,12 +233,13 @@ describe("clients whose app has a connect webhook", () => {
       const trusting = await platform.startNode("c", { NODE_EXTRA_CA_CERTS: certFile });
       const client = connect("shop", "tess", { urls: [trusting.edgeUrl] });
       await until("she is attached", () => isAttached(client));
-      assert.equal(asked, 1);
+      const askedSoFar = asked;
+      assert.ok(askedSoFar > 0);
       const elsewhere = connect("shop", "tess", { urls: [platform.node("a").edgeUrl] });
       await until("nobody could be asked", () =>
         elsewhere.errors.some(({ message }) => message.includes("AUTH_UNAVAILABLE")),
       );
-      assert.equal(asked, 1);
+      assert.equal(asked, askedSoFar);
       client.device.close();
       elsewhere.device.close();
     } finally {

@@ -101,7 +101,7 @@ test("a disk that stands still costs stored pushes alone, and loses none", async
   const shown = await connectAll(platform, sockets);
   const nodes = [...platform.nodes.values()];
   await Promise.all(nodes.map(({ process: child }) => loopDelayOf(child)));
-  const starvation = new Starvation(platform);
+  const starvation = new Starvation(platform, false);
   await disk.stall();
   // The last of them is refused about when the disk goes on.
   const asked = await askWhile(platform, stallMs - requestDeadlineMs);

@@ -15,6 +15,8 @@ import { until } from "../support/until.js";
 const clientCount = 500;
 const perSecond = 200;
 const latecomerCount = 20;
+/** Clients of a busy machine leave later than they are told to. */
+const patiently = ["--wait", "60"];
 
 async function done(platform: Platform, ...args: string[]) {
   const { exitCode, document } = await belfry(platform, ...args);
@@ -27,6 +29,12 @@ async function told(platform: Platform, node: string, query = "key=k"): Promise<
   const response = await fetch(`${platform.node(node).httpUrl}/edges?${query}`);
   const { edges } = (await response.json()) as DispatchAnswer;
   return edges.map(({ url }) => url).sort();
+}
+
+async function untilTold(platform: Platform, node: string, urls: readonly string[]) {
+  await until(`${node} tells of ${urls}`, async () => {
+    return (await told(platform, node)).join() === urls.join();
+  });
 }
 
 /** How a bare handshake is answered. */
@@ -80,8 +88,9 @@ test("empties an edge of 500 clients under pushes: nothing lost, each connects o
   const clients = await PushedClients.start(platform, clientCount, ["a"]);
   assert.equal(clients.sockets.openOn("a"), clientCount);
   await clients.untilAccepted(200);
+  const atRate = ["--rate", String(perSecond)];
   const startMs = performance.now();
-  const drained = await done(platform, "drain", "dc1-a", "--rate", String(perSecond));
+  const drained = await done(platform, "drain", "dc1-a", ...atRate, ...patiently);
   const tookMs = performance.now() - startMs;
   assert.deepEqual([drained.held, drained.connections], [0, 0]);
   await clients.untilAttached();
@@ -89,7 +98,8 @@ test("empties an edge of 500 clients under pushes: nothing lost, each connects o
   const others = ["b", "c"].map((name) => clients.sockets.openOn(name));
   t.diagnostic(`${clientCount} clients left in ${tookMs.toFixed(0)} ms for b and c: ${others}`);
   assert.ok(tookMs >= ((clientCount - 1) * 1_000) / perSecond - 100, "faster than the rate");
-  assert.equal(clients.sockets.openOn("a"), 0);
+  // Told to the test by sockets of their own.
+  await until("none is left on a", () => clients.sockets.openOn("a") === 0);
   assert.ok(Math.min(...others) > clientCount / 4, `they are spread: ${others}`);
   for (const client of clients.all) {
     assert.equal(clients.connectsOf(client), 2, `${client.uid}: ${client.lastError}`);
@@ -97,7 +107,8 @@ test("empties an edge of 500 clients under pushes: nothing lost, each connects o
   }
 
   const rest = all.filter((url) => url !== platform.node("a").edgeUrl);
-  for (const node of ["a", "b", "c"]) assert.deepEqual(await told(platform, node), rest);
+  // Each follows the operators by itself.
+  for (const node of ["a", "b", "c"]) await untilTold(platform, node, rest);
   const refused = await handshake(platform, "a");
   assert.equal(refused.status, 503);
   assert.ok(Number(refused.headers.get("retry-after")) > 0);
@@ -117,7 +128,7 @@ test("empties an edge of 500 clients under pushes: nothing lost, each connects o
 test("keeps an edge in drain across its restart", async () => {
   await using platform = await startPlatform();
   await until("both tell of both", async () => (await told(platform, "b")).length === 2);
-  await done(platform, "drain", "dc1-a");
+  await done(platform, "drain", "dc1-a", ...patiently);
   await platform.killNode("a", "SIGTERM");
   await platform.startNode("a");
   await until("it takes no client", async () => (await handshake(platform, "a")).status === 503);
@@ -136,16 +147,18 @@ test("an edge in drain takes clients while the others are down, and gives them b
   await using platform = await startPlatform();
   await until("both tell of both", async () => (await told(platform, "b")).length === 2);
   const clients = await PushedClients.start(platform, 40, ["a", "b"], 50);
-  await done(platform, "drain", "dc1-a");
+  await done(platform, "drain", "dc1-a", ...patiently);
   await until("all are on b", () => clients.sockets.openOn("b") === 40);
   await clients.untilAttached();
   await platform.killNode("b");
   await until("all are on a", () => clients.sockets.openOn("a") === 40, 60_000);
   await clients.untilAttached();
   await clients.untilAccepted(50);
-  assert.deepEqual(await told(platform, "a"), [platform.node("a").edgeUrl]);
-  const { detail } = await done(platform, "actor", "dc1-a/edge");
-  assert.equal(detail.drain.isHeld, true);
+  await untilTold(platform, "a", [platform.node("a").edgeUrl]);
+  await until("it knows that it is held", async () => {
+    const { detail } = await done(platform, "actor", "dc1-a/edge");
+    return detail.drain.isHeld;
+  });
   const { exitCode, document } = await belfry(platform, "drain", "dc1-a", "--wait", "1");
   assert.deepEqual([exitCode, document.done, document.nowhereToGo], [1, false, true]);
   await platform.startNode("b");
@@ -161,8 +174,12 @@ test("what operators say of the edges is what clients are told", async () => {
   await done(platform, "dispatcher", "weigh", "dc1-a", "0");
   await until("b alone is told", async () => (await told(platform, "a")).join() === b);
   await done(platform, "dispatcher", "weigh", "dc1-a", "100");
-  const answer = await done(platform, "dispatcher", "told", "k");
-  assert.deepEqual([answer.edges.length, answer.letIn], [2, 1]);
+  // Whichever node answers, once it follows.
+  const answer = await until("both are told of again", async () => {
+    const now = await done(platform, "dispatcher", "told", "k");
+    return now.edges.length === 2 && now;
+  });
+  assert.equal(answer.letIn, 1);
 
   const dispatcher = "http://[::1]:9/edges";
   const two = "wss://[2001:db8::2]/connect";

@@ -7,7 +7,11 @@ import { until } from "../support/until.js";
 
 test("a service lists, recalls and erases; devices learn of it", async () => {
   await using platform = await startPlatform();
-  const service = createService({ connection: platform.operator.client, app });
+  const service = createService({
+    connection: platform.operator.client,
+    app,
+    timeoutMs: 30_000,
+  });
   const received: unknown[] = [];
   const recalled: string[] = [];
   const device = platform.device("alice", {

@@ -9,10 +9,15 @@ import { type Shard, shardCount, shardOf } from "../../src/protocol/shards.js";
 import { ownersOf, readTable } from "../support/placement-state.js";
 import { app, type Platform, startPlatform } from "../support/platform.js";
 import { PushLoad } from "../support/push-load.js";
+import { Starvation } from "../support/starvation.js";
 import { type Direction, startTcpProxy, type TcpProxy } from "../support/tcp-proxy.js";
 import { until } from "../support/until.js";
 
-const leaseMs = 3_000;
+const leaseMs = 6_000;
+/** Of the tests in which nobody may lose it, however busy the machine is. */
+const longLeaseMs = 10_000;
+/** What is asked of a node that is cut off has failed then, well within the long lease. */
+const answerWithinMs = 1_000;
 const users = Array.from({ length: 16 }, (_, index) => `user-${index}`);
 
 interface Scene {
@@ -26,11 +31,11 @@ interface Scene {
   close(): Promise<void>;
 }
 
-async function startScene(): Promise<Scene> {
+async function startScene(ofLeaseMs = leaseMs): Promise<Scene> {
   const log: string[] = [];
   const platform = await startPlatform({
     nodes: ["a"],
-    environment: { BELFRY_LOG_LEVEL: "info", BELFRY_LEASE_MS: String(leaseMs) },
+    environment: { BELFRY_LOG_LEVEL: "info", BELFRY_LEASE_MS: String(ofLeaseMs) },
     onLog: (_, line) => void log.push(line),
   });
   const proxy = await startTcpProxy(platform.nats.port);
@@ -41,7 +46,8 @@ async function startScene(): Promise<Scene> {
   const table = await readTable(platform);
   const user = users.find((each) => table.ownerOf(shardOf(app, each))?.nodeId === "dc1-b");
   assert.ok(user !== undefined);
-  const load = new PushLoad(platform, users, [{ name: "test", connection: platform.operator }]);
+  const vias = [{ name: "test", connection: platform.operator }];
+  const load = new PushLoad(platform, users, vias, answerWithinMs);
   await load.untilAnswered(users.length * 2);
   const close = async () => {
     await load.stop();
@@ -68,6 +74,7 @@ for (const [what, direction] of cuts) {
     try {
       const before = await readTable(platform);
       const { pid } = platform.node("b");
+      const starvation = new Starvation(platform);
       const cutMs = performance.now();
       proxy.cut(direction);
       await until("it has stopped its shards", () => hasLost(log, "dc1-b"));
@@ -75,12 +82,13 @@ for (const [what, direction] of cuts) {
       await until("a serves all", async () => {
         return (await platform.shardCounts()).get("dc1-a") === shardCount;
       });
-      const answer = await until("its user is served", () =>
-        platform.tryPush(user, { body: 0, qos: 0 }),
+      await until(
+        "its user is served",
+        async () => (await platform.tryPush(user, { body: 0, qos: 0 }))?.ok,
       );
-      assert.ok(answer.ok);
       const servedMs = performance.now() - cutMs;
-      assert.ok(servedMs < leaseMs + 5_000, `served again after ${servedMs} ms`);
+      const servedMsMax = leaseMs + 6_000 + starvation.ms();
+      assert.ok(servedMs < servedMsMax, `served again after ${servedMs} of ${servedMsMax} ms`);
       await load.untilAnswered(users.length * 3);
       const during = await readTable(platform);
       for (let shard = 0; shard < shardCount; shard++) {
@@ -107,7 +115,7 @@ for (const [what, direction] of cuts) {
 }
 
 test("a cut that is shorter than the lease changes nothing", async (context) => {
-  const { platform, proxy, load, log, close } = await startScene();
+  const { platform, proxy, load, log, close } = await startScene(longLeaseMs);
   try {
     const before = ownersOf(await readTable(platform));
     for (const direction of ["both", "out", "in"] as const) {
@@ -129,7 +137,7 @@ test("a cut that is shorter than the lease changes nothing", async (context) => 
 });
 
 test("a connection that is reset again and again, or slow, costs no lease and no push", async (context) => {
-  const { platform, proxy, load, log, close } = await startScene();
+  const { platform, proxy, load, log, close } = await startScene(longLeaseMs);
   try {
     const before = ownersOf(await readTable(platform));
     for (let round = 0; round < 5; round++) {

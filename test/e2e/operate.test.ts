@@ -54,7 +54,7 @@ async function runLoad(
 
 async function request(platform: Platform, load: Load, user: string, body: number): Promise<void> {
   const sentMs = performance.now();
-  const answer = await platform.tryPush(user, { body }, 5_000);
+  const answer = await platform.tryPush(user, { body }, 20_000);
   load.longestMs = Math.max(load.longestMs, performance.now() - sentMs);
   if (!answer?.ok) load.failed.push(`${user} ${body}: ${answer?.code ?? "no answer"}`);
 }

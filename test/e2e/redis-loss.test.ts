@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { createService } from "../../src/client/service-client.js";
 import { type Shard, shardCount, shardOf } from "../../src/protocol/shards.js";
 import { encodeToken } from "../../src/protocol/tokens.js";
 import { usersIn } from "../support/placement-state.js";
@@ -48,24 +49,27 @@ async function underLoad(t: TestContext, trouble: (setting: Setting) => Promise<
 
 /**
  * Those who wait come, read, and acknowledge nothing, until Redis has a copy of each. What
- * a fill found changed meanwhile, as by the attach itself, the next read fills: so they
- * come again, as somebody who knows nothing, for a known position is an ack.
+ * a fill found changed meanwhile, as by the attach itself, the next read fills: so their
+ * inboxes are listed until then. To come again would be another attempt, of few.
  */
 async function msUntilRefilled({ platform, redis, waiting }: Setting): Promise<number> {
+  const service = createService({ connection: platform.operator.client, app });
   const fromMs = performance.now();
   await Promise.all(
-    waiting.map((uid) =>
-      until(`${uid} has its copy again`, async () => {
-        let shown = 0;
-        const onMessage = () => void shown++;
-        const reader = platform.device(uid, { device: "reader", acks: never, onMessage });
-        await until("it is shown all", () => shown === waitingMessages);
-        const isHeld = await sendRedis(redis.port, `EXISTS ${keyOf(uid)}`);
-        // Closed when it is held: a goodbye acknowledges.
-        return isHeld === ":1" && reader;
-      }),
-    ),
+    waiting.map(async (uid) => {
+      let shown = 0;
+      const onMessage = () => void shown++;
+      const reader = platform.device(uid, { device: "reader", acks: never, onMessage });
+      await until(`${uid} is shown all`, () => shown === waitingMessages);
+      await until(`${uid} has its copy again`, async () => {
+        if ((await sendRedis(redis.port, `EXISTS ${keyOf(uid)}`)) === ":1") return true;
+        await service.listInbox(uid, { limit: 1 }).catch(() => undefined);
+        return false;
+      });
+      return reader;
+    }),
   ).then((readers) => {
+    // Only now: a goodbye acknowledges.
     for (const reader of readers) reader.close();
   });
   return performance.now() - fromMs;

@@ -25,8 +25,8 @@ import { type Program, Scratch } from "../support/scratch.js";
 import { until } from "../support/until.js";
 
 const launcher = fileURLToPath(new URL("../../src/main/run.js", import.meta.url));
-/** From Ctrl-C to the last process gone, and from kill -9 likewise. */
-const stopMsMax = 10_000;
+/** From Ctrl-C to the last process gone, and from kill -9 likewise: patience with a busy machine. */
+const stopMsMax = 40_000;
 const needsProc = process.platform === "linux" ? false : "finds processes by /proc";
 
 interface Running {
@@ -142,10 +142,13 @@ test("starts a killed nats-server again, and the nodes come back to it", async (
   assert.ok(killed !== undefined);
   process.kill(killed.pid, "SIGKILL");
   await run.says(/nats-server is back on/);
-  const answer = await until("a push is answered again", () =>
-    pushAs(running)("alice", body).catch(() => undefined),
-  );
-  checkedAnswer(JSON.parse(answer.toString()), 2);
+  const again = Buffer.from('{"body":1,"id":"again"}');
+  const { duplicate: _, ...answer } = await until("a push is accepted again", async () => {
+    const given = await pushAs(running)("alice", again).catch(() => undefined);
+    const answer = given && (JSON.parse(given.toString()) as PushAnswer);
+    return answer?.ok && answer;
+  });
+  checkedAnswer(answer, 2);
 });
 
 test("refuses a second run beside a live one, which runs on", async () => {
@@ -275,7 +278,7 @@ function pushAs({ natsUrl, app }: Running) {
     const connection = await connectNats({ url: natsUrl, name: "t", user, password, inboxPrefix });
     try {
       const bus = new NatsBus(connection);
-      const answer = await bus.request(`push.demo.user.${uid}`, command, 5_000);
+      const answer = await bus.request(`push.demo.user.${uid}`, command, 20_000);
       return Buffer.from(answer);
     } finally {
       await connection.close();

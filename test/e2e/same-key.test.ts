@@ -20,7 +20,9 @@ async function askAtOnce(platform: Platform, uid: string): Promise<PushAccepted[
   const open = (_: unknown, at: number) =>
     connectNats({ url, name: `service-${at}`, user, password, inboxPrefix });
   const opened = await Promise.all(Array.from({ length: connections }, open));
-  const services = opened.map(({ client }) => createService({ connection: client, app }));
+  const services = opened.map(({ client }) =>
+    createService({ connection: client, app, timeoutMs: 30_000 }),
+  );
   const requests = services.flatMap((service) =>
     Array.from({ length: requestsEach }, () => service.push(uid, push)),
   );

@@ -25,6 +25,8 @@ const missed = 2.5;
 /** Of a client that asks for the least. */
 const silenceMs = missed * leastMs;
 const kib = 1_024;
+/** How the frame begins that says that a connection's own session is attached. */
+const attachedHead = Buffer.from(packValue([serverKinds.attached, 0, 0, 0, 0]).subarray(0, 3));
 
 /** As the SDK's socket: what goes over it can be read off. */
 function recordingSocket() {
@@ -157,23 +159,35 @@ describe("what a client tells", () => {
     await done("directive", "config", "demo", uid, '{"document":"theme"}');
     await until("the app has it", () => configs.length === 1);
     assert.deepEqual(configs, [{ document: "theme" }]);
-    await done("directive", "heartbeat", "demo", uid, "1000");
+    const isAttached = () => device.state.name === "attached";
+    let toldTo = 0;
     // The interval of before is 30 s.
-    await until("pings come so often", () => heard(serverKinds.ping).length >= 3, 20_000);
+    await until("pings come so often", async () => {
+      // A connection is lost to a busy machine, and the next one has not been told.
+      if (opened.length !== toldTo) {
+        await until("it is attached", isAttached);
+        toldTo = opened.length;
+        await done("directive", "heartbeat", "demo", uid, "1000");
+      }
+      return heard(serverKinds.ping).length >= 3;
+    });
+    const before = opened.length;
     await done("directive", "reconnect", "demo", uid);
-    await until("it is back", () => opened.length === 2 && device.state.name === "attached");
+    await until("it is back", () => opened.length > before && isAttached());
     device.close();
   });
 
   test("a client that answers nothing is closed after 2.5 of its own intervals", async () => {
+    // Before its hello: it may be closed while the other one is still on its way.
+    const sinceMs = performance.now();
     const quick = await silentClient("quick", { heartbeatMs: leastMs });
+    const closed = once(quick.socket, "close");
     const slow = await silentClient("slow", { heartbeatMs: 3_600_000 });
     assert.deepEqual(
       [quick, slow].map(({ welcome }) => welcome["heartbeatMs"]),
       [leastMs, 300_000],
     );
-    const sinceMs = performance.now();
-    const [code] = await once(quick.socket, "close");
+    const [code] = await closed;
     assert.equal(code, closeCodes.HEARTBEAT_LOST.code);
     assert.ok(performance.now() - sinceMs > silenceMs - 100);
     // The second may fall to the look at which it counts as lost.
@@ -260,22 +274,21 @@ describe("what a client tells", () => {
     socket.on("close", () => {
       isClosed = true;
     });
-    let received = 0;
+    let received: Buffer = Buffer.alloc(0);
     socket.on("data", (chunk: Buffer) => {
-      received += chunk.length;
+      received = Buffer.concat([received, chunk]);
     });
-    await until("it is attached", async () => {
-      return (await done("user", "demo", uid)).presence === "connected";
-    });
+    // By what it was told: the command may take longer than an edge waits for a pong.
+    await until("it is attached", () => received.includes(attachedHead));
     socket.pause();
     send([clientKinds.pong, 1]);
     const body = "b".repeat(48 * kib);
     assert.ok((await platform.push(uid, { body })).ok);
     // At most 48 s: what moved is worth a second for each KiB.
     await until("all silence would be over", over(3 * silenceMs), 30_000);
-    const before = received;
+    const before = received.length;
     socket.resume();
-    await until("it is all there", () => received > before + body.length - kib);
+    await until("it is all there", () => received.length > before + body.length - kib);
     send([clientKinds.pong, 2]);
     await until("a close would have come", over(2_000));
     assert.equal(isClosed, false);

@@ -24,6 +24,7 @@ const topology = (name: string) =>
   fileURLToPath(new URL(`../../../topology/${name}.yaml`, import.meta.url));
 /** A first MariaDB makes its tables before. */
 const startMsMax = 120_000;
+const patience = ["--timeout", "60"];
 
 for (const store of ["lmdb", "redis-mysql"]) {
   test(`keeps what was pushed over down and up, on ${store}`, async () => {
@@ -33,7 +34,7 @@ for (const store of ["lmdb", "redis-mysql"]) {
     assert.match(up.out, /runs in the background/);
     const started = processesOf(scratch);
     assert.equal(started.filter(isStillRunning).length, store === "lmdb" ? 4 : 6);
-    const push = await call(scratch, "belfry.js", "push", "demo", "alice", '{"number":1}');
+    const push = await call(scratch, "belfry.js", ...patience, "push", "demo", "alice", "1");
     assert.equal(push.end, 0, push.told());
 
     const again = await call(scratch, "up.js", topology(store));
@@ -49,7 +50,7 @@ for (const store of ["lmdb", "redis-mysql"]) {
     const second = await call(scratch, "up.js", topology(store));
     assert.equal(second.end, 0, second.told());
     await until("her inbox still holds it", async () => {
-      const user = await call(scratch, "belfry.js", "user", "demo", "alice", "--json");
+      const user = await call(scratch, "belfry.js", ...patience, "user", "demo", "alice", "--json");
       return user.end === 0 && JSON.parse(user.out).inbox?.messages === 1;
     });
   });
@@ -93,7 +94,16 @@ demo: true
     ...["--user", operator.user],
     ...["--password-file", secret("operator.password", operator.pass)],
   ];
-  const push = await call(scratch, "belfry.js", ...asOperator, "push", "demo", "alice", "1");
+  const push = await call(
+    scratch,
+    "belfry.js",
+    ...patience,
+    ...asOperator,
+    "push",
+    "demo",
+    "alice",
+    "1",
+  );
   assert.equal(push.end, 0, push.told());
   const [rows] = await runSql(
     {
