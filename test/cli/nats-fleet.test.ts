@@ -57,7 +57,7 @@ before(async () => {
     natsUrl: nats.url,
     user: operator.user,
     passwordFile: join(folder, "password"),
-    timeoutMs: 2_000,
+    timeoutMs: 20_000,
   };
   writeFileSync(
     join(folder, "running.json"),
@@ -189,7 +189,7 @@ describe("an operator", () => {
 describe("the server", () => {
   test("is the one of make run, whose operator is taken for it", async () => {
     for (const settings of [{}, { natsUrl: nats.url }]) {
-      const fleet = await openFleet({ ...settings, timeoutMs: 2_000 }, home);
+      const fleet = await openFleet({ ...settings, timeoutMs: 20_000 }, home);
       equal(fleet.natsUrl, nats.url);
       equal((await fleet.placement()).nodes.length, 2);
       await fleet.close();
@@ -199,7 +199,7 @@ describe("the server", () => {
   test("of make run makes a registered app's user itself, which is waited for", async () => {
     // The server's folder is where a run of this home would have it.
     symlinkSync(nats.folder, join(folder, "nats"));
-    const fleet = await openFleet({ timeoutMs: 5_000 }, home);
+    const fleet = await openFleet({ timeoutMs: 30_000 }, home);
     const granting = fleet.addNatsUser("late");
     await nats.addApps(["late"]);
     const grant = await granting;
@@ -213,7 +213,7 @@ describe("the server", () => {
     const secrets = JSON.parse(readFileSync(file, "utf8"));
     const ghost = { ...secrets, apps: { ...secrets.apps, ghost: "p" } };
     writeFileSync(file, JSON.stringify(ghost));
-    const hasty = await openFleet({ timeoutMs: 200 }, home);
+    const hasty = await openFleet({ timeoutMs: 3_000 }, home);
     for (const app of ["never", "ghost"]) {
       equal((await hasty.addNatsUser(app)).state, "failed", app);
     }
@@ -227,7 +227,7 @@ describe("the server", () => {
       BELFRY_NATS_USER: operatorFlags.user,
       BELFRY_NATS_PASSWORD_FILE: operatorFlags.passwordFile,
     };
-    const fleet = await openFleet({ timeoutMs: 2_000 }, environment);
+    const fleet = await openFleet({ timeoutMs: 20_000 }, environment);
     equal((await fleet.placement()).nodes.length, 2);
     await fleet.close();
     const wrong = openNatsFleet({ timeoutMs: 2_000 }, { ...home, NATS_URL: "nats://127.0.0.1:1" });
@@ -237,20 +237,21 @@ describe("the server", () => {
   test("that does not let somebody in is a refusal", async () => {
     writeFileSync(join(folder, "wrong"), "wrong");
     const wrong = { ...operatorFlags, passwordFile: join(folder, "wrong") };
-    const nobody = { natsUrl: nats.url, timeoutMs: 2_000 };
+    const nobody = { natsUrl: nats.url, timeoutMs: 20_000 };
     for (const settings of [wrong, nobody]) {
       const opened = await openNatsFleet(settings, { BELFRY_HOME: "/nowhere" });
       deepEqual([opened.ok, !opened.ok && opened.code], [false, "UNAUTHORIZED"]);
     }
   });
 
-  test("that is not there is told within a second", async () => {
+  test("that is not there is told at once, however patient one is", async () => {
+    const timeoutMs = 120_000;
     const startMs = performance.now();
     for (const natsUrl of ["nats://127.0.0.1:1", "127.0.0.1:1,[::1]:1"]) {
-      await rejects(openNatsFleet({ natsUrl, timeoutMs: 5_000 }, {}), isNotRunning);
+      await rejects(openNatsFleet({ natsUrl, timeoutMs }, {}), isNotRunning);
     }
-    await rejects(openNatsFleet({ timeoutMs: 5_000 }, { BELFRY_HOME: "/nowhere" }), isNotRunning);
-    ok(performance.now() - startMs < 1_000);
+    await rejects(openNatsFleet({ timeoutMs }, { BELFRY_HOME: "/nowhere" }), isNotRunning);
+    ok(performance.now() - startMs < timeoutMs / 4);
   });
 
   test("needs a password file that can be read", async () => {

@@ -59,7 +59,7 @@ test("a lane that takes no more says so, and takes again once there is room", as
   await addLane("small", { max_msgs: 1, discard: DiscardPolicy.New });
   const lane = service.lane("small");
   ok((await lane.push("a", { body: 1 })).ok);
-  const full = await lane.push("a", { body: 2 }, { deadlineMs: 300 });
+  const full = await lane.push("a", { body: 2 }, { deadlineMs: 3_000 });
   equal(!full.ok && full.code, "LANE_FULL");
   const waiting = lane.push("a", { body: 3 }, { deadlineMs: 20_000 });
   await streams.purge("LANE_small");

@@ -16,13 +16,23 @@ keyValueContract("NATS cluster", async () => {
   const connection = await cluster.connectTo(cluster.members[0] as NatsMember);
   let buckets = 0;
   return {
-    make: () => openKeyValue(connection, `test-${buckets++}`),
+    make: () => untilOpen(connection, `test-${buckets++}`),
     dispose: async () => {
       await connection.close();
       await cluster.stop();
     },
   };
 });
+
+/** A cluster may be electing who leads JetStream. */
+function untilOpen(connection: NatsConnection, bucket: string): Promise<KeyValue> {
+  return until(`the bucket ${bucket} stands`, () =>
+    openKeyValue(connection, bucket).catch((cause: Fault) => {
+      if (cause.code === "TIMEOUT" || cause.code === "KV_UNAVAILABLE") return undefined;
+      throw cause;
+    }),
+  );
+}
 
 const bytes = (value: string) => new TextEncoder().encode(value);
 
@@ -60,7 +70,7 @@ describe("a bucket on a cluster", () => {
 
   test("is held by three servers, and so is one that was made with fewer, with its data", async () => {
     const [connection] = connections as [NatsConnection];
-    await openKeyValue(connection, "fresh");
+    await untilOpen(connection, "fresh");
     assert.equal(await replicasOf("fresh"), 3);
     const small = await openKeyValue(connection, "small", { wanted: 1 });
     await small.create("key", bytes("kept"));

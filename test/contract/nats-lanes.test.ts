@@ -21,7 +21,7 @@ lanesContract("nats", async () => {
     ...{ user, password: pass, inboxPrefix },
   });
   const lanes = await NatsLanes.open(connection);
-  const js = jetstream(connection.client, { timeout: 1_000 });
+  const js = jetstream(connection.client, { timeout: 10_000 });
   return {
     lanes,
     publish: (lane, key, payload) =>

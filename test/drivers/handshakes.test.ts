@@ -18,7 +18,7 @@ import { Scratch } from "../support/scratch.js";
 import { until } from "../support/until.js";
 
 const neverMs = 60_000;
-const goneMsMax = 10_000;
+const goneMsMax = 40_000;
 const upgradeStart = "GET /connect HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\n";
 const health = "GET /healthz HTTP/1.1\r\nHost: edge\r\n\r\n";
 const upgrade =

@@ -23,6 +23,7 @@ import { until } from "../support/until.js";
 import { operations, Subject } from "./inbox-operations.js";
 
 const runsMax = 100;
+const runsMin = 3;
 const timeMs = 12_000;
 
 test("lmdb does as memory does", async (context) => {
@@ -66,7 +67,10 @@ async function compare(
   // Shards of its own for each run, also for those that shrink a failure.
   let next = 0;
   let runs = 0;
+  const endMs = performance.now() + timeMs;
   const property = fc.asyncProperty(operations, async (sequence) => {
+    // A few in any case, however slow the disk is.
+    if (runs >= runsMin && performance.now() > endMs) return;
     const run = next++;
     const shard = ((2 * run - (run % partitionCount)) % shardCount) as Shard;
     runs++;
@@ -83,9 +87,7 @@ async function compare(
   });
   context.diagnostic(`seed ${seed}`);
   await fc.assert(property, {
-    ...{ seed, numRuns: runsMax, interruptAfterTimeLimit: timeMs },
-    ...{ markInterruptAsFailure: false, includeErrorInReport: true },
+    ...{ seed, numRuns: runsMax, includeErrorInReport: true },
   });
   context.diagnostic(`${runs} sequences`);
-  assert.ok(runs >= 3, "time was enough for a few sequences");
 }

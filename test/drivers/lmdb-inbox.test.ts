@@ -347,7 +347,8 @@ function take(pid: number) {
     incarnation: "1",
     atMs: pid,
   };
-  const taken = takeFolder(volume, holder);
+  // Longer than a busy machine takes from this process at a time.
+  const taken = takeFolder(volume, holder, 20_000);
   taken.catch(() => undefined);
   return { hasLooked: () => looks > 0, taken };
 }

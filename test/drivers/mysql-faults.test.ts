@@ -121,7 +121,8 @@ function socketCount(): number {
 
 describe("mysql: silent", () => {
   test("a commit and a read end by their deadline, and the loop goes on", async () => {
-    const store = open({ deadlineMs: 1_500 });
+    const deadlineMs = 3_000;
+    const store = open({ deadlineMs });
     const group = await own(store);
     await append(group, 1);
     await group.loadSession(shard, key);
@@ -137,7 +138,8 @@ describe("mysql: silent", () => {
       for (const fault of await Promise.all(reads)) assert.equal(fault.outcome, "not-done");
       const tookMs = performance.now() - startMs;
       clearInterval(ticking);
-      assert.ok(tookMs < 4_500, `it took ${tookMs} ms`);
+      // A read may wait for a connection before it waits for its answer.
+      assert.ok(tookMs < 3 * deadlineMs, `it took ${tookMs} ms`);
       assert.ok(ticks > 10, `${ticks} ticks`);
       await until("no socket waits for the server", () => socketCount() < sockets);
       // Its fate is unknown, so the group is of no more use; nothing new is sent.
@@ -155,7 +157,7 @@ describe("mysql: silent", () => {
 
   test("a packet that arrives after its shard was raised again changes nothing", async () => {
     await using proxy = await StallingProxy.start(mariadb.port);
-    const slow = open({ place: { ...place, port: proxy.port }, deadlineMs: 1_500 });
+    const slow = open({ place: { ...place, port: proxy.port }, deadlineMs: 3_000 });
     const group = await own(slow, 5);
     await append(group, 1, {}, 5);
     proxy.holdAfter(0);
@@ -223,7 +225,8 @@ describe("mysql: two owners", () => {
 describe("mysql: in the way", () => {
   test("a writer that was paused in a transaction is ended by the next raise", async () => {
     await using proxy = await StallingProxy.start(mariadb.port);
-    const slow = open({ place: { ...place, port: proxy.port }, deadlineMs: 20_000 });
+    const pausedMs = 60_000;
+    const slow = open({ place: { ...place, port: proxy.port }, deadlineMs: pausedMs });
     const group = await own(slow, 1);
     const big = upTo(12).map((seq) => entry(seq, { record: new Uint8Array(128 * 1024) }));
     proxy.holdAfter(1_200_000);
@@ -233,7 +236,7 @@ describe("mysql: in the way", () => {
     const startMs = performance.now();
     const next = await own(store, 2, "b");
     const tookMs = performance.now() - startMs;
-    assert.ok(tookMs > 900 && tookMs < 8_000, `it took ${tookMs} ms`);
+    assert.ok(tookMs > 900 && tookMs < pausedMs / 2, `it took ${tookMs} ms`);
     assert.equal(store.laneOf(shard)?.killedWriters, 1);
     assert.equal((await paused).outcome, "not-done");
     assert.deepEqual(await storedSeqs(next), []);
@@ -260,7 +263,7 @@ describe("mysql: in the way", () => {
     const group = await own(open());
     const locking = runSql(
       place,
-      `START TRANSACTION; SELECT * FROM shards WHERE shard = ${shard} FOR UPDATE; SELECT SLEEP(3)`,
+      `START TRANSACTION; SELECT * FROM shards WHERE shard = ${shard} FOR UPDATE; SELECT SLEEP(10)`,
     );
     await untilAsleep();
     assertNotDone(await faultOf(append(group, 1)));

@@ -7,7 +7,7 @@ import type { NatsConnection as NodeConnection } from "../../src/drivers/nats-co
 import { type NatsCluster, type NatsMember, startNatsCluster } from "../support/nats-cluster.js";
 import { until } from "../support/until.js";
 
-const patience = { timeout: 2_000 };
+const patience = { timeout: 10_000 };
 
 let cluster: NatsCluster;
 let node: NodeConnection;

@@ -40,7 +40,7 @@ before(async () => {
     deliver_subject: "deliver.b.events",
     ack_policy: AckPolicy.Explicit,
   });
-  await node.request("event.b.receipt.1", "{}", { timeout: 2000 });
+  await node.request("event.b.receipt.1", "{}", { timeout: 20_000 });
   // An owner that answers whatever it is asked, with no look at where to.
   node.subscribe("shard.*.*.a.*", {
     callback: (_, message) => {
@@ -103,7 +103,7 @@ describe("an app's reply subject", () => {
         attacker.publish(subject, "{}", { reply });
       }
       // Answers leave in order: the last one's means that the others' are on their way.
-      await attacker.request(subject, "{}", { timeout: 2000 });
+      await attacker.request(subject, "{}", { timeout: 20_000 });
       await Promise.all([attacker.flush(), node.flush(), other.flush()]);
       const taken = subject.startsWith("lane.") ? orders.length + 2 : 0;
       const { LANES: lane, ...others } = await contents();
@@ -131,10 +131,10 @@ describe("an app's reply subject", () => {
 
 describe("between the accounts", () => {
   test("who asks where nobody listens is told so at once, in both directions", async () => {
-    await rejects(attacker.request("lane.none", "{}", { timeout: 2000 }));
+    await rejects(attacker.request("lane.none", "{}", { timeout: 20_000 }));
     const alone = await connectAs(nats.credentials.app("b"));
-    await rejects(alone.request("push.b.users", "{}", { timeout: 5000 }), /no responders/i);
-    await rejects(node.request("uplink.a.chat.alice", "{}", { timeout: 5000 }), /no responders/i);
+    await rejects(alone.request("push.b.users", "{}", { timeout: 20_000 }), /no responders/i);
+    await rejects(node.request("uplink.a.chat.alice", "{}", { timeout: 20_000 }), /no responders/i);
     await alone.close();
   });
 

@@ -20,8 +20,9 @@ import { eachByte } from "../support/recording-reader.js";
 import { Scratch } from "../support/scratch.js";
 import { until } from "../support/until.js";
 
-const deadlineMs = 200;
-const goneMsMax = 10_000;
+/** Above what a busy machine takes from this process at a time: who is quick is not to be late. */
+const deadlineMs = 1_500;
+const goneMsMax = 40_000;
 const upgradeStart = "GET /connect HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\n";
 const upgrade =
   `${upgradeStart}Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +

@@ -23,8 +23,9 @@ import { eachByte } from "../support/recording-reader.js";
 import { Scratch } from "../support/scratch.js";
 import { until } from "../support/until.js";
 
-const deadlineMs = 300;
-const goneMsMax = 10_000;
+/** Above what a busy machine takes from this process at a time: who is quick is not to be late. */
+const deadlineMs = 1_500;
+const goneMsMax = 40_000;
 const line = Buffer.from("PROXY TCP4 203.0.113.9 10.0.0.1 4711 443\r\n");
 const upgrade = Buffer.from(
   "GET /connect HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +

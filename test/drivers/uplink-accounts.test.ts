@@ -128,9 +128,10 @@ describe("the bus", () => {
     const { connection } = await service("a");
     connection.subscribe("uplink.a.silent.*", { callback: () => undefined });
     await connection.flush();
-    const ask = (route: string) => bus.request(`uplink.a.${route}.alice`, new Uint8Array(), 500);
-    await rejects(ask("none"), { code: "NO_RESPONDERS", outcome: "not-done" });
-    await rejects(ask("silent"), { code: "TIMEOUT", outcome: "unknown" });
+    const ask = (route: string, withinMs: number) =>
+      bus.request(`uplink.a.${route}.alice`, new Uint8Array(), withinMs);
+    await rejects(ask("none", 30_000), { code: "NO_RESPONDERS", outcome: "not-done" });
+    await rejects(ask("silent", 500), { code: "TIMEOUT", outcome: "unknown" });
     await link.close();
   });
 });

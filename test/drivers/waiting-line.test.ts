@@ -43,7 +43,7 @@ describe("a line of handshakes", () => {
   test("asks a short one before a long one that came first", async () => {
     const asked: string[] = [];
     const line = new WaitingLine<string, undefined>((peer) => void asked.push(peer));
-    line.add("long", turnOf(300), undefined);
+    line.add("long", turnOf(3_000), undefined);
     line.add("short", turnOf(20), undefined);
     await until("the short one is asked", () => asked.length === 1);
     assert.deepEqual([asked, line.has("long"), line.has("short")], [["short"], true, false]);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { copyFile, writeFile } from "node:fs/promises";
+import { copyFile, rename, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -22,6 +22,12 @@ async function presented(server: Server): Promise<string> {
   const { fingerprint256 } = socket.getPeerCertificate();
   socket.destroy();
   return fingerprint256;
+}
+
+/** In one step: a file that is half copied is another one that does not read. */
+async function replace(file: string, by: string): Promise<void> {
+  await copyFile(by, `${file}.next`);
+  await rename(`${file}.next`, file);
 }
 
 const fingerprint = (cert: string) => new X509Certificate(cert).fingerprint256;
@@ -59,10 +65,10 @@ describe("a certificate's files", () => {
     const stop = followTlsFiles(server, used, log, 20);
     assert.equal(await presented(server), fingerprint(used.cert));
 
-    await copyFile(next.certFile, used.certFile);
+    await replace(used.certFile, next.certFile);
     await until("half of it is told", () => told.includes("certificate not replaced"));
     assert.equal(await presented(server), fingerprint(used.cert));
-    await copyFile(next.keyFile, used.keyFile);
+    await replace(used.keyFile, next.keyFile);
     await until("all of it is used", async () => {
       return (await presented(server)) === fingerprint(next.cert);
     });
