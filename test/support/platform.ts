@@ -308,7 +308,8 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
 
 export function startPlatform(options: PlatformOptions = {}): Promise<Platform<NatsFixture>> {
   const { isAsShipped = false, environment = {} } = options;
-  const own = isAsShipped ? environment : patient(environment);
+  const patient = { BELFRY_LEASE_MS: String(patientLeaseMs), ...bearingLag(environment) };
+  const own = isAsShipped ? environment : patient;
   return Platform.start({ ...options, environment: own }, (folder) =>
     startNats({ folder, apps: [app] }),
   );
@@ -318,14 +319,17 @@ export function startPlatform(options: PlatformOptions = {}): Promise<Platform<N
 export function startClusterPlatform(
   options: PlatformOptions = {},
 ): Promise<Platform<NatsCluster>> {
-  return Platform.start(options, (folder) => startNatsCluster({ folder, apps: [app] }));
+  // The lease on a cluster is long as it is shipped.
+  const environment = bearingLag(options.environment ?? {});
+  return Platform.start({ ...options, environment }, (folder) =>
+    startNatsCluster({ folder, apps: [app] }),
+  );
 }
 
-function patient(given: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+function bearingLag(given: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   const limits = withLimits({ loopLagMaxMs: patientLagMs, acceptLagMaxMs: patientLagMs });
   const imports = [process.env["NODE_OPTIONS"], limits.NODE_OPTIONS, given["NODE_OPTIONS"]];
   return {
-    BELFRY_LEASE_MS: String(patientLeaseMs),
     ...limits,
     ...given,
     NODE_OPTIONS: imports.filter((each) => each !== undefined).join(" "),
