@@ -73,12 +73,12 @@ async function sleepPastLease(
 test("takes a sleeping owner's shards, and kills it before its volumes are opened", async (t) => {
   await using platform = await startBalanced();
   const [sleeper = ""] = await followerNames(platform);
-  await sleepPastLease(t, platform, sleeper, leaseMs + 6_000);
+  await sleepPastLease(t, platform, sleeper, leaseMs + 5_000);
 });
 
 test("takes a sleeping leader's place, and its shards", async (t) => {
   await using platform = await startBalanced();
-  await sleepPastLease(t, platform, await leaderName(platform), leaseMs + 6_000);
+  await sleepPastLease(t, platform, await leaderName(platform), leaseMs + 5_000);
 });
 
 test("lets an owner sleep that wakes within its lease", async (t) => {

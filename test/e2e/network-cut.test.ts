@@ -87,7 +87,7 @@ for (const [what, direction] of cuts) {
         async () => (await platform.tryPush(user, { body: 0, qos: 0 }))?.ok,
       );
       const servedMs = performance.now() - cutMs;
-      const servedMsMax = leaseMs + 6_000 + starvation.ms();
+      const servedMsMax = leaseMs + 5_000 + starvation.ms();
       assert.ok(servedMs < servedMsMax, `served again after ${servedMs} of ${servedMsMax} ms`);
       await load.untilAnswered(users.length * 3);
       const during = await readTable(platform);
