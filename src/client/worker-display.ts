@@ -36,7 +36,7 @@ const withdrawnMax = 1_024;
 export class WorkerDisplay {
   private readonly withdrawn = new Set<string>();
   private showing = 0;
-  private closing: Promise<void> | undefined = undefined;
+  private closing: Promise<unknown> | undefined = undefined;
 
   constructor(
     private readonly workers: WorkerContainer,
@@ -63,12 +63,8 @@ export class WorkerDisplay {
   /** `id`: the tag that it was shown under. */
   withdraw(id: string): void {
     this.withdrawn.add(id);
-    if (this.withdrawn.size > withdrawnMax) {
-      for (const oldest of this.withdrawn) {
-        this.withdrawn.delete(oldest);
-        break;
-      }
-    }
+    const [oldest = id] = this.withdrawn;
+    if (this.withdrawn.size > withdrawnMax) this.withdrawn.delete(oldest);
     this.closeWithdrawn();
   }
 
@@ -76,19 +72,15 @@ export class WorkerDisplay {
     if (this.showing > 0 || this.closing !== undefined || this.withdrawn.size === 0) return;
     const ids = [...this.withdrawn];
     this.withdrawn.clear();
-    this.closing = this.close(ids)
-      .catch(this.onError)
-      .finally(() => {
-        this.closing = undefined;
-        this.closeWithdrawn();
-      });
+    this.closing = Promise.all(ids.map((id) => this.close(id).catch(this.onError))).finally(() => {
+      this.closing = undefined;
+      this.closeWithdrawn();
+    });
   }
 
-  private async close(ids: readonly string[]): Promise<void> {
+  private async close(tag: string): Promise<void> {
     const registration = await this.workers.getRegistration();
-    for (const tag of ids) {
-      const shown = (await registration?.getNotifications({ tag })) ?? [];
-      for (const notification of shown) notification.close();
-    }
+    const shown = (await registration?.getNotifications({ tag })) ?? [];
+    for (const notification of shown) notification.close();
   }
 }

@@ -501,6 +501,7 @@ describe("a service worker", () => {
   test("is never asked what it displays while it begins to display, and closes all the same", async () => {
     const { workers, closed } = browser();
     const calls: string[] = [];
+    const errors: string[] = [];
     const ends: (() => void)[] = [];
     const registration = {
       active: {},
@@ -511,12 +512,14 @@ describe("a service worker", () => {
       getNotifications: async ({ tag }: { tag: string }) => {
         calls.push(`ask ${tag}`);
         await new Promise<void>((resolve) => ends.push(resolve));
+        if (tag === "x") throw new Error("not told");
         return [{ close: () => closed.push(tag) }];
       },
     };
     const display = serviceWorkerNotifier(
       { ...workers, getRegistration: async () => registration },
       () => "granted",
+      (error) => errors.push(String(error)),
     );
     const show = (id: string) => display.show({ id, title: id, body: "", fields: {} });
     const untilCalls = (...expected: string[]) =>
@@ -531,13 +534,14 @@ describe("a service worker", () => {
     deepEqual(calls, ["show a"]);
     ends.shift()?.();
     equal(await first, true);
-    await untilCalls("show a", "ask x");
+    await untilCalls("show a", "ask x", "ask b");
     const second = show("b");
     ends.shift()?.();
-    await untilCalls("show a", "ask x", "ask b");
+    await until("one is not told", () => errors.length === 1);
+    deepEqual(calls.slice(3), [], "the other one is still asked for");
     ends.shift()?.();
     await untilCalls("show a", "ask x", "ask b", "show b");
-    deepEqual(closed, ["x", "b"]);
+    deepEqual([closed, errors], [["b"], ["Error: not told"]]);
     display.withdraw("b");
     const again = show("b");
     await untilCalls("show a", "ask x", "ask b", "show b", "show b");
