@@ -8,13 +8,12 @@ import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import type { BoundSession, Device } from "../../src/client/device-client.js";
 import { NatsBus } from "../../src/drivers/nats-bus.js";
-import { openKeyValue } from "../../src/drivers/nats-key-value.js";
 import { packValue, unpackValue } from "../../src/protocol/codec.js";
 import type { PushAnswer } from "../../src/protocol/push-answer.js";
 import { sessionKey, shardOfKey } from "../../src/protocol/shards.js";
 import { pushUserSubject } from "../../src/protocol/subjects.js";
-import { PlacementTable } from "../../topology/placement-table.js";
 import { EdgeSockets } from "../support/edge-sockets.js";
+import { readTable } from "../support/placement-state.js";
 import { type Platform, startPlatform } from "../support/platform.js";
 import { until } from "../support/until.js";
 
@@ -97,11 +96,9 @@ class Pusher implements AsyncDisposable {
 }
 
 async function ownersOf(platform: Platform, users: readonly User[]): Promise<string[]> {
-  const entry = await (await openKeyValue(platform.link, "placement")).get("table");
-  const table = entry && PlacementTable.decode(entry.value);
-  if (!table?.ok) throw new Error("no table");
+  const table = await readTable(platform);
   return users.map(({ app, uid }) => {
-    return table.value.ownerOf(shardOfKey(sessionKey(app, uid)))?.nodeId ?? "";
+    return table.ownerOf(shardOfKey(sessionKey(app, uid)))?.nodeId ?? "";
   });
 }
 

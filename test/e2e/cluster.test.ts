@@ -47,10 +47,7 @@ async function startScene(environment: Readonly<Record<string, string>> = {}): P
     const connection = await connectNats({ url, name: `via ${name}`, user, password, inboxPrefix });
     vias.push({ name, connection });
   }
-  await until("the volumes are evenly placed", async () => {
-    const counts = [...(await platform.shardCounts()).values()];
-    return counts.length === 3 && Math.max(...counts) - Math.min(...counts) <= 512;
-  });
+  await platform.untilEven();
   await platform.untilPlaced();
   const load = new PushLoad(platform, users, vias);
   await load.untilAnswered(users.length * 3);

@@ -112,7 +112,8 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
     await platform.registerApp(events === undefined ? {} : { events });
     const names = options.nodes ?? ["a", "b"];
     await Promise.all(names.map((name) => platform.startNode(name)));
-    if (names.length > 0) await platform.untilPlaced();
+    if (names.length === 0) return platform;
+    await platform.untilPlaced();
     // A move that is still to come would change owners in the middle of some test.
     await platform.untilEven();
     return platform;
@@ -225,7 +226,6 @@ export class Platform<Nats extends NatsServers = NatsServers> implements AsyncDi
   /** Each running node serves its share of the volumes, give or take one. */
   async untilEven(): Promise<void> {
     const names = [...this.nodes.keys()];
-    if (names.length === 0) return;
     await until("the shards are placed evenly", async () => {
       const counts = await this.shardCounts();
       const shares = names.map((name) => counts.get(`dc1-${name}`) ?? 0);
