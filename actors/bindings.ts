@@ -70,7 +70,7 @@ export class Bindings {
     return undefined;
   }
 
-  /** Of any number of peers who share a token that is long with its verifier. */
+  /** Peers that share one token wait for its verifier together, in any number. */
   isTooMuchUnvouched(bind: Bind): boolean {
     const tokens = [...this.asked, bind].map(({ hello }) => hello.token.length);
     return tokens.reduce((sum, length) => sum + length) > unvouchedTokensMax;

@@ -18,7 +18,7 @@ export class OpenedMessages {
   private readonly told = new Set<string>();
   private fullAtMs = 0;
 
-  /** Into the next write, if it can be true. */
+  /** If it can be true: into the next write where a receipt is wanted, else into the journal alone. */
   note(desk: SessionDesk, { device, id }: Opened): void {
     const { node, shard } = desk.context;
     const { clock, journal } = node;
@@ -32,7 +32,6 @@ export class OpenedMessages {
     this.remember(name);
     const change: Change = { kind: "opened", device, id };
     if (desk.wantsReceipt("opened")) desk.write().changes.push(change);
-    // Nothing is stored of what nobody is to be told of: only the journal is to have it.
     else if (desk.mayServe) journal?.committed(shard, desk.stepSession, [change], []);
   }
 
